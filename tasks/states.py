@@ -1,0 +1,88 @@
+"""States of the data side and the tables of legal moves. The guard is the UPDATE itself (see models.advance)."""
+
+from collections.abc import Mapping
+from enum import StrEnum
+
+
+class TaskState(StrEnum):
+    PARSED = "parsed"  # read, not yet checked against a grader
+    NEEDS_GRADER = "needs_grader"  # neither the row nor its dataset names a grader
+    VALID = "valid"  # checked and unique; proof is next
+    CONFLICT = "conflict"  # same prompt, different answer: a person decides
+    PROVED = "proved"  # gold earns full score, decoys do not
+    UNPROVED = "unproved"  # no gold, or a decoy passed: only a person (or a private space's policy) lets it in
+    APPROVED = "approved"
+    REJECTED = "rejected"
+    WITHDRAWN = "withdrawn"  # by its contributor; final
+
+
+class UploadState(StrEnum):
+    RECEIVED = "received"
+    IMPORTING = "importing"
+    IMPORTED = "imported"
+    FAILED = "failed"  # unreadable as a whole, or quarantined after three attempts
+
+
+class ProofState(StrEnum):
+    PENDING = "pending"
+    PROVING = "proving"
+    DONE = "done"
+    REFUSED = "refused"  # the grader passed one decoy on more than 5 % of the rows
+
+
+_T = TaskState
+TASK_MOVES: Mapping[TaskState, frozenset[TaskState]] = {
+    _T.PARSED: frozenset({_T.NEEDS_GRADER, _T.VALID, _T.CONFLICT, _T.REJECTED, _T.WITHDRAWN}),
+    _T.NEEDS_GRADER: frozenset({_T.VALID, _T.CONFLICT, _T.REJECTED, _T.WITHDRAWN}),
+    _T.VALID: frozenset({_T.PROVED, _T.UNPROVED, _T.CONFLICT, _T.REJECTED, _T.WITHDRAWN}),
+    _T.CONFLICT: frozenset({_T.VALID, _T.APPROVED, _T.REJECTED, _T.WITHDRAWN}),
+    _T.PROVED: frozenset({_T.VALID, _T.CONFLICT, _T.APPROVED, _T.REJECTED, _T.WITHDRAWN}),
+    _T.UNPROVED: frozenset({_T.VALID, _T.CONFLICT, _T.APPROVED, _T.REJECTED, _T.WITHDRAWN}),
+    # Undo of a review returns a task to where it was; a changed grader sends it back to proof.
+    _T.APPROVED: frozenset({_T.PROVED, _T.UNPROVED, _T.CONFLICT, _T.VALID, _T.REJECTED, _T.WITHDRAWN}),
+    _T.REJECTED: frozenset({_T.PROVED, _T.UNPROVED, _T.CONFLICT, _T.VALID, _T.WITHDRAWN}),
+    _T.WITHDRAWN: frozenset(),
+}
+
+REVIEWABLE = frozenset({_T.CONFLICT, _T.PROVED, _T.UNPROVED})
+
+_U = UploadState
+UPLOAD_MOVES: Mapping[UploadState, frozenset[UploadState]] = {
+    _U.RECEIVED: frozenset({_U.IMPORTING, _U.FAILED}),
+    _U.IMPORTING: frozenset({_U.IMPORTED, _U.FAILED, _U.RECEIVED}),
+    _U.IMPORTED: frozenset(),
+    _U.FAILED: frozenset({_U.RECEIVED}),
+}
+
+_P = ProofState
+PROOF_MOVES: Mapping[ProofState, frozenset[ProofState]] = {
+    _P.PENDING: frozenset({_P.PROVING}),
+    _P.PROVING: frozenset({_P.DONE, _P.REFUSED, _P.PENDING}),
+    _P.DONE: frozenset({_P.PENDING}),
+    _P.REFUSED: frozenset({_P.PENDING}),
+}
+
+
+class Split(StrEnum):
+    TRAIN = "train"
+    VALIDATION = "validation"
+    SEALED = "sealed"  # opened only by the gate
+
+
+class Visibility(StrEnum):
+    PRIVATE = "private"
+    CONTRIBUTED = "contributed"
+
+
+class Role(StrEnum):
+    CONTRIBUTOR = "contributor"
+    REVIEWER = "reviewer"
+    OPERATOR = "operator"
+    ADMINISTRATOR = "administrator"
+
+
+class Scope(StrEnum):
+    READ = "read"
+    WRITE = "write"
+    TRAIN = "train"
+    ADMIN = "admin"

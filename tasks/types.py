@@ -1,0 +1,63 @@
+"""Frozen values that travel between the stages of the data side. No rows, no requests, no clock."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Any
+
+_NOTHING: Mapping[str, float] = MappingProxyType({})
+
+
+class Outcome(StrEnum):
+    CORRECT = "correct"
+    INCORRECT = "incorrect"
+    UNGRADABLE = "ungradable"  # our fault or the grader author's, never the model's
+
+
+@dataclass(frozen=True, slots=True)
+class Grade:
+    """What a grader says about one completion. The same type proves, rewards and evaluates."""
+
+    outcome: Outcome
+    score: float  # in [0, 1]
+    read: str | None  # what we read out of the completion
+    reason: str  # shown to the contributor as it stands
+    sub_scores: Mapping[str, float] = field(default_factory=lambda: _NOTHING)  # per field, each in [0, 1]
+    errors: tuple[str, ...] = ()  # flags, e.g. "sample_parse_error", "invalid_variable_error"
+    seconds: float = 0.0
+
+    @property
+    def correct(self) -> bool:
+        return self.outcome is Outcome.CORRECT
+
+
+@dataclass(frozen=True, slots=True)
+class Issue:
+    """What is wrong with one row: a value, not an exception."""
+
+    line: int  # 1-based line of the uploaded file; 0 when the file as a whole is meant
+    field: str  # dotted path into the row, "" for the row itself
+    code: str  # stable, documented; e.g. "prompt_missing"
+    sentence: str  # what is wrong
+    remedy: str  # what to do about it
+    value: str = ""  # excerpt of the offending value, at most 200 characters
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    role: str  # system | developer | user
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One parsed and validated row of an upload, before it becomes a Task."""
+
+    line: int
+    messages: tuple[Message, ...]
+    item: Mapping[str, Any]  # what the grader reads
+    gold: str | None
+    grader: Mapping[str, Any] | None  # None: the dataset's default grader
+    domain: str  # "" : the dataset's
+    metadata: Mapping[str, Any]

@@ -1,0 +1,221 @@
+"""Types of every file in an engine run directory. Both sides import this module; neither invents a field.
+
+In:   spec.json and, by kind, demonstrations.jsonl (base) | train.jsonl, validation.jsonl, probe.jsonl (train) | items.jsonl (evaluate)
+      control.json, written at any time by the platform: asks a running engine to pause or cancel
+Out:  heartbeat.json (rewritten), metrics.jsonl, samples.jsonl (a few rollouts a step), rollouts/ (Parquet), scores.jsonl (evaluate),
+      checkpoints/step-N/ each with manifest.json, model/ with manifest.json, result.json (last)
+
+An artifact is published by write → fsync → manifest with sha-256 → atomic rename. The command is `python -m trainer.engine DIR`.
+The engine holds an exclusive lock on DIR/lock for its life, and leaves when spec.json carries another attempt than its own (fencing).
+"""
+
+from typing import Any, Literal
+
+import msgspec
+
+from trainer.runspec import RunSpec
+
+
+class ModelRef(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A causal LM: a directory (safetensors, tokenizer, chat template), or a hub id with a pinned revision."""
+
+    path: str
+    digest: str  # sha-256 of the artifact's manifest, "" for a hub id
+    revision: str | None = None
+    name: str = ""  # for people: "shared/v3"
+
+
+class ChatMessage(msgspec.Struct, frozen=True):
+    role: str
+    content: str
+
+
+class Demonstration(msgspec.Struct, frozen=True):
+    """A line of demonstrations.jsonl: supervised material of which the local base is built."""
+
+    messages: list[ChatMessage]
+    completion: str
+    domain: str = ""
+
+
+class PromptItem(msgspec.Struct, frozen=True):
+    """A line of train.jsonl, validation.jsonl, probe.jsonl: a task as the engine sees it. Order is training order."""
+
+    key: str  # task id (uuid hex)
+    messages: list[ChatMessage]
+    item: dict[str, Any]
+    grader: dict[str, Any]
+    domain: str
+
+
+class EvalItem(msgspec.Struct, frozen=True):
+    """A line of items.jsonl: a sealed task within a suite."""
+
+    key: str
+    suite: str
+    cluster: str  # near-duplicate family, "" : its own
+    messages: list[ChatMessage]
+    item: dict[str, Any]
+    grader: dict[str, Any]
+    domain: str
+
+
+class Sampling(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How answers are drawn, the same for both sides of a comparison."""
+
+    answers_per_item: int = 4  # K
+    temperature: float = 1.0
+    top_p: float = 1.0
+    max_completion_tokens: int = 48
+    seed: int = 0
+
+
+class BaseSpec(msgspec.Struct, frozen=True, tag="base", tag_field="kind", forbid_unknown_fields=True):
+    """Build the small local base model from demonstrations.jsonl. Fixed step count, so that the result is reproducible."""
+
+    seed: int = 0
+    steps: int = 450
+    batch_size: int = 48
+    vocabulary: int = 320
+    hidden: int = 128
+    layers: int = 2
+    heads: int = 4
+    attempt: int = 1
+
+
+class TrainSpec(msgspec.Struct, frozen=True, tag="train", tag_field="kind", forbid_unknown_fields=True):
+    run: str  # run id
+    model: ModelRef  # where training starts; KL is measured to it
+    recipe: RunSpec  # fully resolved, no "auto" left
+    grader: dict[str, Any] | None = None  # replaces every row's grader
+    attempt: int = 1
+
+
+class EvaluateSpec(msgspec.Struct, frozen=True, tag="evaluate", tag_field="kind", forbid_unknown_fields=True):
+    evaluation: str
+    sides: dict[str, ModelRef]  # "champion", "candidate" and, where it differs, "anchor"
+    sampling: Sampling
+    initial: ModelRef | None = None  # exact KL of the candidate to it, on probe.jsonl, where given
+    attempt: int = 1
+
+
+Spec = BaseSpec | TrainSpec | EvaluateSpec
+
+
+class Control(msgspec.Struct, frozen=True):
+    action: Literal["pause", "cancel"]
+
+
+class Heartbeat(msgspec.Struct, frozen=True):
+    attempt: int
+    pid: int
+    at: float  # unix seconds
+    phase: str  # loading | building | sampling | training | evaluating | saving | done
+    step: int
+    total_steps: int
+    peak_memory_bytes: int
+
+
+class Estimate(msgspec.Struct, frozen=True):
+    """A mean with its standard error; `n` counts the independent units (sequences, prompts) behind it."""
+
+    mean: float
+    standard_error: float
+    n: int
+
+
+class StepMetrics(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A line of metrics.jsonl. A resumed run may repeat a step: the last line of a step counts."""
+
+    step: int
+    total_steps: int
+    at: float
+    attempt: int = 1
+    reward_mean: float | None = None
+    reward_by_domain: dict[str, float] = {}
+    loss: float | None = None
+    entropy: float | None = None  # nats a token
+    gradient_norm: float | None = None
+    clip_share: float | None = None  # share of tokens whose ratio was clipped
+    zero_spread_share: float | None = None  # share of groups whose rewards are all equal
+    truncated_share: float | None = None
+    completion_tokens_mean: float | None = None
+    learning_rate: float | None = None
+    tokens_seen: int | None = None
+    grader_error_share: float | None = None
+    kl: Estimate | None = None  # exact KL(policy ‖ initial policy), nats a sequence, on the probe set
+    validation_reward: Estimate | None = None
+    seconds_step: float | None = None
+    seconds_sampling: float | None = None
+
+
+class Rollout(msgspec.Struct, frozen=True):
+    """A line of samples.jsonl: one completion with its reward, for the run page."""
+
+    step: int
+    key: str
+    domain: str
+    prompt: str
+    completion: str
+    reward: float
+    advantage: float
+    reason: str
+
+
+class Score(msgspec.Struct, frozen=True):
+    """A line of scores.jsonl."""
+
+    suite: str
+    key: str
+    cluster: str
+    side: str
+    sample: int  # 0 .. K-1
+    outcome: str  # correct | incorrect | ungradable
+    score: float
+    tokens: int
+    truncated: bool
+    completion: str
+    reason: str
+
+
+class Artifact(msgspec.Struct, frozen=True):
+    path: str  # relative to the artifact's directory
+    bytes: int
+    sha256: str
+
+
+class Manifest(msgspec.Struct, frozen=True):
+    """manifest.json of a published directory. Its digest is the sha-256 of the canonical JSON of `files`."""
+
+    files: list[Artifact]
+    digest: str
+    step: int = 0
+
+
+class EngineFault(msgspec.Struct, frozen=True):
+    boundary: str  # spec | data | model | sampling | grading | training | checkpoint | engine
+    code: str
+    sentence: str
+
+
+class Result(msgspec.Struct, frozen=True):
+    """result.json, written last. `status` paused: a usable snapshot was kept, the run can go on."""
+
+    status: Literal["succeeded", "failed", "paused", "cancelled"]
+    attempt: int
+    step: int = 0
+    model: Manifest | None = None  # of DIR/model, for base and train
+    kl: Estimate | None = None
+    peak_memory_bytes: int = 0
+    seconds: dict[str, float] = {}  # by phase
+    tokens: int = 0
+    error: EngineFault | None = None
+
+
+def encode(value: msgspec.Struct) -> bytes:
+    return msgspec.json.encode(value)
+
+
+def decode_spec(raw: bytes) -> Spec:
+    """Raises msgspec.ValidationError with the path of the first wrong field."""
+    return msgspec.json.decode(raw, type=Spec)
