@@ -9,6 +9,8 @@ An artifact is published by write → fsync → manifest with sha-256 → atomic
 The engine holds an exclusive lock on DIR/lock for its life, and leaves when spec.json carries another attempt than its own (fencing).
 """
 
+import hashlib
+from collections.abc import Iterable
 from typing import Any, Literal
 
 import msgspec
@@ -190,6 +192,12 @@ class Manifest(msgspec.Struct, frozen=True):
     files: list[Artifact]
     digest: str
     step: int = 0
+
+
+def manifest_digest(files: Iterable[Artifact]) -> str:
+    """The digest of a manifest, and so the name of a model artifact's directory: sha-256 hex over its files by path."""
+    ordered = sorted(files, key=lambda file: file.path)
+    return hashlib.sha256(msgspec.json.encode(ordered, order="sorted")).hexdigest()
 
 
 class EngineFault(msgspec.Struct, frozen=True):
