@@ -1,0 +1,193 @@
+"""A stand-in for `python -m trainer.engine`: writes the same files in a moment, without torch.
+
+`python tests/fakes/engine.py [--knobs FILE] DIR`. Knobs come from DIR/fake.json, else from --knobs, else from the file
+that FAKE_ENGINE_KNOBS names; each is optional:
+
+    {"seconds": 0.1,                 wall time of the whole run, spread over its steps
+     "champion": 0.3, "candidate": 0.6, "anchor": 0.3,      pass rates; or by suite: {"*": 0.6, "reverse": 0.1}
+     "reward_from": 0.3, "reward_to": 0.6, "kl": 2.0,       the training curves
+     "crash_at": 5,                  kill -9 of itself at this step, on attempts up to "crash_attempts" (1)
+     "fail": "training",             end as failed at this boundary
+     "leave": true}                  end without a result, with exit status 3
+"""
+
+import argparse
+import fcntl
+import hashlib
+import json
+import math
+import os
+import random
+import resource
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from trainer import contract
+
+STEPS_OF_EVALUATION = 4
+
+
+class Left(Exception):  # noqa: N818  (an ending, not an error)
+    def __init__(self, status: str) -> None:
+        self.status = status
+
+
+class FakeEngine:
+    def __init__(self, directory: Path, knobs: dict[str, Any]) -> None:
+        self.directory, self.knobs = directory, knobs
+        self.spec = contract.decode_spec((directory / "spec.json").read_bytes())
+        self.started, self.step, self.terminated = time.time(), 0, False
+
+    def run(self) -> None:
+        lock = (self.directory / "lock").open("ab")
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        signal.signal(signal.SIGTERM, lambda *_: setattr(self, "terminated", True))
+        self.beat("loading")
+        if self.knobs.get("leave"):
+            sys.exit(3)
+        try:
+            if "fail" in self.knobs:
+                raise Left("failed")
+            {contract.BaseSpec: self.build, contract.TrainSpec: self.train, contract.EvaluateSpec: self.evaluate}[
+                type(self.spec)
+            ]()
+            self.finish("succeeded")
+        except Left as left:
+            self.finish(left.status)
+
+    def build(self) -> None:
+        assert (self.directory / "demonstrations.jsonl").stat().st_size
+        self.training(self.spec.steps, "building")
+
+    def train(self) -> None:
+        assert (self.directory / "train.jsonl").stat().st_size
+        self.training(self.spec.recipe.steps, "training")
+
+    def training(self, total: int, phase: str) -> None:
+        for step in range(self.last_step() + 1, total + 1):
+            self.go_on(step, total, phase)
+            share = step / total
+            start, end = self.knobs.get("reward_from", 0.3), self.knobs.get("reward_to", 0.6)
+            reward = start + (end - start) * math.sqrt(share)
+            metrics = contract.StepMetrics(
+                step=step, total_steps=total, at=time.time(), attempt=self.spec.attempt, loss=1 - share / 2,
+                reward_mean=reward if phase == "training" else None, entropy=1.2 - 0.4 * share, gradient_norm=0.5,
+                kl=contract.Estimate(self.knobs.get("kl", 2.0) * share, 0.02, 128) if phase == "training" else None,
+                seconds_step=0.01, tokens_seen=step * 1000, grader_error_share=0.0,
+            )  # fmt: skip
+            self.append("metrics.jsonl", metrics)
+
+    def evaluate(self) -> None:
+        items = [msgspec.json.decode(line, type=contract.EvalItem) for line in self.lines("items.jsonl")]
+        scores = [
+            self.score(side, item, k)
+            for side in self.spec.sides
+            for item in items
+            for k in range(self.spec.sampling.answers_per_item)
+        ]
+        for step in range(1, STEPS_OF_EVALUATION + 1):
+            self.go_on(step, STEPS_OF_EVALUATION, "evaluating")
+        (self.directory / "scores.jsonl").write_bytes(b"".join(contract.encode(score) + b"\n" for score in scores))
+
+    def score(self, side: str, item: contract.EvalItem, k: int) -> contract.Score:
+        """Pass rates vary between items (hard for one side, hard for the other) and average to the side's rate."""
+        seed = self.spec.sampling.seed
+        hardness = random.Random(f"{seed}:{item.key}").uniform(-0.15, 0.15)
+        rate = self.knobs.get(side, {"candidate": 0.6}.get(side, 0.3))
+        if isinstance(rate, dict):
+            rate = rate.get(item.suite, rate.get("*", 0.3))
+        correct = random.Random(f"{seed}:{side}:{item.key}:{k}").random() < rate + hardness * (0 < rate < 1)
+        return contract.Score(
+            suite=item.suite, key=item.key, cluster=item.cluster, side=side, sample=k, score=float(correct),
+            outcome="correct" if correct else "incorrect", tokens=8, truncated=False, completion="42", reason="Fake.",
+        )  # fmt: skip
+
+    def go_on(self, step: int, total: int, phase: str) -> None:
+        """What the real engine does between two steps: heartbeat, fencing, control, crash points."""
+        time.sleep(self.knobs.get("seconds", 0.0) / total)
+        if self.knobs.get("crash_at") == step and self.spec.attempt <= self.knobs.get("crash_attempts", 1):
+            os.kill(os.getpid(), signal.SIGKILL)
+        if contract.decode_spec((self.directory / "spec.json").read_bytes()).attempt != self.spec.attempt:
+            sys.exit(4)  # fenced: another attempt owns the directory
+        control = self.directory / "control.json"
+        if control.exists():
+            action = msgspec.json.decode(control.read_bytes(), type=contract.Control).action
+            raise Left("paused" if action == "pause" else "cancelled")
+        if self.terminated:
+            raise Left("paused")
+        self.step = step
+        self.beat(phase, total)
+
+    def finish(self, status: str) -> None:
+        kept = status == "succeeded" and not isinstance(self.spec, contract.EvaluateSpec)
+        fault = contract.EngineFault(self.knobs.get("fail", ""), "fake_fault", "The fake engine was told to fail.")
+        with_kl = status == "succeeded" and getattr(self.spec, "initial", True) is not None
+        result = contract.Result(
+            status=status, attempt=self.spec.attempt, step=self.step, model=self.publish() if kept else None,
+            kl=contract.Estimate(self.knobs.get("kl", 2.0), 0.02, 128) if with_kl else None,
+            peak_memory_bytes=memory(), seconds={"total": time.time() - self.started}, tokens=self.step * 1000,
+            error=fault if status == "failed" else None,
+        )  # fmt: skip
+        self.beat("done")
+        self.replace("result.json", contract.encode(result))
+
+    def publish(self) -> contract.Manifest:
+        partial, model = self.directory / "model.partial", self.directory / "model"
+        partial.mkdir(exist_ok=True)
+        spec = (self.directory / "spec.json").read_bytes()
+        weights = hashlib.sha256(spec).hexdigest().encode()  # another run, another digest
+        for name, content in {"config.json": b'{"model_type": "fake"}', "model.safetensors": weights}.items():
+            (partial / name).write_bytes(content)
+        files = [
+            contract.Artifact(file.name, file.stat().st_size, hashlib.sha256(file.read_bytes()).hexdigest())
+            for file in sorted(partial.iterdir())
+            if file.name != "manifest.json"
+        ]
+        manifest = contract.Manifest(files, contract.manifest_digest(files), self.step)
+        (partial / "manifest.json").write_bytes(contract.encode(manifest))
+        if not model.exists():
+            partial.rename(model)
+        return manifest
+
+    def last_step(self) -> int:
+        steps = [json.loads(line)["step"] for line in self.lines("metrics.jsonl")]
+        return max(steps, default=0)
+
+    def lines(self, name: str) -> list[bytes]:
+        path = self.directory / name
+        return path.read_bytes().splitlines() if path.exists() else []
+
+    def append(self, name: str, value: msgspec.Struct) -> None:
+        with (self.directory / name).open("ab") as file:
+            file.write(contract.encode(value) + b"\n")
+
+    def beat(self, phase: str, total: int = 0) -> None:
+        beat = contract.Heartbeat(self.spec.attempt, os.getpid(), time.time(), phase, self.step, total, memory())
+        self.replace("heartbeat.json", contract.encode(beat))
+
+    def replace(self, name: str, content: bytes) -> None:
+        (self.directory / f".{name}").write_bytes(content)
+        os.replace(self.directory / f".{name}", self.directory / name)
+
+
+def memory() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--knobs", default=os.environ.get("FAKE_ENGINE_KNOBS"))
+    parser.add_argument("directory", type=Path)
+    arguments = parser.parse_args()
+    own = arguments.directory / "fake.json"
+    source = own if own.exists() else arguments.knobs and Path(arguments.knobs)
+    FakeEngine(arguments.directory, json.loads(source.read_text()) if source else {}).run()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,134 @@
+"""Where the engine process runs. A launcher starts it, looks at it and stops it; the rest is in the run directory.
+
+The handle is stored with the run, so every verb works from any process, also after a restart of the platform. What
+the engine wrote counts only if it carries the handle's attempt: a late file of an earlier one is not taken for news.
+"""
+
+import os
+import tempfile
+from pathlib import Path
+from typing import Literal, Protocol, TypeVar
+
+import msgspec
+
+from trainer import contract
+
+TAIL_BYTES = 8 << 20  # read at most this much of a growing file at once
+
+T = TypeVar("T", bound=msgspec.Struct)
+
+
+class LauncherError(Exception):
+    """The sentence says what to do; the service that launches turns it into the run's error."""
+
+
+class Handle(msgspec.Struct, frozen=True):
+    """Which process runs an attempt. `birth` tells it from a later process that was given the same number."""
+
+    launcher: str
+    host: str
+    pid: int
+    birth: str
+    attempt: int
+
+
+class Status(msgspec.Struct, frozen=True):
+    alive: bool
+    heartbeat: contract.Heartbeat | None
+    result: contract.Result | None
+    exit_code: int | None  # negative: the signal that ended it; None: running, or nobody saw it end
+
+
+class Exit(msgspec.Struct, frozen=True):
+    """exit.json, written by whoever waited for the engine."""
+
+    attempt: int
+    exit_code: int
+
+
+class Launcher(Protocol):
+    name: str
+
+    def submit(self, run_dir: Path, *, attempt: int) -> Handle:
+        """Start the engine on the directory. Called again for the same attempt it answers with the first handle."""
+        ...
+
+    def poll(self, handle: Handle, run_dir: Path) -> Status: ...
+
+    def stop(self, handle: Handle, run_dir: Path, grace_seconds: float) -> bool:
+        """Ask it to leave, then force it. True once the process is gone."""
+        ...
+
+
+def ask(run_dir: Path, action: Literal["pause", "cancel"]) -> None:
+    """Tell the engine to pause or cancel at its next step. The last request counts."""
+    write_whole(run_dir / "control.json", contract.encode(contract.Control(action=action)))
+
+
+def read_heartbeat(run_dir: Path, attempt: int) -> contract.Heartbeat | None:
+    heartbeat = _read(run_dir / "heartbeat.json", contract.Heartbeat)
+    return heartbeat if heartbeat and heartbeat.attempt == attempt else None
+
+
+def read_result(run_dir: Path, attempt: int) -> contract.Result | None:
+    result = _read(run_dir / "result.json", contract.Result)
+    return result if result and result.attempt == attempt else None
+
+
+def read_exit_code(run_dir: Path, attempt: int) -> int | None:
+    ended = _read(run_dir / "exit.json", Exit)
+    return ended.exit_code if ended and ended.attempt == attempt else None
+
+
+def tail(path: Path, offset: int) -> tuple[list[bytes], int]:
+    """The whole lines after `offset` (bytes), and the offset to ask from next time.
+
+    A last line without its newline is still being written: it is left for the next call. A file that has become shorter
+    was written anew and is read from its beginning.
+    """
+    try:
+        with path.open("rb") as file:
+            if offset > os.fstat(file.fileno()).st_size:
+                offset = 0
+            file.seek(offset)
+            chunk = file.read(TAIL_BYTES)
+            if len(chunk) == TAIL_BYTES:
+                chunk += file.readline()
+    except FileNotFoundError:
+        return [], 0
+    whole = chunk[: chunk.rfind(b"\n") + 1]
+    return whole.splitlines(), offset + len(whole)
+
+
+def metrics_after(run_dir: Path, offset: int) -> tuple[list[contract.StepMetrics], int]:
+    """New lines of metrics.jsonl. A line torn by a killed engine is no measurement and is passed over."""
+    lines, offset = tail(run_dir / "metrics.jsonl", offset)
+    decoded = (_decode(line, contract.StepMetrics) for line in lines)
+    return [metrics for metrics in decoded if metrics is not None], offset
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Replace a file so that a reader sees the old content or the new, never a part."""
+    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}-", delete=False) as file:
+        try:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+            os.replace(file.name, path)
+        except BaseException:
+            Path(file.name).unlink(missing_ok=True)
+            raise
+
+
+def _read(path: Path, kind: type[T]) -> T | None:
+    try:
+        return _decode(path.read_bytes(), kind)
+    except FileNotFoundError:
+        return None
+
+
+def _decode(raw: bytes, kind: type[T]) -> T | None:
+    try:
+        return msgspec.json.decode(raw, type=kind)
+    except msgspec.DecodeError:  # ValidationError is one: a torn or foreign line
+        return None
