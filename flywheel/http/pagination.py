@@ -1,0 +1,10 @@
+"""Lists are newest first, by id cursor: the page a reader is on never shifts under new rows, and no COUNT is needed."""
+
+from rest_framework.pagination import CursorPagination
+
+
+class NewestFirst(CursorPagination):
+    ordering = "-id"
+    page_size = 50
+    page_size_query_param = "limit"
+    max_page_size = 500

@@ -1,0 +1,27 @@
+from trainer.models.evaluations import Evaluation, SuiteItem, SuiteVersion
+from trainer.models.gates import GateReport
+from trainer.models.lines import Alias, AliasMove, Line
+from trainer.models.recipes import Mixture, MixtureEntry, Recipe
+from trainer.models.runs import RunMetric, RunSample, TrainingRun
+from trainer.models.schedules import Firing, Schedule
+from trainer.models.versions import BaseBuild, ModelVersion
+
+__all__ = [
+    "Alias",
+    "AliasMove",
+    "BaseBuild",
+    "Evaluation",
+    "Firing",
+    "GateReport",
+    "Line",
+    "Mixture",
+    "MixtureEntry",
+    "ModelVersion",
+    "Recipe",
+    "RunMetric",
+    "RunSample",
+    "Schedule",
+    "SuiteItem",
+    "SuiteVersion",
+    "TrainingRun",
+]

@@ -1,0 +1,76 @@
+"""Lines and their aliases: what a base becomes, for a purpose."""
+
+from typing import Any
+
+from django.db import models
+from django.db.models import Q
+
+from tasks.models.accounts import Team, User
+from trainer.states import AliasName, LinePurpose
+
+
+class LineQuerySet(models.QuerySet["Line"]):
+    def for_user(self, user: Any, team: Team | None = None) -> "LineQuerySet":
+        """Own teams' lines, and the shared lines: everybody may read and chat with what all data together made."""
+        mine = Q(team__memberships__user=user)
+        if team is not None:
+            mine &= Q(team=team)
+        return self.filter(mine | Q(purpose=LinePurpose.SHARED)).distinct()
+
+
+class Line(models.Model):
+    """Base + purpose. Owns the aliases, the gate policy and the schedules; version 0 is the base."""
+
+    team = models.ForeignKey(Team, on_delete=models.PROTECT, related_name="lines")
+    slug = models.SlugField(max_length=60, unique=True)
+    name = models.CharField(max_length=120)
+    purpose = models.CharField(max_length=10, choices=[(p.value, p.value) for p in LinePurpose])
+    policy = models.JSONField(default=dict)  # trainer.evaluation.gates.GatePolicy; {}: the default
+    policy_changed_at = models.DateTimeField(null=True, blank=True)
+    auto_evaluate = models.BooleanField(default=True)
+    auto_promote = models.BooleanField(default=True)  # False: a PROMOTE waits for a person's sign-off
+    created_by = models.ForeignKey(User, null=True, on_delete=models.SET_NULL, related_name="+")
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    objects = LineQuerySet.as_manager()
+
+    def __str__(self) -> str:
+        return self.slug
+
+    def alias(self, name: AliasName) -> Any:
+        """The version that the alias points to, or None."""
+        row = self.aliases.select_related("version").filter(name=name).first()
+        return row.version if row else None
+
+
+class Alias(models.Model):
+    """A movable name. Moved only by trainer.services.promotion, with a row in AliasMove and an event."""
+
+    line = models.ForeignKey(Line, on_delete=models.CASCADE, related_name="aliases")
+    name = models.CharField(max_length=12, choices=[(a.value, a.value) for a in AliasName])
+    version = models.ForeignKey("trainer.ModelVersion", on_delete=models.PROTECT, related_name="aliases")
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["line", "name"], name="one_alias_per_name")]
+
+    def __str__(self) -> str:
+        return f"{self.line_id}/{self.name}"
+
+
+class AliasMove(models.Model):
+    """History of an alias, newest first."""
+
+    line = models.ForeignKey(Line, on_delete=models.CASCADE, related_name="alias_moves")
+    name = models.CharField(max_length=12)
+    old = models.ForeignKey("trainer.ModelVersion", null=True, on_delete=models.PROTECT, related_name="+")
+    new = models.ForeignKey("trainer.ModelVersion", on_delete=models.PROTECT, related_name="+")
+    actor = models.ForeignKey(User, null=True, on_delete=models.PROTECT, related_name="+")  # None: the gate
+    report = models.ForeignKey("trainer.GateReport", null=True, on_delete=models.PROTECT, related_name="+")
+    reason = models.CharField(max_length=500)
+    at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ["-id"]
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.old_id} → {self.new_id}"

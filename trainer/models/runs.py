@@ -1,0 +1,88 @@
+"""Training runs, their metrics and samples of their rollouts."""
+
+from typing import Any
+
+from django.db import models
+from django.db.models import Q
+
+from tasks.models.accounts import Team, User
+from tasks.models.datasets import Dataset, DatasetVersion
+from tasks.models.moves import Moving
+from trainer.models.engine_work import EngineWork
+from trainer.models.lines import Line
+from trainer.models.recipes import Mixture
+from trainer.models.versions import ModelVersion
+from trainer.states import RUN_MOVES, RunState
+
+
+class TrainingRunQuerySet(Moving):
+    def for_user(self, user: Any, team: Team | None = None) -> "TrainingRunQuerySet":
+        return self.filter(line__in=Line.objects.for_user(user, team))
+
+
+class TrainingRun(EngineWork):
+    """One execution of a resolved RunSpec on a mixture (the shared line) or on one dataset version (an expert)."""
+
+    MOVES = RUN_MOVES
+
+    line = models.ForeignKey(Line, on_delete=models.PROTECT, related_name="runs")
+    started_by = models.ForeignKey(User, null=True, on_delete=models.SET_NULL, related_name="+")  # None: a schedule
+    start = models.ForeignKey(ModelVersion, on_delete=models.PROTECT, related_name="runs_from_here")
+    mixture = models.ForeignKey(Mixture, null=True, on_delete=models.PROTECT, related_name="runs")
+    dataset_version = models.ForeignKey(DatasetVersion, null=True, on_delete=models.PROTECT, related_name="runs")
+    spec = models.JSONField()  # trainer.runspec.RunSpec, resolved
+    grader = models.JSONField(null=True, blank=True)  # replaces every row's grader
+    state = models.CharField(max_length=12, choices=[(s.value, s.value) for s in RunState], default=RunState.VALIDATING)
+    metrics_offset = models.BigIntegerField(default=0)  # bytes of metrics.jsonl that are stored
+    samples_offset = models.BigIntegerField(default=0)
+    estimated_seconds = models.FloatField(default=0)
+    tokens = models.BigIntegerField(default=0)
+    kl = models.JSONField(null=True)  # trainer.contract.Estimate
+    notes = models.JSONField(default=list)  # sentences for the run page, e.g. how few rows were split
+
+    objects = TrainingRunQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["-id"]
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(mixture__isnull=True) ^ Q(dataset_version__isnull=True), name="run_has_one_source"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"run {self.pk} of {self.line.slug} ({self.state})"
+
+    @property
+    def dataset(self) -> Dataset | None:
+        return self.dataset_version.dataset if self.dataset_version else None
+
+
+class RunMetric(models.Model):
+    """A step's metrics (trainer.contract.StepMetrics). A resumed step replaces its row."""
+
+    run = models.ForeignKey(TrainingRun, on_delete=models.CASCADE, related_name="metrics")
+    step = models.PositiveIntegerField()
+    data = models.JSONField()
+
+    class Meta:
+        ordering = ["step"]
+        constraints = [models.UniqueConstraint(fields=["run", "step"], name="one_row_per_step")]
+
+    def __str__(self) -> str:
+        return f"run {self.run_id} step {self.step}"
+
+
+class RunSample(models.Model):
+    """A rollout for the run page (trainer.contract.Rollout)."""
+
+    run = models.ForeignKey(TrainingRun, on_delete=models.CASCADE, related_name="samples")
+    step = models.PositiveIntegerField()
+    data = models.JSONField()
+
+    class Meta:
+        ordering = ["-step", "id"]
+        indexes = [models.Index(fields=["run", "step"], name="sample_by_step")]
+
+    def __str__(self) -> str:
+        return f"run {self.run_id} step {self.step}"
