@@ -1,0 +1,139 @@
+"""choice: a multiple choice answer by its letter or by its text.
+
+What counts, in this order: the whole reply is a letter or one choice's text; the last "answer is B", "Answer: B",
+"option B" or \\boxed{B}; the only letter that stands alone. A reply that names several choices has not chosen.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import Any
+
+import msgspec
+
+from tasks.graders import templates
+from tasks.graders.outcome import AuthorFault, Check, ModelFault, scored, wrong
+from tasks.text import normalise
+from tasks.types import Grade
+
+EXAMPLE: Mapping[str, Any] = {
+    "grader": {"type": "choice", "reference": "{{ item.reference }}", "choices": "{{ item.choices }}"},
+    "item": {"reference": "B", "choices": ["Mars", "Venus", "Jupiter"]},
+    "completion": "Venus is closest to Earth's size, so the answer is (B).",
+}
+
+_DRESS = " \t\r\n.,:;!?()[]{}*_`\"'$\\"
+
+
+class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, tag="choice", tag_field="type"):
+    reference: str = "{{ item.reference }}"  # a letter, or the text of a choice
+    choices: str | list[str] | None = None  # the texts in order, or a template that gives them; None: letters only
+    letters: str = "ABCDEFGHIJ"  # used when `choices` is not given; otherwise as many as there are choices
+    name: str = ""
+    pass_threshold: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not self.letters.isalpha() or len(set(self.letters.upper())) != len(self.letters) or len(self.letters) > 26:
+            raise ValueError("`letters` must be up to 26 different letters")
+        if isinstance(self.choices, list) and not 2 <= len(self.choices) <= 26:
+            raise ValueError("`choices` must be 2 to 26 texts")
+
+
+def compile(config: Config) -> Check:
+    reference_of = templates.parse(config.reference)
+
+    def check(completion: str, item: Mapping[str, Any]) -> Grade:
+        letters, texts = _choices(config, item)
+        right = _right(reference_of.text(completion, item), letters, texts)
+        claimed = _claimed(completion, letters, texts)
+        if not claimed:
+            return wrong(None, "The reply names no choice.")
+        if len(claimed) > 1:
+            return wrong(", ".join(claimed), f"The reply names several choices: {', '.join(claimed)}.")
+        if claimed[0] == right:
+            return scored(1.0, config.pass_threshold, right, "Matches the reference.")
+        return scored(0.0, config.pass_threshold, claimed[0], f"Expected {right}, read {claimed[0]}.")
+
+    return check
+
+
+def _choices(config: Config, item: Mapping[str, Any]) -> tuple[str, Sequence[str]]:
+    """The letters in play and the normalised texts ([] where they are not known)."""
+    letters = config.letters.upper()
+    given = templates.fill(config.choices, "", item)
+    if given is None:
+        return letters, []
+    if isinstance(given, Mapping):  # {"A": "Mars", "B": "Venus"}
+        given = list(given.values())
+    if not isinstance(given, list) or not 2 <= len(given) <= 26:
+        raise AuthorFault("bad_reference", "`choices` must give a list of 2 to 26 texts.")
+    letters = (letters + "ABCDEFGHIJKLMNOPQRSTUVWXYZ"[len(letters) :])[: len(given)]
+    return letters, [normalise(templates.as_text(text)) for text in given]
+
+
+def _right(reference: str, letters: str, texts: Sequence[str]) -> str:
+    bare = reference.strip(_DRESS)
+    if len(bare) == 1 and bare.upper() in letters:
+        return bare.upper()
+    wanted = normalise(reference)
+    if wanted in texts:
+        return letters[texts.index(wanted)]
+    raise AuthorFault("bad_reference", f"The reference '{reference[:80]}' is none of the choices {', '.join(letters)}.")
+
+
+def _claimed(completion: str, letters: str, texts: Sequence[str]) -> list[str]:
+    """The letters that the reply settles on: one is a choice, several are none."""
+    bare = completion.strip(_DRESS)
+    if len(bare) == 1 and bare.upper() in letters:
+        return [bare.upper()]
+    if texts and (named := _by_text(completion, letters, texts)):
+        return named
+    stated, alone, one = _patterns(letters)
+    if statements := stated.findall(completion):
+        return _distinct(one.findall(statements[-1]))
+    return _distinct(alone.findall(completion))
+
+
+def _by_text(completion: str, letters: str, texts: Sequence[str]) -> list[str]:
+    reply = normalise(completion)
+    bare = reply.strip(_DRESS)
+    for letter, text in zip(letters, texts, strict=True):
+        if text in (reply, bare) or bare in (f"{letter.lower()}) {text}", f"{letter.lower()}. {text}"):
+            return [letter]
+    conclusion = re.sub(r"^.*\banswer(?: is)?[\s:*]+", "", reply, flags=re.DOTALL)
+    bare = conclusion.strip(_DRESS)
+    return [letter for letter, text in zip(letters, texts, strict=True) if text == bare]
+
+
+def _distinct(found: list[str]) -> list[str]:
+    return list(dict.fromkeys(letter.upper() for letter in found))
+
+
+@lru_cache(maxsize=64)
+def _patterns(letters: str) -> tuple[re.Pattern[str], re.Pattern[str], re.Pattern[str]]:
+    """An explicit statement with the letters it names, a letter standing alone, one letter of a statement."""
+    both = f"{letters}{letters.lower()}"
+    marked = rf"[\s(\[*_`\"'$]*(?:\\(?:text|mathrm|mathbf)\{{)?[{both}](?![\w'’])[)\]*_`\"'$}}]*"
+    joined = rf"{marked}(?:\s*(?:,|;|/|&|or\b|and\b)\s*(?:or\b|and\b)?{marked})*"
+    stated = re.compile(
+        rf"(?:\b(?i:answer|option|choice|choose|pick)\b(?:\s+(?i:is|are|would\s+be))?[\s:=*_]*|\\boxed\s*\{{)((?:(?i:option|choice)\s+)?{joined})"
+    )
+    # Small letters are words too often ("a"), and so are A and I before another word.
+    alone = re.compile(rf"(?<![\w'’-])(?:[{letters}](?![\w'’-])(?!\s+[a-z])|(?<=\()[{both}](?=\)))")
+    return stated, alone, re.compile(rf"(?<![A-Za-z\\])[{both}](?![A-Za-z])")
+
+
+def gold(config: Config, item: Mapping[str, Any]) -> str | None:
+    try:
+        letters, texts = _choices(config, item)
+        return _right(templates.parse(config.reference).text("", item), letters, texts)
+    except (AuthorFault, ModelFault):
+        return None
+
+
+def every_candidate(config: Config, item: Mapping[str, Any], others: Sequence[str]) -> str | None:
+    """Every letter, the right one among them: a reply that hedges must not win."""
+    try:
+        return ", ".join(_choices(config, item)[0])
+    except (AuthorFault, ModelFault):
+        return None

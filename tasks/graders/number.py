@@ -1,0 +1,185 @@
+"""number: the last number of the reply against a reference, within a tolerance.
+
+Read as numbers: 1,234.5  −3  $5  1e3  2.5×10^3  3/4  50%. Not read: digits glued to a letter (H2O, v2), 5 inside 25.
+Powers, roots and formulas are for the math grader.
+"""
+
+import re
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any, Literal, NamedTuple
+
+import msgspec
+
+from tasks.graders import templates
+from tasks.graders.outcome import AuthorFault, Check, ModelFault, scored, wrong
+from tasks.types import Grade
+
+EXAMPLE: Mapping[str, Any] = {
+    "grader": {"type": "number", "reference": "{{ item.reference }}", "absolute_tolerance": 0.01},
+    "item": {"reference": 1234.5},
+    "completion": "12 boxes hold 1,234.50 kg together.",
+}
+
+MAX_CHARACTERS = 1000  # of one number; 10**4300 and longer would cost time and mean nothing
+MAX_EXPONENT = 9999
+_TAIL = 400  # characters searched first: the last number is nearly always there
+_MINUS = str.maketrans(dict.fromkeys("−–﹣－", "-"))
+
+_NUMBER = re.compile(
+    r"(?P<sign>(?<![\w)\]}])[-+−–﹣－])?[$€£¥₹]?(?<![A-Za-z\d_])(?<!\d\.)"
+    r"(?P<whole>\d{1,3}(?P<separator>,|'|’|\u00a0|\u2009|\u202f|\{,\})\d{3}(?:(?P=separator)\d{3})*(?!\d)|\d+|(?<![A-Za-z\d_.])(?=\.\d))"
+    r"(?P<fraction>\.\d+)?"
+    r"(?:[eE](?P<exponent>[-+−]?\d+)|\s?(?:×|x|\*|·|⋅|\\times|\\cdot)\s?10\^\{?(?P<power>[-+−]?\d+)\}?|/(?P<denominator>\d+)(?![\d/.,]\d|\d))?"
+    r"(?P<percent>\s?\\?%)?"
+)
+_UNIT = re.compile(r"\s?([^\s\d.,;:!?()\[\]{}]+)")
+
+
+class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, tag="number", tag_field="type"):
+    reference: str | int | float = "{{ item.reference }}"
+    name: str = ""
+    absolute_tolerance: float = 0.0  # |read - reference| may be this large; 0: exact
+    relative_tolerance: float = 0.0  # or this share of |reference|
+    percent: Literal["as_number", "as_fraction"] = "as_number"  # 50% reads 50, or 0.5, on both sides
+    units: dict[str, float] = {}  # unit -> factor to the reference's unit; what is not listed is ignored
+    unit_required: bool = False
+    pass_threshold: float = 1.0
+
+    def __post_init__(self) -> None:
+        for field in ("absolute_tolerance", "relative_tolerance"):
+            if not 0 <= getattr(self, field) < float("inf"):
+                raise ValueError(f"`{field}` must be 0 or more")
+        if self.unit_required and not self.units:
+            raise ValueError("`unit_required` needs `units`")
+
+
+class Reading(NamedTuple):
+    value: Decimal
+    text: str
+    unit: str  # "" where none of the known ones follows
+    numbers: int  # in the part of the text that was searched
+
+
+def grade(completion: str, target: Decimal, tolerance: Decimal = Decimal(0)) -> Grade:
+    """Compare the last number in the completion with the target.
+
+    The last one wins because models show their working first and conclude after.
+    """
+    return _compare(_read_reply(completion, Config(reference=0)), target, tolerance, 1.0)
+
+
+def read(text: str, config: Config) -> Reading | None:
+    """The last number of a text, in the reference's unit. Raises ValueError on one too long to be meant."""
+    found, numbers = _last(text)
+    if found is None:
+        return None
+    value = _value(found)
+    if found["percent"] and config.percent == "as_fraction":
+        value = value.scaleb(-2)
+    unit = ""
+    if config.units and (word := _UNIT.match(text, found.end())) and word[1] in config.units:
+        unit = word[1]
+        value *= _exact(config.units[unit])
+    return Reading(value, found[0].strip(), unit, numbers)
+
+
+def _last(text: str) -> tuple[re.Match[str] | None, int]:
+    """Numbers hold no ordinary blank, so the search may start at any blank: the tail first, then the whole."""
+    start = max(text.rfind(" ", 0, len(text) - _TAIL), 0) if len(text) > _TAIL else 0
+    found = list(_NUMBER.finditer(text, start)) or (list(_NUMBER.finditer(text)) if start else [])
+    return (found[-1] if found else None), len(found)
+
+
+def _value(found: re.Match[str]) -> Decimal:
+    if found.end() - found.start() > MAX_CHARACTERS:
+        raise ValueError(f"The number has more than {MAX_CHARACTERS} characters.")
+    whole = found["whole"]
+    if separator := found["separator"]:
+        whole = whole.replace(separator, "")
+    exponent = int((found["exponent"] or found["power"] or "0").translate(_MINUS)[:9])
+    if abs(exponent) > MAX_EXPONENT:
+        raise ValueError(f"The number's exponent is beyond {MAX_EXPONENT}.")
+    value = Decimal((whole or "0") + (found["fraction"] or ""))
+    if exponent:
+        value = value.scaleb(exponent)
+    if found["denominator"]:
+        if not (denominator := Decimal(found["denominator"])):
+            raise ValueError("The number divides by zero.")
+        value /= denominator
+    return -value if (found["sign"] or "+").translate(_MINUS) == "-" else value
+
+
+def _exact(number: float) -> Decimal:
+    return Decimal(repr(number))
+
+
+def target_of(config: Config, item: Mapping[str, Any], completion: str = "") -> Reading:
+    """The reference as a number; a bad one is the author's fault."""
+    reference = config.reference
+    value = templates.parse(reference).value(completion, item) if isinstance(reference, str) else reference
+    return to_reading(value, config)
+
+
+def to_reading(value: Any, config: Config) -> Reading:
+    if isinstance(value, bool) or not isinstance(value, str | int | float | Decimal):
+        raise AuthorFault("bad_reference", f"The reference is not a number: {templates.as_text(value)[:80]}.")
+    try:
+        reading = read(str(value), config)
+    except ValueError as fault:
+        raise AuthorFault("bad_reference", f"The reference cannot be read: {fault}") from None
+    if reading is None or reading.numbers > 1:
+        raise AuthorFault("bad_reference", f"The reference is not one number: '{str(value)[:80]}'.")
+    return reading
+
+
+def compile(config: Config) -> Check:
+    absolute, relative = _exact(config.absolute_tolerance), _exact(config.relative_tolerance)
+    literal = config.reference
+    fixed = None if isinstance(literal, str) and "{{" in literal else target_of(config, {})
+
+    def check(completion: str, item: Mapping[str, Any]) -> Grade:
+        target = (fixed or target_of(config, item, completion)).value
+        tolerance = max(absolute, relative * abs(target)) if relative else absolute
+        return _compare(_read_reply(completion, config), target, tolerance, config.pass_threshold)
+
+    return check
+
+
+def _read_reply(completion: str, config: Config) -> Reading | str:
+    """What the reply says, or the sentence why it says nothing."""
+    try:
+        reading = read(completion, config)
+    except ValueError as fault:
+        return str(fault)
+    if reading is None:
+        return "The reply contains no number."
+    if config.unit_required and not reading.unit:
+        return f"'{reading.text[:80]}' has none of the units {', '.join(config.units)}."
+    return reading
+
+
+def _compare(reading: Reading | str, target: Decimal, tolerance: Decimal, threshold: float) -> Grade:
+    if isinstance(reading, str):
+        return wrong(None, reading)
+    if reading.value == target or (tolerance and abs(reading.value - target) <= tolerance):
+        return scored(1.0, threshold, reading.text, "Matches the reference.")
+    return scored(0.0, threshold, reading.text, f"Expected {str(target)[:60]}, read {reading.text[:60]}.")
+
+
+def gold(config: Config, item: Mapping[str, Any]) -> str | None:
+    try:
+        reading = target_of(config, item)
+    except (AuthorFault, ModelFault):
+        return None
+    own_unit = next((unit for unit, factor in config.units.items() if factor == 1), "") if config.unit_required else ""
+    return f"{reading.text} {reading.unit or own_unit}".rstrip()
+
+
+def coincides(config: Config, item: Mapping[str, Any], completion: str) -> bool:
+    """Whether a decoy states the right number by accident: exactly, without help from a wide tolerance."""
+    try:
+        reading = read(completion, config)
+        return reading is not None and reading.value == target_of(config, item, completion).value
+    except (AuthorFault, ModelFault, ValueError):
+        return False

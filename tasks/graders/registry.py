@@ -1,0 +1,189 @@
+"""The whole catalogue: every module of this package that has a `Config` is a grader. Adding one is adding a file.
+
+A grader module offers
+    Config    msgspec.Struct, frozen, forbid_unknown_fields, tag_field="type"; has name and pass_threshold;
+              __post_init__ raises ValueError with a sentence on values that cannot be right
+    EXAMPLE   {"grader", "item", "completion"}: a documented row that earns full score
+    compile   (Config) -> Check; a Check raises ModelFault and AuthorFault freely, they become Grades here
+    gold      (Config, item) -> a completion that must earn full score, or None
+and may offer what proof needs to know of its kind
+    coincides       (Config, item, completion) -> whether a passing decoy states the right answer by accident
+    every_candidate (Config, item, others) -> the reply that lists every candidate
+"""
+
+import hashlib
+import pkgutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import cache, lru_cache
+from importlib import import_module
+from time import perf_counter
+from types import ModuleType
+from typing import Any
+
+import msgspec
+
+from tasks import graders
+from tasks.errors import Invalid
+from tasks.graders import templates
+from tasks.graders.outcome import AuthorFault, Check, ModelFault, ungradable, wrong
+from tasks.graders.reasoning import without_reasoning
+from tasks.types import Grade
+
+Config = msgspec.Struct
+Grader = Callable[[str, Mapping[str, Any]], Grade]
+
+MAX_CONFIG_BYTES = 256_000
+_encode = msgspec.json.Encoder(order="sorted").encode
+
+
+@cache
+def modules() -> Mapping[str, ModuleType]:
+    """type -> module, by name."""
+    found: dict[str, ModuleType] = {}
+    for entry in pkgutil.iter_modules(graders.__path__):
+        if entry.name == "registry":
+            continue
+        module = import_module(f"{graders.__name__}.{entry.name}")
+        if isinstance(config := getattr(module, "Config", None), type) and issubclass(config, msgspec.Struct):
+            found[str(config.__struct_config__.tag)] = module
+    return dict(sorted(found.items()))
+
+
+def types() -> tuple[str, ...]:
+    return tuple(modules())
+
+
+def describe() -> tuple[dict[str, Any], ...]:
+    """For the documentation: type, summary and an example row of every grader."""
+    return tuple(
+        {"type": kind, "summary": (module.__doc__ or "").partition("\n")[0].partition(": ")[2], **module.EXAMPLE}
+        for kind, module in modules().items()
+    )
+
+
+def parse(config: Mapping[str, Any] | Config) -> Config:
+    """The typed configuration; raises Invalid with code unknown_grader or bad_grader."""
+    return config if isinstance(config, msgspec.Struct) else _parse(_bytes(config))
+
+
+def _bytes(config: Mapping[str, Any] | Config) -> bytes:
+    try:
+        raw = _encode(config)
+    except (TypeError, ValueError, RecursionError, UnicodeError):
+        raise Invalid(
+            "bad_grader", "The grader is not a JSON object: give its type and its fields.", "grader"
+        ) from None
+    if len(raw) > MAX_CONFIG_BYTES:
+        raise Invalid("bad_grader", f"The grader is larger than {MAX_CONFIG_BYTES:,} bytes: shorten it.", "grader")
+    return raw
+
+
+@lru_cache(maxsize=4096)
+def _parse(raw: bytes) -> Config:
+    known = f"Known types: {', '.join(types())}."
+    given = _decode(raw)
+    if not isinstance(given, dict):
+        raise Invalid("bad_grader", f"The grader is not a JSON object: give its type and its fields. {known}", "grader")
+    kind = given.get("type")
+    if not isinstance(kind, str):
+        raise Invalid("unknown_grader", f"The grader has no `type`. {known}", "grader.type")
+    if kind not in modules():
+        raise Invalid("unknown_grader", f"There is no grader of type '{kind[:60]}'. {known}", "grader.type")
+    try:
+        config: Config = msgspec.json.decode(raw, type=modules()[kind].Config)
+    except msgspec.ValidationError as fault:
+        sentence, _, path = str(fault).partition(" - at `$")
+        field = f"grader{path.rstrip('`')}"
+        raise Invalid("bad_grader", f"The {kind} grader is not right at `{field}`: {sentence}.", field) from None
+    _check_shared(kind, config)
+    return config
+
+
+def _decode(raw: bytes) -> Any:
+    try:
+        return msgspec.json.decode(raw)
+    except (msgspec.DecodeError, RecursionError):
+        raise Invalid("bad_grader", "The grader is not readable JSON: it nests too deep.", "grader") from None
+
+
+def _check_shared(kind: str, config: Config) -> None:
+    """What holds for every grader: a threshold a score can reach, templates that mean something, a build that works."""
+    threshold = getattr(config, "pass_threshold", 1.0)
+    if not 0 <= threshold <= 1:
+        raise Invalid(
+            "bad_grader", f"The {kind} grader's `pass_threshold` must lie between 0 and 1.", "grader.pass_threshold"
+        )
+    try:
+        for source in templates.strings(msgspec.to_builtins(config)):
+            templates.parse(source)
+        modules()[kind].compile(config)
+    except ValueError as fault:
+        raise Invalid("bad_grader", f"The {kind} grader is not right: {fault}.", "grader") from None
+    except (AuthorFault, ModelFault) as fault:
+        raise Invalid("bad_grader", f"The {kind} grader is not right: {fault.reason}", "grader") from None
+
+
+def canonical(config: Mapping[str, Any] | Config) -> bytes:
+    """Sorted JSON with every default filled in and without the name, which decides nothing."""
+    fields = msgspec.to_builtins(parse(config))
+    fields.pop("name", None)
+    return _encode(fields)
+
+
+def digest(config: Mapping[str, Any] | Config) -> str:
+    """SHA-256, hex, of the canonical configuration. Proofs are kept under it."""
+    return hashlib.sha256(canonical(config)).hexdigest()
+
+
+def compile(config: Mapping[str, Any] | Config) -> Grader:
+    """The grader as one function, for loops. Raises Invalid; what it returns never raises for anybody's fault."""
+    return _compile(_bytes(config))
+
+
+@lru_cache(maxsize=4096)
+def _compile(raw: bytes) -> Grader:
+    config = _parse(raw)
+    check: Check = module_of(config).compile(config)
+
+    def graded(completion: str, item: Mapping[str, Any]) -> Grade:
+        started = perf_counter()
+        try:
+            grade = check(without_reasoning(completion), item)
+        except ModelFault as fault:
+            grade = wrong(None, fault.reason, fault.flag)
+        except AuthorFault as fault:
+            grade = ungradable(fault.reason, fault.flag)
+        return replace(grade, seconds=perf_counter() - started)
+
+    return graded
+
+
+def grade(config: Mapping[str, Any] | Config, completion: str, item: Mapping[str, Any]) -> Grade:
+    """Grade one completion. An unusable configuration is its author's fault: ungradable, with its code as a flag."""
+    try:
+        graded = compile(config)
+    except Invalid as fault:
+        return ungradable(fault.sentence, fault.code)
+    return graded(completion, item)
+
+
+def gold(config: Mapping[str, Any] | Config, item: Mapping[str, Any]) -> str | None:
+    """A completion that must earn full score, where the grader can derive one from its reference."""
+    parsed = parse(config)
+    derived: str | None = module_of(parsed).gold(parsed, item)
+    return derived
+
+
+def module_of(config: Config) -> ModuleType:
+    return modules()[str(config.__struct_config__.tag)]
+
+
+def item_variables(config: Mapping[str, Any] | Config) -> Sequence[templates.Variable]:
+    """Every {{ item.… }} that the configuration reads, for checking a row before it is graded."""
+    return [
+        variable
+        for source in templates.strings(msgspec.to_builtins(parse(config)))
+        for variable in templates.parse(source).variables()
+        if variable.root == "item"
+    ]

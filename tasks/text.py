@@ -1,0 +1,105 @@
+"""One normalisation of text. It makes keys and compares answers; a stored prompt is never changed by it.
+
+Whoever changes what `normalise` returns raises NORM_VERSION: stored keys carry it and are computed anew.
+"""
+
+import re
+import unicodedata
+from collections.abc import Iterable
+
+from tasks.types import Message
+
+NORM_VERSION = 1
+
+_SUPERSCRIPTS = dict(zip("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁽⁾ⁿⁱ", "0123456789+-()ni", strict=True))
+_SUBSCRIPTS = dict(zip("₀₁₂₃₄₅₆₇₈₉₊₋₍₎", "0123456789+-()", strict=True))
+_SIGNS = {"。": ".", "、": ",", "“": '"', "”": '"', "‘": "'", "’": "'", "−": "-", "×": "*", "·": "*", "⋅": "*"}
+_FRACTIONS = {
+    chr(point): " " + "".join(chr(int(part, 16)) for part in unicodedata.decomposition(chr(point)).split()[1:]) + " "
+    for point in (*range(0xBC, 0xBF), *range(0x2150, 0x215F), 0x2189)
+}
+_FRACTIONS = {sign: text.replace("\u2044", "/") for sign, text in _FRACTIONS.items()}
+# soft hyphen, BOM, zero-width characters, and the marks that change the writing direction
+_INVISIBLE = "\u00ad\ufeff\u200b-\u200f\u2060-\u2064\u202a-\u202e\u2066-\u2069\u061c"
+
+# Before NFKC, which would turn 2³ into 23 and ½ into 1⁄2 glued to what stands before it.
+_BEFORE_NFKC = re.compile(
+    f"(?P<up>[{re.escape(''.join(_SUPERSCRIPTS))}]+)|(?P<down>[{re.escape(''.join(_SUBSCRIPTS))}]+)"
+    f"|(?P<fraction>[{''.join(_FRACTIONS)}])|(?P<sign>[{re.escape(''.join(_SIGNS))}])|[{_INVISIBLE}]+"
+)
+_LATEX = re.compile(
+    r"\$|\\[()!,]|\\(?:left|right)(?![a-zA-Z])|\\(?P<frac>[dt]frac)|\\(?:text|mathrm)\{(?P<word>[^{}]*)\}"
+)
+_THOUSANDS = re.compile(r"(?<![\d,.])\d{1,3}(?:,\d{3})+(?!\d)")
+_BRACKETS_OR_STRING = re.compile(r'"(?:[^"\\]|\\.)*"|[\[\]{}]', re.DOTALL)
+_LONE_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+def normalise(text: str) -> str:
+    """Fold what leaves the meaning alone: case, blanks, width, typographic signs, LaTeX dress, thousands separators."""
+    if not text.isascii():
+        text = _BEFORE_NFKC.sub(_plain, text)
+        # Twice: folding the case can leave a form that NFKC would change again.
+        text = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
+    else:
+        text = text.lower()
+    if "\\" in text or "$" in text:
+        text = _without_latex(text)
+    if "," in text:
+        text = _THOUSANDS.sub(lambda match: match[0].replace(",", ""), text)
+    return " ".join(text.split())
+
+
+def _plain(match: re.Match[str]) -> str:
+    found = match[0]
+    kind = match.lastgroup
+    if kind == "up":
+        return "^" + "".join(_SUPERSCRIPTS[sign] for sign in found)
+    if kind == "down":
+        return "_" + "".join(_SUBSCRIPTS[sign] for sign in found)
+    if kind == "fraction":
+        return _FRACTIONS[found]
+    return _SIGNS[found] if kind == "sign" else ""
+
+
+def _without_latex(text: str) -> str:
+    for _ in range(8):  # \\text{\\mathrm{m}} unwraps from the inside; deeper than eight is not mathematics
+        shorter = _LATEX.sub(lambda match: r"\frac" if match["frac"] else match["word"] or "", text)
+        if shorter == text:
+            break
+        text = shorter
+    return text
+
+
+def refused_character(text: str) -> str | None:
+    """Name the first character that Postgres or UTF-8 cannot hold, or None."""
+    if "\0" in text:
+        return "a NUL character"
+    if not text.isascii() and (found := _LONE_SURROGATE.search(text)):
+        return f"half of a surrogate pair (U+{ord(found[0]):04X})"
+    return None
+
+
+def prompt_text(messages: Iterable[Message]) -> str:
+    """The prompt as one text, one paragraph a message, for shingles, echoes and excerpts."""
+    return "\n\n".join(message.content for message in messages)
+
+
+def nests_deeper(text: str, limit: int) -> bool:
+    """Whether JSON text opens more than `limit` brackets at once. Linear, and almost free for ordinary text."""
+    if text.count("[") + text.count("{") <= limit:
+        return False
+    depth = 0
+    for found in _BRACKETS_OR_STRING.finditer(text):
+        sign = found[0]
+        if sign in ("[", "{"):
+            depth += 1
+            if depth > limit:
+                return True
+        elif sign in ("]", "}"):
+            depth -= 1
+    return False
+
+
+def excerpt(text: str, length: int = 200) -> str:
+    return text if len(text) <= length else text[: length - 1] + "…"
