@@ -1,0 +1,29 @@
+"""Fixtures that any test may use. The database starts with the first test that needs it (see servers.py)."""
+
+import os
+from urllib.parse import urlsplit, urlunsplit
+
+import pytest
+
+from tests import servers as test_servers
+
+
+@pytest.fixture(scope="session")
+def servers() -> None:
+    """Postgres and the broker of this test run, started now if they are not yet."""
+    test_servers.start()
+
+
+@pytest.fixture(scope="session")
+def django_db_modify_db_settings(django_db_modify_db_settings: None, servers: None) -> None:
+    """pytest-django's own step before it creates the test database: the server has to be there."""
+
+
+@pytest.fixture
+def server_environment(transactional_db: None) -> dict[str, str]:
+    """Environment for a child process (a worker, a command, a server) that works on this test's database."""
+    from django.db import connection
+
+    address = urlsplit(os.environ["DATABASE_URL"])
+    database = str(connection.settings_dict["NAME"])
+    return {**os.environ, "DATABASE_URL": urlunsplit(address._replace(path=f"/{database}"))}
