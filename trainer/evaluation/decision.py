@@ -1,0 +1,110 @@
+"""What a gate says, as values that encode to JSON whole. Differences are candidate − champion in score units."""
+
+from enum import StrEnum
+from typing import Literal
+
+import msgspec
+
+from trainer.evaluation.scoring import Flips, Reading
+from trainer.states import Verdict
+
+
+class Finding(StrEnum):
+    """What one row shows."""
+
+    PASS = "pass"  # noqa: S105
+    HOLD = "hold"
+    INCONCLUSIVE = "inconclusive"
+    WATCHED = "watched"  # shown, decides nothing
+
+
+class Digests(msgspec.Struct, frozen=True):
+    """What a comparison was made of. Frozen when it was asked for, computed again from what was really used."""
+
+    policy: str
+    champion: str
+    candidate: str
+    sampling: str
+    suites: dict[str, str]
+    graders: dict[str, str] = {}
+    anchor: str = ""  # "" : no anchor test; the champion's: nothing to add
+
+
+class Reason(msgspec.Struct, frozen=True):
+    code: str
+    sentence: str
+    suite: str = ""
+
+
+class Rate(msgspec.Struct, frozen=True):
+    mean: float
+    low: float
+    high: float
+
+
+class Bounds(msgspec.Struct, frozen=True):
+    """A difference with its interval and what it was tested against."""
+
+    difference: float
+    low: float
+    high: float
+    threshold: float  # the lower bound must be above it
+    finding: Finding
+    p_value: float  # sign-flip, one-sided, H0: difference ≤ threshold
+
+
+class ErrorBounds(msgspec.Struct, frozen=True):
+    """The same row with every error counted against the candidate, and every error for it."""
+
+    champion: int
+    candidate: int
+    share: float  # the larger of the two sides' shares
+    against_difference: float
+    against_low: float
+    for_difference: float
+    for_high: float
+
+
+class GateRow(msgspec.Struct, frozen=True):
+    """One suite. Differences are candidate − champion in score units; positive means the candidate is better."""
+
+    suite: str
+    role: Literal["target", "guard", "watched"]
+    tier: str
+    compares: Reading
+    n: int
+    answers_per_item: int
+    clusters: int
+    champion: Rate
+    candidate: Rate
+    difference: float
+    standard_error: float
+    low: float
+    high: float
+    method: str
+    threshold: float
+    margin: float  # 0 for a target
+    minimal_effect: float  # the smallest effect this comparison could have seen
+    p_value: float
+    fall_p_value: float  # sign-flip, one-sided, H0: the candidate is not worse; Holm-adjusted across guards
+    regressed: bool  # claimed only where the adjusted p-value is at most alpha
+    finding: Finding
+    undecided_because: str  # code, "" where the row is decided
+    flips: Flips
+    discordant: int
+    errors: ErrorBounds
+    anchor: Bounds | None
+    more_items: int | None
+    more_answers: int | None
+    sentence: str
+
+
+class GateDecision(msgspec.Struct, frozen=True):
+    verdict: Verdict
+    sentence: str
+    reasons: list[Reason]
+    rows: list[GateRow]
+    policy: str  # digest
+    sign_off: bool  # PROMOTE waits for a person
+    alpha: float
+    digests: Digests

@@ -1,0 +1,130 @@
+"""GatePolicy: what a candidate must show, decided and hashed before anyone looks. In score units: 0.02 is 2 pp."""
+
+import hashlib
+import math
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import msgspec
+
+from tasks.errors import Invalid
+from trainer.evaluation.planning import BIMODAL, Demand, Plan, Spread, plan
+from trainer.evaluation.scoring import OVERALL, Reading
+
+Tier = Literal["critical", "supporting"]
+TIER_MARGINS: Mapping[Tier, float] = {"critical": 0.01, "supporting": 0.02}
+
+
+class Guard(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A suite on which the candidate must not be worse than its margin."""
+
+    suite: str
+    tier: Tier = "supporting"
+    margin: float | None = None  # None: the tier's, 1 pp for critical and 2 pp for supporting
+    compares: Reading | None = None  # None: the policy's
+
+    @property
+    def allowed(self) -> float:
+        return TIER_MARGINS[self.tier] if self.margin is None else self.margin
+
+
+class GatePolicy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Superiority on one target, non-inferiority on every guard. An intersection-union test: no correction needed."""
+
+    target: str = OVERALL  # a suite, or "overall": the pooled union of the suites' items
+    guards: tuple[Guard, ...] = ()
+    delta_min: float = 0.0  # the target's lower bound must be above it
+    compares: Reading = "score"  # "outcome": pass rates
+    alpha: float = 0.025  # one-sided; intervals are shown at 1 − 2·alpha
+    answers_per_item: int = 4  # K, at least
+    expected_effect: float = 0.05  # true difference on the target that planning assumes
+    expected_guard_effect: float = 0.0  # true difference on a guard that planning assumes
+    power: float = 0.8  # planned on the target
+    guard_power: float = 0.95  # planned on each guard: ten guards at 0.80 pass 11 % of good candidates
+    error_budget: float = 0.01  # share of answers of a suite and side that may be errors
+    weak_champion: float = 0.2  # where the champion's mean is under this …
+    weak_margin: float = 0.1  # … this share of it bounds the margin as well
+    anchor_factor: float = 2.0  # margin against the anchor, in margins against the champion
+    minimum_clusters: int = 20  # fewer independent items are no basis for an interval
+    permutations: int = 9_999
+    seed: int = 0  # of the permutation test
+    sign_off: bool = False  # a person confirms before the alias moves
+
+    def __post_init__(self) -> None:
+        for holds, sentence in _rules(self):
+            if not holds:
+                raise ValueError(sentence)
+
+    def digest(self) -> str:
+        """SHA-256 of the canonical JSON: sorted keys, no blanks, every default written out."""
+        return hashlib.sha256(msgspec.json.encode(self, order="sorted")).hexdigest()
+
+    def guard(self, suite: str) -> Guard | None:
+        return next((guard for guard in self.guards if guard.suite == suite), None)
+
+    def margin_for(self, guard: Guard, champion_mean: float) -> float:
+        """The guard's margin, or 10 % of the champion's mean where that is under 20 %, whichever is smaller.
+
+        A champion at 0 has nothing to lose and nothing to take a share of: the plain margin stands.
+        """
+        if 0 < champion_mean < self.weak_champion:
+            return min(guard.allowed, self.weak_margin * champion_mean)
+        return guard.allowed
+
+
+def _rules(policy: GatePolicy) -> list[tuple[bool, str]]:
+    names = [guard.suite for guard in policy.guards]
+    return [
+        (bool(policy.target), "A policy needs a target: the name of a suite, or “overall”."),
+        (len(set(names)) == len(names), "A suite can be a guard once only."),
+        (all(0 < guard.allowed < 1 for guard in policy.guards), "A margin lies between 0 and 1: 0.02 is 2 pp."),
+        (0 <= policy.delta_min < 1, "delta_min lies between 0 and 1: 0.01 is 1 pp."),
+        (0 < policy.alpha < 0.5, "alpha is one-sided and lies between 0 and 0.5."),
+        (0.5 <= policy.power < 1 and 0.5 <= policy.guard_power < 1, "Power lies between 0.5 and 1."),
+        (policy.answers_per_item >= 1, "answers_per_item is at least 1."),
+        (0 <= policy.error_budget <= 0.1, "error_budget lies between 0 and 0.1."),
+        (0 <= policy.weak_champion <= 1 and 0 < policy.weak_margin <= 1, "The weak-champion rule takes shares of 1."),
+        (policy.anchor_factor >= 1, "anchor_factor is at least 1."),
+        (policy.minimum_clusters >= 2, "minimum_clusters is at least 2."),
+        (policy.permutations >= 999, "permutations is at least 999, or the p-value is too coarse for alpha."),
+    ]
+
+
+def policy_from(config: Mapping[str, Any]) -> GatePolicy:
+    """Parse a policy from JSON or YAML values; refused with the path of what is wrong."""
+    try:
+        return msgspec.convert(config, type=GatePolicy)
+    except msgspec.ValidationError as error:
+        raise Invalid("policy_invalid", f"This is not a gate policy: {error}", "policy") from error
+
+
+def plan_for(
+    policy: GatePolicy,
+    available: Mapping[str, int],
+    *,
+    spreads: Mapping[str, Spread] | None = None,
+    champion_means: Mapping[str, float] | None = None,
+    most_answers: int = 16,
+) -> Plan:
+    """K and n for the suites of a policy. `available` counts sealed items; spreads and means come from earlier runs."""
+    spreads, champion_means = spreads or {}, champion_means or {}
+
+    def demand(suite: str, count: int, distance: float, power: float) -> Demand:
+        spread = spreads.get(suite, BIMODAL)
+        return Demand(suite, count, distance, power, spread.between, spread.within)
+
+    demands = []
+    if policy.target == OVERALL and OVERALL not in available:
+        demands.append(
+            demand(OVERALL, sum(available.values()), policy.expected_effect - policy.delta_min, policy.power)
+        )
+    for suite, count in sorted(available.items()):
+        distance, power = math.inf, policy.power
+        guard = policy.guard(suite)
+        if guard is not None:
+            margin = policy.margin_for(guard, champion_means.get(suite, 1.0))
+            distance, power = margin + policy.expected_guard_effect, policy.guard_power
+        if suite == policy.target:
+            distance = min(distance, policy.expected_effect - policy.delta_min)
+        demands.append(demand(suite, count, distance, power))
+    return plan(demands, alpha=policy.alpha, least_answers=policy.answers_per_item, most_answers=most_answers)
