@@ -119,7 +119,7 @@ def _patterns(letters: str) -> tuple[re.Pattern[str], re.Pattern[str], re.Patter
         rf"(?:\b(?i:answer|option|choice|choose|pick)\b(?:\s+(?i:is|are|would\s+be))?[\s:=*_]*|\\boxed\s*\{{)((?:(?i:option|choice)\s+)?{joined})"
     )
     # Small letters are words too often ("a"), and so are A and I before another word.
-    alone = re.compile(rf"(?<![\w'’-])(?:[{letters}](?![\w'’-])(?!\s+[a-z])|(?<=\()[{both}](?=\)))")
+    alone = re.compile(rf"(?<![\w'’-])(?:[{letters}](?![\w'’-])(?<![AI](?=\s[a-z]))|(?<=\()[{both}](?=\)))")
     return stated, alone, re.compile(rf"(?<![A-Za-z\\])[{both}](?![A-Za-z])")
 
 
@@ -137,3 +137,15 @@ def every_candidate(config: Config, item: Mapping[str, Any], others: Sequence[st
         return ", ".join(_choices(config, item)[0])
     except (AuthorFault, ModelFault):
         return None
+
+
+def reference_problem(config: Config, item: Mapping[str, Any]) -> str | None:
+    """Why the reference of this item cannot be used, as a sentence."""
+    try:
+        letters, texts = _choices(config, item)
+        _right(templates.parse(config.reference).text("", item), letters, texts)
+    except AuthorFault as fault:
+        return fault.reason
+    except ModelFault:
+        return None
+    return None

@@ -330,3 +330,28 @@ def every_candidate(config: Config, item: Mapping[str, Any], others: Sequence[st
             if isinstance(value, list) and isinstance(theirs := rival.get(name), list):
                 merged[name] = value + [entry for entry in theirs if entry not in value]
     return templates.as_text(merged)
+
+
+def coincides(config: Config, item: Mapping[str, Any], completion: str) -> bool:
+    """Whether a decoy states the reference itself, without help from a tolerance or a low threshold."""
+    try:
+        return bool(_comparable(last_object(completion)[0]) == _comparable(_reference(config, completion, item)))
+    except (AuthorFault, ModelFault):
+        return False
+
+
+def reference_problem(config: Config, item: Mapping[str, Any]) -> str | None:
+    """Why the reference of this item cannot be used, as a sentence."""
+    try:
+        reference = _reference(config, "", item)
+        for leaf in _leaves(config.fields or _inferred(reference)):
+            wanted = _find(reference, leaf)
+            if wanted is _ABSENT:
+                return f"The reference has no field '{leaf.path}'."
+            if leaf.field.kind == "number":
+                number.to_reading(wanted, _OF_NUMBER)
+    except AuthorFault as fault:
+        return fault.reason
+    except ModelFault:
+        return None
+    return None

@@ -30,7 +30,7 @@ _NUMBER = re.compile(
     r"(?P<sign>(?<![\w)\]}])[-+−–﹣－])?[$€£¥₹]?(?<![A-Za-z\d_])(?<!\d\.)"
     r"(?P<whole>\d{1,3}(?P<separator>,|'|’|\u00a0|\u2009|\u202f|\{,\})\d{3}(?:(?P=separator)\d{3})*(?!\d)|\d+|(?<![A-Za-z\d_.])(?=\.\d))"
     r"(?P<fraction>\.\d+)?"
-    r"(?:[eE](?P<exponent>[-+−]?\d+)|\s?(?:×|x|\*|·|⋅|\\times|\\cdot)\s?10\^\{?(?P<power>[-+−]?\d+)\}?|/(?P<denominator>\d+)(?![\d/.,]\d|\d))?"
+    r"(?:[eE](?P<exponent>[-+−]?\d+)|\s?(?:×|x|\*|·|⋅|\\times|\\cdot)\s?10\^\{?(?P<power>[-+−]?\d+)\}?|(?<!\d/\d)(?<!\d/\d\d)(?<!\d/\d{4})/(?P<denominator>\d+)(?![\d/.,]\d|\d))?"
     r"(?P<percent>\s?\\?%)?"
 )
 _UNIT = re.compile(r"\s?([^\s\d.,;:!?()\[\]{}]+)")
@@ -85,9 +85,14 @@ def read(text: str, config: Config) -> Reading | None:
 
 
 def _last(text: str) -> tuple[re.Match[str] | None, int]:
-    """Numbers hold no ordinary blank, so the search may start at any blank: the tail first, then the whole."""
+    """The last number and how many were seen: the tail is searched first, and believed when it holds two.
+
+    A single one may have been cut at the blank where the tail begins (2.5 × | 10^3).
+    """
     start = max(text.rfind(" ", 0, len(text) - _TAIL), 0) if len(text) > _TAIL else 0
-    found = list(_NUMBER.finditer(text, start)) or (list(_NUMBER.finditer(text)) if start else [])
+    found = list(_NUMBER.finditer(text, start))
+    if start and len(found) < 2:
+        found = list(_NUMBER.finditer(text))
     return (found[-1] if found else None), len(found)
 
 
@@ -183,3 +188,14 @@ def coincides(config: Config, item: Mapping[str, Any], completion: str) -> bool:
         return reading is not None and reading.value == target_of(config, item, completion).value
     except (AuthorFault, ModelFault, ValueError):
         return False
+
+
+def reference_problem(config: Config, item: Mapping[str, Any]) -> str | None:
+    """Why the reference of this item cannot be used, as a sentence."""
+    try:
+        target_of(config, item)
+    except AuthorFault as fault:
+        return fault.reason
+    except ModelFault:
+        return None
+    return None

@@ -9,6 +9,7 @@ A grader module offers
 and may offer what proof needs to know of its kind
     coincides       (Config, item, completion) -> whether a passing decoy states the right answer by accident
     every_candidate (Config, item, others) -> the reply that lists every candidate
+    reference_problem (Config, item) -> a sentence, where the row's reference cannot be used; must be cheap
 """
 
 import hashlib
@@ -187,3 +188,11 @@ def item_variables(config: Mapping[str, Any] | Config) -> Sequence[templates.Var
         for variable in templates.parse(source).variables()
         if variable.root == "item"
     ]
+
+
+def reference_problem(config: Mapping[str, Any] | Config, item: Mapping[str, Any]) -> str | None:
+    """Why this item's reference cannot be used, as a sentence, where the grader can tell without grading."""
+    parsed = parse(config)
+    problem = getattr(module_of(parsed), "reference_problem", None)
+    sentence: str | None = problem(parsed, item) if problem else None
+    return sentence

@@ -133,3 +133,22 @@ def every_candidate(config: Config, item: Mapping[str, Any], others: Sequence[st
     except (AuthorFault, ModelFault):
         return None
     return msgspec.json.encode(sorted(union)).decode()
+
+
+def coincides(config: Config, item: Mapping[str, Any], completion: str) -> bool:
+    """Whether a decoy names exactly the right items: then it is the answer, however it came about."""
+    try:
+        return items_of(completion, config.case_sensitive) == _wanted(config, completion, item)
+    except (AuthorFault, ModelFault):
+        return False
+
+
+def reference_problem(config: Config, item: Mapping[str, Any]) -> str | None:
+    """Why the reference of this item cannot be used, as a sentence."""
+    try:
+        _wanted(config, "", item)
+    except AuthorFault as fault:
+        return fault.reason
+    except ModelFault:
+        return None
+    return None

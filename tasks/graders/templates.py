@@ -4,6 +4,7 @@ A template is filled in once; what came out of the item or the reply is data and
 Text in double braces that does not begin with a letter ({{1}} in LaTeX) is literal.
 """
 
+import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -141,7 +142,12 @@ def output_json(completion: str) -> Any:
 
 def as_text(value: Any) -> str:
     """A string as it is, everything else as JSON."""
-    return value if isinstance(value, str) else msgspec.json.encode(value).decode()
+    if isinstance(value, str):
+        return value
+    try:
+        return msgspec.json.encode(value).decode()
+    except UnicodeEncodeError:  # half of a surrogate pair, which the standard library escapes
+        return json.dumps(value, separators=(",", ":"))
 
 
 def fill(value: Any, completion: str, item: Mapping[str, Any]) -> Any:
