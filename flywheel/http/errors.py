@@ -1,15 +1,18 @@
-"""Refusals at the edge: one problem+json on the API, a notice on pages. The OpenAI surface has its own envelope."""
+"""Refusals at the edge: one problem+json on the API, one envelope on the OpenAI surface, a notice on pages."""
 
 import uuid
 from collections.abc import Callable
 from typing import Any
 
 from django.contrib import messages
+from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import redirect, render
 from django.utils.http import url_has_allowed_host_and_scheme
+from django.views import defaults
 from rest_framework import exceptions
 from rest_framework.response import Response
+from rest_framework.settings import api_settings
 from rest_framework.views import exception_handler
 
 from tasks.errors import FlywheelError, NotFound
@@ -21,36 +24,76 @@ def problem(status: int, code: str, sentence: str, param: str | None = None) -> 
     return {"type": f"/docs/errors#{code}", "status": status, "code": code, "detail": sentence, "param": param}
 
 
+def envelope(status: int, code: str, sentence: str, param: str | None = None) -> dict[str, Any]:
+    """The error of the OpenAI surface."""
+    kind = _OPENAI_KINDS.get(status, "server_error" if status >= 500 else "invalid_request_error")
+    return {"error": {"message": sentence, "type": kind, "param": param, "code": code}}
+
+
+_OPENAI_KINDS = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
+
+
 def problem_json(error: Exception, context: dict[str, Any]) -> Response | None:
     """DRF's exception handler. One shape: type, status, code, detail, param."""
+    refused = _refused(error, context)
+    if refused is not None:
+        refused.data = problem(*refused.data)
+        refused.content_type = PROBLEM
+    return refused
+
+
+def openai_envelope(error: Exception, context: dict[str, Any]) -> Response | None:
+    """DRF's exception handler of the OpenAI surface. Its clients retry a 409 unless they are told not to."""
+    refused = _refused(error, context)
+    if refused is not None:
+        refused.data = envelope(*refused.data)
+        if refused.status_code == 409:
+            refused["x-should-retry"] = "false"
+    return refused
+
+
+def _refused(error: Exception, context: dict[str, Any]) -> Response | None:
+    """A reply whose data are (status, code, sentence, param); None for a bug, which propagates."""
     if isinstance(error, FlywheelError):
-        body = problem(error.status, error.code, error.sentence, error.param)
-        return Response(body, status=error.status, content_type=PROBLEM)
+        return Response((error.status, error.code, error.sentence, error.param), status=error.status)
     if isinstance(error, Http404):
         error = exceptions.NotFound("There is nothing here that you may see: check the id.")
+    if isinstance(error, PermissionDenied):
+        error = exceptions.PermissionDenied()
     reply = exception_handler(error, context)
     if reply is None or not isinstance(error, exceptions.APIException):
         return reply
-    param, sentence = _first_detail(error.detail)
-    codes = error.get_codes()
-    code = codes if isinstance(codes, str) else "invalid"
-    reply.data = problem(reply.status_code, code, sentence, param)
-    reply.content_type = PROBLEM
+    codes, param = error.get_codes(), None
+    detail: Any = error.detail
+    path: list[str] = []
+    while isinstance(detail, dict | list):
+        first = next(iter(detail)) if isinstance(detail, dict) else 0
+        path += [str(first)] if isinstance(detail, dict) and first != api_settings.NON_FIELD_ERRORS_KEY else []
+        detail, codes = detail[first], codes[first]  # type: ignore[index,call-overload]
+        param = ".".join(path) or None
+    reply.data = (reply.status_code, str(codes), str(detail), param)
     return reply
 
 
-def _first_detail(detail: Any) -> tuple[str | None, str]:
-    """The first field and sentence of DRF's nested details."""
-    param: list[str] = []
-    while isinstance(detail, dict | list):
-        if not detail:
-            return None, "The request is not valid."
-        if isinstance(detail, dict):
-            key, detail = next(iter(detail.items()))
-            param.append(str(key))
-        else:
-            detail = detail[0]
-    return ".".join(param) or None, str(detail)
+def _on_surface(request: HttpRequest, status: int, code: str, sentence: str) -> HttpResponse | None:
+    if request.path.startswith("/api/"):
+        return JsonResponse(problem(status, code, sentence), status=status, content_type=PROBLEM)
+    if request.path.startswith("/openai/"):
+        return JsonResponse(envelope(status, code, sentence), status=status)
+    return None
+
+
+def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """handler400: what Django refuses before any view, such as a wrong Host or an unreadable form."""
+    sentence = "The request cannot be read as it is: check its Host, its headers and its body."
+    return _on_surface(request, 400, "bad_request", sentence) or defaults.bad_request(request, exception)
+
+
+def server_error(request: HttpRequest) -> HttpResponse:
+    """handler500: a bug. The log says where; the reader learns that it is ours and what to quote."""
+    name = getattr(request, "id", "")
+    sentence = f"Something broke on our side: tell an administrator the request id {name}."
+    return _on_surface(request, 500, "internal_error", sentence) or defaults.server_error(request)
 
 
 class RefusalMiddleware:
@@ -68,12 +111,6 @@ class RefusalMiddleware:
     def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponse | None:
         if not isinstance(error, FlywheelError):
             return None
-        if request.path.startswith("/api/"):
-            return JsonResponse(
-                problem(error.status, error.code, error.sentence, error.param),
-                status=error.status,
-                content_type=PROBLEM,
-            )
         back = request.headers.get("Referer", "")
         same_site = url_has_allowed_host_and_scheme(back, allowed_hosts={request.get_host()})
         if request.method == "POST" and same_site and not isinstance(error, NotFound):

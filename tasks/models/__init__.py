@@ -2,6 +2,7 @@ from tasks.models.accounts import ApiKey, Membership, Team, User
 from tasks.models.datasets import Dataset, DatasetTask, DatasetVersion, DatasetVersionTask, Grader
 from tasks.models.events import Event, EventSeal
 from tasks.models.heldout import HeldOutKey, HeldOutSuite
+from tasks.models.idempotency import IdempotencyRecord
 from tasks.models.reviews import Review
 from tasks.models.tasks import PromptSplit, Proof, Task
 from tasks.models.uploads import ProofRun, RowIssue, Upload
@@ -17,6 +18,7 @@ __all__ = [
     "Grader",
     "HeldOutKey",
     "HeldOutSuite",
+    "IdempotencyRecord",
     "Membership",
     "PromptSplit",
     "Proof",

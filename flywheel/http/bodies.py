@@ -1,0 +1,63 @@
+"""Large request bodies, read as they arrive: nothing is held in memory and no form parser sees them."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from django.http import HttpRequest
+from django.http.multipartparser import FIELD, FILE, ChunkIter, LazyStream, Parser
+from django.utils.http import parse_header_parameters
+
+from tasks.errors import Invalid
+
+CHUNK_BYTES = 256 * 1024
+_FIELD_BYTES = 4096  # a form field beside a file is a name, never content
+
+
+class WholeBody:
+    """The body of a request as a stream that knows where it must end: a cut connection is an error, not a short file."""
+
+    def __init__(self, request: HttpRequest) -> None:
+        # Django reads a body without a Content-Length as empty; a server that ends chunked bodies itself says so.
+        chunked = not request.META.get("CONTENT_LENGTH") and request.META.get("wsgi.input_terminated")
+        self._source: Any = request.META["wsgi.input"] if chunked else request
+        self._left: int | None = None if chunked else int(request.META.get("CONTENT_LENGTH") or 0)
+
+    def read(self, size: int = CHUNK_BYTES) -> bytes:
+        try:
+            chunk: bytes = self._source.read(size)
+        except OSError:
+            chunk = b""
+            self._left = self._left or 1
+        if self._left is None:
+            return chunk
+        if not chunk and self._left:
+            raise Invalid("upload_cut_off", "The connection ended before the whole file had arrived: send it again.")
+        self._left -= len(chunk)
+        return chunk
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(self.read, b"")
+
+
+def file_of_form(request: HttpRequest) -> tuple[dict[str, str], str, Iterator[bytes]]:
+    """Fields ahead of the first file of a multipart form, the file's name, and its bytes as they arrive."""
+    _, options = parse_header_parameters(request.headers.get("Content-Type", ""))
+    boundary = options.get("boundary", "")
+    if not boundary or not boundary.isascii() or len(boundary) > 200:
+        raise Invalid("form_unreadable", "The form has no usable boundary: let your client set its Content-Type.")
+    fields: dict[str, str] = {}
+    parts = iter(Parser(LazyStream(ChunkIter(WholeBody(request), CHUNK_BYTES)), boundary.encode()))
+    for kind, headers, content in parts:
+        about = headers.get("content-disposition", ("", {}))[1]
+        if kind == FIELD:
+            fields[str(about.get("name", ""))] = content.read(_FIELD_BYTES).decode(errors="replace")
+        elif kind == FILE:
+            return fields, str(about.get("filename", "")), _to_the_end(content, parts)
+    raise Invalid("file_missing", "The form has no file: send it in a field called file.", "file")
+
+
+def _to_the_end(content: Iterator[bytes], parts: Iterator[Any]) -> Iterator[bytes]:
+    """The file, then the rest of the form, so that a form that was cut off is noticed while the file is stored."""
+    yield from content
+    for _ in parts:
+        pass
