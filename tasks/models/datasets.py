@@ -39,7 +39,7 @@ class Dataset(models.Model):
     slug = models.SlugField(max_length=80)
     name = models.CharField(max_length=120)
     description = models.TextField(blank=True)
-    domain = models.CharField(max_length=60, blank=True)  # of rows that name none
+    domain = models.CharField(max_length=64, blank=True)  # of rows that name none
     visibility = models.CharField(max_length=12, choices=[(v.value, v.value) for v in Visibility])
     licence = models.CharField(max_length=60, blank=True)  # SPDX id; required where contributed
     consent_version = models.CharField(max_length=20, blank=True)
@@ -65,9 +65,9 @@ class DatasetTask(models.Model):
         TRAIN = "train", "Trains (OpenAI jobs, small private sets)"
         VALIDATION = "validation", "Validates"
 
-    dataset = models.ForeignKey(Dataset, on_delete=models.CASCADE, related_name="memberships")
+    dataset = models.ForeignKey(Dataset, on_delete=models.CASCADE, related_name="memberships", db_index=False)
     task = models.ForeignKey("tasks.Task", on_delete=models.CASCADE, related_name="memberships")
-    upload = models.ForeignKey("tasks.Upload", on_delete=models.CASCADE, related_name="memberships")
+    upload = models.ForeignKey("tasks.Upload", on_delete=models.CASCADE, related_name="memberships", db_index=False)
     line = models.PositiveIntegerField()
     role = models.CharField(max_length=10, choices=MembershipRole, default=MembershipRole.SPLIT)
     duplicate = models.BooleanField(default=False)  # the task was there before this row
@@ -109,7 +109,7 @@ class DatasetVersion(models.Model):
 
 
 class DatasetVersionTask(models.Model):
-    version = models.ForeignKey(DatasetVersion, on_delete=models.CASCADE, related_name="entries")
+    version = models.ForeignKey(DatasetVersion, on_delete=models.CASCADE, related_name="entries", db_index=False)
     task = models.ForeignKey("tasks.Task", on_delete=models.PROTECT, related_name="+")
 
     class Meta:

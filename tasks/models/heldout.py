@@ -20,8 +20,8 @@ class HeldOutSuite(models.Model):
 
 
 class HeldOutKey(models.Model):
-    suite = models.ForeignKey(HeldOutSuite, on_delete=models.CASCADE, related_name="keys")
-    space = models.ForeignKey(Team, on_delete=models.PROTECT, related_name="+")
+    suite = models.ForeignKey(HeldOutSuite, on_delete=models.CASCADE, related_name="keys", db_index=False)
+    space = models.ForeignKey(Team, on_delete=models.PROTECT, related_name="+", db_index=False)
     exact_key = models.CharField(max_length=32)
 
     class Meta:

@@ -14,7 +14,7 @@ from tasks.states import TASK_MOVES, Role, Split, TaskState
 class PromptSplit(models.Model):
     """The split of a prompt, decided once when its space first sees the exact key, and never computed again."""
 
-    space = models.ForeignKey(Team, on_delete=models.PROTECT, related_name="+")
+    space = models.ForeignKey(Team, on_delete=models.PROTECT, related_name="+", db_index=False)
     exact_key = models.CharField(max_length=32)
     split = models.CharField(max_length=10, choices=[(s.value, s.value) for s in Split])
 
@@ -40,7 +40,7 @@ class Task(StateModel):
 
     MOVES = TASK_MOVES
 
-    space = models.ForeignKey(Team, on_delete=models.PROTECT, related_name="tasks")
+    space = models.ForeignKey(Team, on_delete=models.PROTECT, related_name="tasks", db_index=False)
     state = models.CharField(max_length=12, choices=[(s.value, s.value) for s in TaskState])
     reason = models.CharField(max_length=300, blank=True)  # why rejected, unproved or in conflict: one sentence
     reason_code = models.CharField(max_length=40, blank=True)
@@ -48,28 +48,37 @@ class Task(StateModel):
     item = models.JSONField(default=dict)
     gold = models.TextField(null=True, blank=True)  # noqa: DJ001  None: derived by the grader; "" is an answer
     grader = models.ForeignKey(Grader, null=True, on_delete=models.PROTECT, related_name="+")
-    domain = models.CharField(max_length=60, blank=True)
+    domain = models.CharField(max_length=64, blank=True)
     metadata = models.JSONField(default=dict)
     exact_key = models.CharField(max_length=32)
     answer_digest = models.CharField(max_length=32)
     number_signature = models.CharField(max_length=16)
-    template = models.CharField(max_length=16)
+    template = models.CharField(max_length=32)
     family = models.BigIntegerField(null=True, blank=True)  # near-duplicate set: id of its oldest member; null: its own
     content_digest = models.CharField(max_length=64)  # sha-256 of messages, item, gold and grader digest
     norm_version = models.PositiveSmallIntegerField()
     split = models.CharField(max_length=10, choices=[(s.value, s.value) for s in Split])  # copy of PromptSplit's
     created_at = models.DateTimeField(auto_now_add=True)
+    approved_at = models.DateTimeField(null=True, blank=True)
 
     objects = TaskQuerySet.as_manager()
 
     class Meta:
         ordering = ["-id"]
         constraints = [
+            # A withdrawn task is gone: whoever brings the same row again brings a new one.
             models.UniqueConstraint(
-                fields=["space", "exact_key", "answer_digest", "grader"], nulls_distinct=False, name="one_task_per_key"
+                fields=["space", "exact_key", "answer_digest", "grader"],
+                condition=~Q(state=TaskState.WITHDRAWN),
+                nulls_distinct=False,
+                name="one_task_per_key",
             )
         ]
-        indexes = [models.Index(fields=["space", "state", "id"], name="task_queue")]
+        indexes = [
+            models.Index(fields=["space", "state", "id"], name="task_queue"),
+            models.Index(fields=["space", "approved_at"], condition=Q(state=TaskState.APPROVED), name="task_approved"),
+            models.Index(fields=["id"], condition=Q(state=TaskState.NEEDS_GRADER), name="task_waits_for_grader"),
+        ]
 
     def __str__(self) -> str:
         return f"task {self.pk} ({self.state})"
@@ -86,9 +95,10 @@ class Task(StateModel):
 class Proof(models.Model):
     """What the proof of a task found, kept per grader digest."""
 
-    task = models.ForeignKey(Task, on_delete=models.CASCADE, related_name="proofs")
+    task = models.ForeignKey(Task, on_delete=models.CASCADE, related_name="proofs", db_index=False)
     grader = models.ForeignKey(Grader, on_delete=models.PROTECT, related_name="+")
     outcome = models.CharField(max_length=10)  # proved | unproved | rejected
+    code = models.CharField(max_length=40, blank=True)  # proved | no_gold | gold_failed | gold_ungradable | decoy_passed
     reason = models.CharField(max_length=300, blank=True)
     gold = models.JSONField(null=True)  # the grade of the gold completion
     decoys = models.JSONField(default=list)  # [{kind, outcome: refused | passed | skipped, excerpt, reason}]

@@ -31,6 +31,7 @@ class Upload(StateModel):
     )
     failure = models.CharField(max_length=500, blank=True)  # one sentence, when failed
     attempt = models.PositiveIntegerField(default=0)
+    tries = models.PositiveSmallIntegerField(default=0)  # attempts since the last committed chunk; three quarantine
     lease_until = models.DateTimeField(null=True, blank=True)
     offset = models.BigIntegerField(default=0)  # bytes imported and committed: where a retry goes on
     line = models.PositiveIntegerField(default=0)  # last line imported
@@ -63,10 +64,10 @@ class ProofRun(StateModel):
         max_length=10, choices=[(s.value, s.value) for s in ProofState], default=ProofState.PENDING
     )
     attempt = models.PositiveIntegerField(default=0)
+    tries = models.PositiveSmallIntegerField(default=0)  # as of Upload
     lease_until = models.DateTimeField(null=True, blank=True)
-    counts = models.JSONField(
-        default=dict
-    )  # tasks, proved, unproved, rejected, decoys {kind: {passed, refused, skipped}}
+    # tasks, proved, unproved, rejected, approved; matrix {grader type: tasks.proof.Tally}
+    counts = models.JSONField(default=dict)
     refusals = models.JSONField(default=list)  # sentences, one a refused grader
     started_at = models.DateTimeField(null=True, blank=True)
     finished_at = models.DateTimeField(null=True, blank=True)
@@ -84,7 +85,7 @@ class ProofRun(StateModel):
 class RowIssue(models.Model):
     """What is wrong with one row of an upload (tasks.types.Issue, stored)."""
 
-    upload = models.ForeignKey(Upload, on_delete=models.CASCADE, related_name="issues")
+    upload = models.ForeignKey(Upload, on_delete=models.CASCADE, related_name="issues", db_index=False)
     line = models.PositiveIntegerField()
     field = models.CharField(max_length=200, blank=True)
     code = models.CharField(max_length=40)
