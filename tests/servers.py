@@ -1,8 +1,8 @@
 """pytest plugin (`-p tests.servers`): throw-away Postgres and broker, one pair a test run, shared by all xdist workers.
 
 Loaded before Django's settings are: it decides the addresses first, and starts the servers only when a test asks for
-them (the `servers` fixture in conftest.py), so that a run of pure tests starts nothing. DATABASE_URL and REDIS_URL given
-from outside are used as they are.
+them (the `servers` fixture in conftest.py), so that a run of pure tests starts nothing. A DATABASE_URL or
+REDIS_URL given from outside is used as it is.
 """
 
 import fcntl
