@@ -84,7 +84,9 @@ def mix(candidates: Iterable[Candidate], recipe: Recipe) -> MixturePlan:
     unique = _first_of_each_prompt(offered)
     pool = _within_families(unique, recipe)
     shares, sentences = _shares(pool, recipe)
-    ranked = _ranked([c for c in pool if c.domain in shares or REST in shares], recipe.seed)
+    ranked = _ranked(
+        [c for c in pool if _cell(c, shares)[0] in shares and recipe.weights.get(c.domain) != 0], recipe.seed
+    )
     cells = _cells(ranked, shares)
     taken = _allocate(ranked, cells, shares, recipe, sentences)
     chosen = [candidate for cell, count in taken.items() for candidate in cells[cell][:count]]
