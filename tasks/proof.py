@@ -139,7 +139,7 @@ def _every_candidate(
 
 def _over_long(wrong: str, limit: int) -> str:
     """Whole repeats only: half a number could be the right one."""
-    return "\n".join([wrong] * max(2, limit // (len(wrong) + 1)))
+    return " ".join([wrong] * max(2, limit // (len(wrong) + 1)))
 
 
 def _try(

@@ -22,6 +22,7 @@ EXAMPLE: Mapping[str, Any] = {
     "completion": "Venus is closest to Earth's size, so the answer is (B).",
 }
 
+_STATES = re.compile("answer|option|choice|choose|pick|boxed", re.IGNORECASE)  # cheap, before the costly pattern
 _DRESS = " \t\r\n.,:;!?()[]{}*_`\"'$\\"
 
 
@@ -89,7 +90,7 @@ def _claimed(completion: str, letters: str, texts: Sequence[str]) -> list[str]:
     if texts and (named := _by_text(completion, letters, texts)):
         return named
     stated, alone, one = _patterns(letters)
-    if statements := stated.findall(completion):
+    if _STATES.search(completion) and (statements := stated.findall(completion)):
         return _distinct(one.findall(statements[-1]))
     return _distinct(alone.findall(completion))
 
@@ -100,7 +101,7 @@ def _by_text(completion: str, letters: str, texts: Sequence[str]) -> list[str]:
     for letter, text in zip(letters, texts, strict=True):
         if text in (reply, bare) or bare in (f"{letter.lower()}) {text}", f"{letter.lower()}. {text}"):
             return [letter]
-    conclusion = re.sub(r"^.*\banswer(?: is)?[\s:*]+", "", reply, flags=re.DOTALL)
+    conclusion = reply.rpartition("answer")[2].strip().removeprefix("is ")
     bare = conclusion.strip(_DRESS)
     return [letter for letter, text in zip(letters, texts, strict=True) if text == bare]
 

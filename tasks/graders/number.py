@@ -89,7 +89,8 @@ def _last(text: str) -> tuple[re.Match[str] | None, int]:
 
     A single one may have been cut at the blank where the tail begins (2.5 × | 10^3).
     """
-    start = max(text.rfind(" ", 0, len(text) - _TAIL), 0) if len(text) > _TAIL else 0
+    cut = len(text) - _TAIL
+    start = max(text.rfind(" ", 0, cut), text.rfind("\n", 0, cut), 0) if cut > 0 else 0
     found = list(_NUMBER.finditer(text, start))
     if start and len(found) < 2:
         found = list(_NUMBER.finditer(text))

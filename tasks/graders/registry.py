@@ -182,12 +182,14 @@ def module_of(config: Config) -> ModuleType:
 
 def item_variables(config: Mapping[str, Any] | Config) -> Sequence[templates.Variable]:
     """Every {{ item.… }} that the configuration reads, for checking a row before it is graded."""
-    return [
-        variable
-        for source in templates.strings(msgspec.to_builtins(parse(config)))
-        for variable in templates.parse(source).variables()
-        if variable.root == "item"
-    ]
+    return _item_variables(_bytes(config))
+
+
+@lru_cache(maxsize=4096)
+def _item_variables(raw: bytes) -> Sequence[templates.Variable]:
+    sources = templates.strings(msgspec.to_builtins(_parse(raw)))
+    found = (variable for source in sources for variable in templates.parse(source).variables())
+    return tuple(dict.fromkeys(variable for variable in found if variable.root == "item"))
 
 
 def reference_problem(config: Mapping[str, Any] | Config, item: Mapping[str, Any]) -> str | None:

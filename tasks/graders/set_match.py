@@ -50,7 +50,11 @@ def items_of(text: str, case_sensitive: bool = False) -> frozenset[str]:
     text = _LEAD_IN.sub("", text, count=1).strip()
     listed = _json_list(text)
     if listed is None:
-        listed = [_BULLET.sub("", part.strip()) for part in _SPLIT.split(text) if not part.rstrip().endswith(":")]
+        listed = [
+            _BULLET.sub("", part.strip())
+            for part in dict.fromkeys(_SPLIT.split(text))
+            if not part.rstrip().endswith(":")
+        ]
     keys = {key(item, case_sensitive) for item in listed[: MAX_ITEMS + 1]} - {""}
     return frozenset() if keys <= _NOTHING else frozenset(keys)
 

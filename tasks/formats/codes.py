@@ -1,0 +1,73 @@
+"""Every code that an Issue of an upload can carry, with its sentence and its remedy. The documentation lists them."""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from tasks.text import excerpt
+from tasks.types import Issue
+
+
+class Code(NamedTuple):
+    sentence: str  # {detail} is filled in where the finding has one
+    remedy: str
+
+
+CODES: Mapping[str, Code] = {
+    # The file as a whole, or where it stops
+    "empty_file": Code("The file holds no rows.", "Upload a JSON Lines file: one JSON object a line."),
+    "not_jsonl": Code("This is not JSON Lines: {detail}.", "Upload one JSON object a line, as UTF-8 text."),
+    "truncated_file": Code(
+        "The file ends in the middle of a row: {detail}.",
+        "The rows before it were kept; upload the file again from the complete original.",
+    ),
+    # A line
+    "line_too_long": Code("The line is longer than {detail}.", "Split the row, or move large data out of it."),
+    "not_json": Code("The line is not JSON: {detail}.", "Write one complete JSON object on the line."),
+    "not_utf8": Code("The line is not UTF-8 text.", "Save the file with the encoding UTF-8."),
+    "nested_too_deep": Code("The row nests deeper than {detail} levels.", "Flatten the row."),
+    "row_not_object": Code(
+        "The row is {detail}, not a JSON object.", 'Write the row as {"prompt": …, "reference": …}.'
+    ),
+    "nul": Code("The row holds a NUL character.", "Remove it: neither prompts nor answers need one."),
+    "lone_surrogate": Code("The row holds half of a surrogate pair.", "Write the character whole, or remove it."),
+    # The prompt
+    "prompt_missing": Code("The row has no prompt.", "Give `prompt` a text, or `messages` a user message with a text."),
+    "prompt_twice": Code("The row has both `prompt` and `messages`.", "Keep one of the two."),
+    "messages_bad": Code("The messages are not right: {detail}.", 'Give a list of {"role": …, "content": …}.'),
+    "several_turns": Code(
+        "The row holds several turns; only single-turn tasks can be used.",
+        "Keep one user message, with system messages before it, and give the answer as `reference` or `gold`.",
+    ),
+    "tools_unsupported": Code("The row uses tools, which cannot be used yet.", "Leave out tools and tool messages."),
+    "image_unsupported": Code(
+        "The row holds {detail}, which cannot be used yet.", "Keep text only: describe in words what is needed."
+    ),
+    "too_long": Code("The text is longer than {detail} characters.", "Shorten it."),
+    # The other fields
+    "item_not_object": Code("`item` is {detail}, not an object.", 'Give `item` as {"name": value, …}.'),
+    "item_conflict": Code(
+        "'{detail}' is given twice with different values.", "Give it once: inside `item` or beside it."
+    ),
+    "metadata_not_object": Code(
+        "`metadata` is {detail}, not an object.", "Give `metadata` as an object, or leave it out."
+    ),
+    "domain_bad": Code("`domain` is not a short text.", "Give a name of at most 64 characters on one line."),
+    # The grader
+    "unknown_grader": Code("{detail}", "Use one of the known types."),
+    "bad_grader": Code("{detail}", "Correct the grader's configuration."),
+    "reference_missing": Code(
+        "The row has no `reference`, which its grader reads.", "Give the right answer as `reference`."
+    ),
+    "variable_missing": Code("The row has no '{detail}', which its grader reads.", "Give the field in `item`."),
+    "reference_bad": Code("{detail}", "Correct the reference so that the grader can read it."),
+    # Proof
+    "gold_failed": Code("{detail}", "Correct the gold answer, the reference or the grader."),
+    "gold_ungradable": Code("{detail}", "Correct the reference or the grader."),
+    "decoy_passed": Code("{detail}", "Make the grader stricter, or let a reviewer decide."),
+    "no_gold": Code("{detail}", "Give a `gold` answer that must earn full score."),
+}
+
+
+def issue(code: str, *, line: int = 0, field: str = "", detail: str = "", value: str = "") -> Issue:
+    sentence, remedy = CODES[code]
+    return Issue(line, field, code, sentence.replace("{detail}", detail), remedy, excerpt(value))

@@ -1,0 +1,81 @@
+"""One row to a Row or to its Issues. Pure: the same row and default grader give the same answer.
+
+Every code, with its sentence and remedy, is in tasks.formats.codes.CODES.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from tasks.errors import Invalid
+from tasks.formats import native
+from tasks.formats.codes import CODES, issue
+from tasks.formats.jsonl import kind_of
+from tasks.graders import registry, templates
+from tasks.text import refused_character
+from tasks.types import Issue, Row
+
+__all__ = ["CODES", "check_against", "validate"]
+
+
+def validate(
+    raw: Mapping[str, Any], *, line: int, default: Mapping[str, Any] | registry.Config | None = None
+) -> Row | list[Issue]:
+    """Check one parsed row. `default` is the dataset's grader; with neither, the row is right and waits for one."""
+    if refused := next(_refused(raw, ""), None):
+        field, what = refused
+        return [issue("nul" if "NUL" in what else "lone_surrogate", line=line, field=field)]
+    read, issues = native.fields(raw, line)
+    grader = read.grader if read.grader is not None else default
+    if grader is not None:
+        if isinstance(grader, Mapping | registry.Config):
+            issues += check_against(grader, read.item, line)
+        else:
+            detail = f"`grader` is {kind_of(grader)}, not an object."
+            issues.append(issue("bad_grader", line=line, field="grader", detail=detail))
+    if issues:
+        return issues
+    return Row(line, read.messages, read.item, read.gold, read.grader, read.domain, read.metadata)
+
+
+def check_against(grader: Mapping[str, Any] | registry.Config, item: Mapping[str, Any], line: int) -> list[Issue]:
+    """Whether the grader is sound and the item gives it what it reads. Asked again when a dataset gets its grader."""
+    try:
+        config = registry.parse(grader)
+    except Invalid as fault:
+        return [issue(fault.code, line=line, field=fault.param or "grader", detail=fault.sentence)]
+    missing = [variable for variable in registry.item_variables(config) if not _holds(item, variable)]
+    if missing:
+        return [_missing(variable, line) for variable in dict.fromkeys(missing)]
+    if problem := registry.reference_problem(config, item):
+        value = templates.as_text(item["reference"]) if "reference" in item else ""
+        return [issue("reference_bad", line=line, field="reference", detail=problem, value=value)]
+    return []
+
+
+def _holds(item: Mapping[str, Any], variable: templates.Variable) -> bool:
+    try:
+        templates.walk(item, variable.steps)
+    except LookupError:
+        return False
+    return True
+
+
+def _missing(variable: templates.Variable, line: int) -> Issue:
+    if variable.steps == ("reference",):
+        return issue("reference_missing", line=line, field="reference")
+    return issue("variable_missing", line=line, field=variable.source, detail=variable.source)
+
+
+def _refused(value: Any, path: str) -> Iterator[tuple[str, str]]:
+    """(field, character) wherever a text cannot be stored."""
+    if isinstance(value, str):
+        if what := refused_character(value):
+            yield path, what
+    elif isinstance(value, dict):
+        for key, inner in value.items():
+            if what := refused_character(key):
+                yield path, what
+            yield from _refused(inner, f"{path}.{key}" if path else key)
+    elif isinstance(value, list):
+        for position, inner in enumerate(value):
+            yield from _refused(inner, f"{path}[{position}]")
