@@ -1,0 +1,156 @@
+"""Tiny models and the real server as a process. Nothing here knows the training engine."""
+
+import hashlib
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import openai
+import pytest
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+from trainer import contract
+
+REPOSITORY = Path(__file__).resolve().parents[3]
+TOKEN = "token-of-the-tests"
+TEMPLATE = (
+    "{% for m in messages %}{{ '<|' + m.role + '|>' + m.content }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"
+)
+TEXT = "the quick brown fox jumps over the lazy dog 0 1 2 3 4 5 6 7 8 9 , . ! ? + - = say hello to a small model"
+
+
+def make_tokenizer() -> PreTrainedTokenizerFast:
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    special = ["<|end|>", "<|system|>", "<|user|>", "<|assistant|>"]
+    tokenizer.train_from_iterator([TEXT], trainers.BpeTrainer(vocab_size=90, special_tokens=special))
+    wrapped = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<|end|>", pad_token="<|end|>")
+    wrapped.chat_template = TEMPLATE
+    return wrapped
+
+
+def make_model(vocabulary: int, seed: int, end_token: int | None = None, context: int = 1024) -> LlamaForCausalLM:
+    torch.manual_seed(seed)
+    config = LlamaConfig(
+        vocab_size=vocabulary, hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4,
+        num_key_value_heads=2, max_position_embeddings=context, initializer_range=0.4, eos_token_id=end_token,
+        bos_token_id=None, pad_token_id=None,
+    )  # fmt: skip
+    return LlamaForCausalLM(config).eval()
+
+
+def publish(store: Path, partial: Path) -> str:
+    """Give the directory its manifest and its name, as the engine does."""
+    files = [
+        contract.Artifact(path.name, path.stat().st_size, hashlib.sha256(path.read_bytes()).hexdigest())
+        for path in sorted(partial.iterdir())
+    ]
+    digest = contract.manifest_digest(files)
+    (partial / "manifest.json").write_bytes(contract.encode(contract.Manifest(files, digest)))
+    partial.rename(store / digest)
+    return digest
+
+
+@dataclass(frozen=True)
+class Shelf:
+    """An artifact store that tests fill."""
+
+    path: Path
+
+    def add(self, seed: int, end_token: int | None = None, context: int = 1024, template: bool = True) -> str:
+        partial = self.path / f"partial-{seed}"
+        tokenizer = make_tokenizer()
+        if not template:
+            tokenizer.chat_template = None
+        make_model(len(tokenizer), seed, end_token, context).save_pretrained(partial)
+        tokenizer.save_pretrained(partial)
+        return publish(self.path, partial)
+
+
+@dataclass
+class Running:
+    process: subprocess.Popen[str]
+    url: str
+    log: list[str]
+
+    def client(self, token: str = TOKEN, retries: int = 0) -> openai.OpenAI:
+        return openai.OpenAI(base_url=f"{self.url}/v1", api_key=token, max_retries=retries, timeout=120)
+
+    def post(self, body: object, token: str = TOKEN) -> httpx.Response:
+        headers = {"Authorization": f"Bearer {token}"}
+        return httpx.post(f"{self.url}/v1/chat/completions", json=body, headers=headers, timeout=120)
+
+    def health(self) -> dict:
+        return httpx.get(f"{self.url}/health", headers={"Authorization": f"Bearer {TOKEN}"}, timeout=30).json()
+
+
+@pytest.fixture(scope="session")
+def shelf(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shelf]:
+    path = tmp_path_factory.mktemp("models")
+    yield Shelf(path)
+    shutil.rmtree(path)
+
+
+@pytest.fixture(scope="session")
+def alpha(shelf: Shelf) -> str:
+    return shelf.add(seed=1)
+
+
+@pytest.fixture(scope="session")
+def beta(shelf: Shelf) -> str:
+    return shelf.add(seed=2)
+
+
+@pytest.fixture(scope="session")
+def start_server() -> Iterator[Callable[..., Running]]:
+    """Starts the real server on a free port. What is still running at the end is killed."""
+    started: list[Running] = []
+
+    def start(store: Path, *flags: str, token: str | None = TOKEN) -> Running:
+        environment = {k: v for k, v in os.environ.items() if not k.startswith("MODEL_SERVER_")}
+        environment |= {"MODEL_SERVER_TOKEN": token} if token else {}
+        command = [sys.executable, "-m", "trainer.server", "--models", str(store), "--port", "0", "--threads", "1"]
+        process = subprocess.Popen(
+            [*command, "--device", "cpu", *flags],
+            cwd=REPOSITORY, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        )  # fmt: skip
+        log: list[str] = []
+        address = threading.Event()
+        threading.Thread(target=_read, args=(process, log, address), daemon=True).start()
+        assert address.wait(120), "".join(log)
+        found = [match[1] for line in log if (match := re.search(r"on (http://\S+)", line))]
+        assert found, "".join(log)
+        started.append(Running(process, found[0], log))
+        return started[-1]
+
+    yield start
+    for running in started:
+        if running.process.poll() is None:
+            running.process.send_signal(signal.SIGKILL)
+            running.process.wait()
+
+
+def _read(process: subprocess.Popen[str], log: list[str], address: threading.Event) -> None:
+    assert process.stdout is not None
+    for line in process.stdout:
+        log.append(line)
+        if "Application startup complete" in line:
+            address.set()
+    address.set()
+
+
+@pytest.fixture(scope="session")
+def server(shelf: Shelf, alpha: str, beta: str, start_server: Callable[..., Running]) -> Running:
+    return start_server(shelf.path, "--max-models", "2")

@@ -1,0 +1,91 @@
+"""One loaded model with its tokenizer and its worker."""
+
+import gc
+import threading
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import torch
+from safetensors import SafetensorError
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+
+from trainer.server.faults import invalid
+from trainer.server.store import Store, corrupt
+from trainer.server.worker import Worker
+
+# One at a time: transformers sets torch's global default dtype while it builds a model.
+_building = threading.Lock()
+
+NO_LIMIT = 1 << 20  # tokens; for models that name no context length
+
+
+class Resident:
+    def __init__(self, model: PreTrainedModel, tokenizer: Any, name: str) -> None:
+        self._tokenizer = tokenizer
+        self._rendering = threading.Lock()  # a fast tokenizer is not made for two callers at once
+        self.context = int(getattr(model.config.get_text_config(), "max_position_embeddings", None) or NO_LIMIT)
+        self.ends = _end_tokens(model, tokenizer)
+        self.worker = Worker(model, name)
+        self.worker.start()
+
+    def render(self, messages: list[dict[str, str]]) -> list[int]:
+        """The prompt's tokens, by the model's own chat template."""
+        if not self._tokenizer.chat_template:
+            raise invalid("model", "This model has no chat template, so it cannot be asked messages.")
+        try:
+            with self._rendering:
+                tokens = self._tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=True)
+        except jinja2.TemplateError as error:
+            raise invalid("messages", f"The model's chat template refuses these messages: {error}.") from error
+        return list(tokens["input_ids"])
+
+    def decode(self, tokens: Sequence[int]) -> str:
+        text: str = self._tokenizer.decode(tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        return text
+
+    def close(self) -> None:
+        self.worker.close()
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+
+def load(store: Store, digest: str, device: str) -> Resident:
+    directory = store.verify(digest)
+    with _building:
+        try:
+            model = AutoModelForCausalLM.from_pretrained(
+                directory,
+                dtype=weight_dtype(device),
+                local_files_only=True,
+                use_safetensors=True,
+                trust_remote_code=False,
+            )
+            tokenizer = AutoTokenizer.from_pretrained(directory, local_files_only=True, trust_remote_code=False)
+        except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
+            raise corrupt(digest, f"transformers cannot load it ({_first_line(error)})") from error
+    return Resident(model.to(device), tokenizer, digest)
+
+
+def weight_dtype(device: str) -> torch.dtype | str:
+    """As stored, on an accelerator. On CPU float32: half precision is slower there and rounds by the batch's shape."""
+    return torch.float32 if device == "cpu" else "auto"
+
+
+def bytes_needed(store: Store, digest: str, device: str) -> int:
+    directory: Path = store.find(digest)
+    if device == "cpu":
+        return store.parameters(digest) * 4
+    return sum(path.stat().st_size for path in directory.glob("*.safetensors"))
+
+
+def _end_tokens(model: PreTrainedModel, tokenizer: Any) -> frozenset[int]:
+    stated = model.generation_config.eos_token_id if model.generation_config else None
+    listed: Iterable[int | None] = stated if isinstance(stated, list) else [stated]
+    return frozenset(token for token in [*listed, tokenizer.eos_token_id] if token is not None)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

@@ -1,0 +1,124 @@
+"""A batch of answers, drawn token by token with a key-value cache.
+
+Not `generate`: there a batch shares one seed and one temperature. Here each row has its own, so requests of different
+callers can share a batch and a seed still gives the same answer. (As everywhere, a batch's shape moves logits in their
+last bits; on CPU weights are float32, where that does not decide a draw in practice.)
+"""
+
+import inspect
+from collections.abc import Sequence
+from typing import Generic, Protocol, TypeVar
+
+import torch
+from transformers import DynamicCache, PreTrainedModel
+
+
+class Row(Protocol):
+    """One answer being written."""
+
+    prompt: Sequence[int]
+    temperature: float
+    top_p: float
+
+    @property
+    def ended(self) -> bool: ...
+
+    def draw(self) -> float:
+        """The row's next random number in [0, 1)."""
+        ...
+
+    def accept(self, token: int) -> None:
+        """Take the next token; `ended` is true after the last."""
+        ...
+
+
+R = TypeVar("R", bound=Row)
+
+
+class Batch(Generic[R]):
+    def __init__(self, model: PreTrainedModel, rows: Sequence[R]) -> None:
+        self._model, self.rows = model, list(rows)
+        self._cache = DynamicCache(config=model.config)
+        self._known = frozenset(inspect.signature(model.forward).parameters)
+        longest = max(len(row.prompt) for row in self.rows)
+        # Left padding: every row's newest token stands in the last column. Token 0 is masked, any would do.
+        tokens_bt = [[0] * (longest - len(row.prompt)) + list(row.prompt) for row in self.rows]
+        mask_bt = [[0] * (longest - len(row.prompt)) + [1] * len(row.prompt) for row in self.rows]
+        self._next_bt = torch.tensor(tokens_bt, device=model.device)
+        self._mask_bt = torch.tensor(mask_bt, device=model.device)
+
+    @torch.inference_mode()
+    def step(self) -> None:
+        """One more token for every row."""
+        positions_bt = (self._mask_bt.cumsum(1) - 1).clamp(min=0)[:, -self._next_bt.shape[1] :]
+        logits_bv = self._forward(positions_bt)
+        live = [row for row in self.rows if not row.ended]
+        draws = {id(row): row.draw() for row in live if row.temperature > 0}
+        tokens = choose(
+            logits_bv,
+            [0.0 if row.ended else row.temperature for row in self.rows],
+            [row.top_p for row in self.rows],
+            [draws.get(id(row), 0.0) for row in self.rows],
+        )
+        for row, token in zip(self.rows, tokens, strict=True):
+            if not row.ended:
+                row.accept(token)
+        self._next_bt = torch.tensor(tokens, device=self._mask_bt.device)[:, None]
+        self._mask_bt = torch.cat([self._mask_bt, torch.ones_like(self._next_bt)], dim=1)
+        self._drop_ended()
+
+    def _forward(self, positions_bt: torch.Tensor) -> torch.Tensor:
+        optional = {"position_ids": positions_bt, "logits_to_keep": 1}
+        output = self._model(
+            input_ids=self._next_bt,
+            attention_mask=self._mask_bt,
+            past_key_values=self._cache,
+            use_cache=True,
+            **{name: value for name, value in optional.items() if name in self._known},
+        )
+        logits_bv: torch.Tensor = output.logits[:, -1, :]
+        return logits_bv
+
+    def _drop_ended(self) -> None:
+        """Free what ended rows hold, once they are half of the batch: a few idle rows cost less than a copy."""
+        live = [index for index, row in enumerate(self.rows) if not row.ended]
+        if len(live) > len(self.rows) // 2:
+            return
+        self.rows = [self.rows[index] for index in live]
+        if live:
+            indices = torch.tensor(live, device=self._mask_bt.device)
+            self._cache.batch_select_indices(indices)
+            self._next_bt, self._mask_bt = self._next_bt[indices], self._mask_bt[indices]
+
+
+def choose(
+    logits_bv: torch.Tensor, temperatures: Sequence[float], top_ps: Sequence[float], draws: Sequence[float]
+) -> list[int]:
+    """One token a row: the likeliest at temperature 0, else the inverse of the cumulative distribution at the draw.
+
+    A row's token depends on its own logits and settings only, whoever else is in the batch.
+    """
+    if torch.isnan(logits_bv).any():
+        raise ArithmeticError("The model's output is not a number.")
+    likeliest_b = logits_bv.argmax(dim=-1)
+    if not any(temperatures):
+        return [int(token) for token in likeliest_b]
+    heat_b = torch.tensor([heat or 1.0 for heat in temperatures], dtype=torch.float64, device=logits_bv.device)
+    shares_bv = torch.softmax(logits_bv.double() / heat_b[:, None], dim=-1)
+    if any(top_p < 1 for top_p in top_ps):
+        shares_bv = _nucleus(shares_bv, torch.tensor(top_ps, dtype=torch.float64, device=logits_bv.device))
+    cumulative_bv = shares_bv.cumsum(dim=-1)
+    at_b = torch.tensor(draws, dtype=torch.float64, device=logits_bv.device) * cumulative_bv[:, -1]
+    drawn_b = torch.searchsorted(cumulative_bv, at_b[:, None], right=True)[:, 0].clamp(max=logits_bv.shape[-1] - 1)
+    return [
+        int(drawn if heat else likeliest)
+        for heat, drawn, likeliest in zip(temperatures, drawn_b, likeliest_b, strict=True)
+    ]
+
+
+def _nucleus(shares_bv: torch.Tensor, top_p_b: torch.Tensor) -> torch.Tensor:
+    """Zero all but the smallest set of likeliest tokens whose shares reach top_p; the order of tokens stays."""
+    sorted_bv, order_bv = shares_bv.sort(dim=-1, descending=True, stable=True)
+    before_bv = sorted_bv.cumsum(dim=-1) - sorted_bv
+    outside_bv = (before_bv >= top_p_b[:, None]) & (top_p_b[:, None] < 1)
+    return torch.zeros_like(shares_bv).scatter(-1, order_bv, sorted_bv.masked_fill(outside_bv, 0.0))

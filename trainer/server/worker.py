@@ -1,0 +1,181 @@
+"""One thread a model. It gathers what is asked into batches and lets the batches take turns, token by token.
+
+Taking turns is why a short answer never waits for a long one that began before it.
+"""
+
+import hashlib
+import logging
+import random
+import secrets
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from transformers import PreTrainedModel
+
+from trainer.server.chat import Settings
+from trainer.server.faults import Fault
+from trainer.server.sampling import Batch
+from trainer.server.text import TextStream
+
+GATHER_SECONDS = 0.004  # an idle worker waits this long for company
+ROWS_A_BATCH = 32
+BATCHES = 4  # at once
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    index: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    index: int
+    reason: str  # stop | length
+    tokens: int
+
+
+Event = Piece | Ended | Fault
+
+
+class Job:
+    """One request's choices. `emit` is called in the worker's thread."""
+
+    def __init__(
+        self,
+        prompt: Sequence[int],
+        n: int,
+        settings: Settings,
+        decode: Callable[[Sequence[int]], str],
+        ends: frozenset[int],
+        emit: Callable[[Event], None],
+    ) -> None:
+        self.prompt, self.settings, self.decode, self.ends, self.emit = prompt, settings, decode, ends, emit
+        self.cancelled = False  # written by the event loop, read by the worker: one bool needs no lock
+        self.choices = [Choice(self, index) for index in range(n)]
+
+    def cancel(self) -> None:
+        self.cancelled = True
+
+
+class Choice:
+    """A row of a batch: one answer, its own random numbers, its own text."""
+
+    def __init__(self, job: Job, index: int) -> None:
+        self.job, self.index = job, index
+        self.prompt, self.temperature, self.top_p = job.prompt, job.settings.temperature, job.settings.top_p
+        self._random = random.Random(choice_seed(job.settings.seed, index))
+        self._text = TextStream(job.decode, job.settings.stops)
+        self._tokens = 0
+        self._over = False
+
+    @property
+    def ended(self) -> bool:
+        return self._over or self.job.cancelled
+
+    def draw(self) -> float:
+        return self._random.random()
+
+    def accept(self, token: int) -> None:
+        self._tokens += 1
+        if token in self.job.ends:
+            return self._end("stop")
+        self._say(self._text.push(token))
+        if self._text.stopped:
+            return self._end("stop")
+        if self._tokens >= self.job.settings.max_tokens:
+            return self._end("length")
+        return None
+
+    def fail(self, fault: Fault) -> None:
+        if not self.ended:
+            self._over = True
+            self.job.emit(fault)
+
+    def _end(self, reason: str) -> None:
+        self._over = True
+        if not self._text.stopped:
+            self._say(self._text.close())
+        self.job.emit(Ended(self.index, "stop" if self._text.stopped else reason, self._tokens))
+
+    def _say(self, text: str) -> None:
+        if text:
+            self.job.emit(Piece(self.index, text))
+
+
+def choice_seed(seed: int | None, index: int) -> int:
+    """Choice i of a seed is the same whatever n is; without a seed it is a fresh one."""
+    if seed is None:
+        return secrets.randbits(64)
+    return int.from_bytes(hashlib.sha256(f"{seed}:{index}".encode()).digest()[:8], "big")
+
+
+class Worker(threading.Thread):
+    def __init__(self, model: PreTrainedModel, name: str) -> None:
+        super().__init__(name=f"model-{name[:12]}", daemon=True)
+        self._model = model
+        self._wake = threading.Condition()
+        self._waiting: deque[Choice] = deque()
+        self._closing = False
+
+    def submit(self, job: Job) -> None:
+        with self._wake:
+            self._waiting.extend(job.choices)
+            self._wake.notify()
+
+    def close(self) -> None:
+        with self._wake:
+            self._closing = True
+            self._wake.notify()
+
+    def run(self) -> None:
+        batches: list[Batch[Choice]] = []
+        while self._has_work(busy=bool(batches)):
+            if len(batches) < BATCHES and (choices := self._next_choices()):
+                batches += self._open(choices)
+            for batch in batches:
+                self._step(batch)
+            batches = [batch for batch in batches if not all(row.ended for row in batch.rows)]
+        fault = Fault(503, "unloaded", "The model was unloaded while it answered. Ask again.")
+        for row in [*self._waiting, *(row for batch in batches for row in batch.rows)]:
+            row.fail(fault)
+
+    def _has_work(self, *, busy: bool) -> bool:
+        """Waits for work; False: the worker is to end."""
+        with self._wake:
+            if not busy:
+                self._wake.wait_for(lambda: self._waiting or self._closing)
+        if not busy and not self._closing:
+            time.sleep(GATHER_SECONDS)
+        return not self._closing
+
+    def _next_choices(self) -> list[Choice]:
+        with self._wake:
+            taken = [self._waiting.popleft() for _ in range(min(ROWS_A_BATCH, len(self._waiting)))]
+        return [choice for choice in taken if not choice.ended]
+
+    def _open(self, choices: list[Choice]) -> list[Batch[Choice]]:
+        try:
+            return [Batch(self._model, choices)]
+        except Exception:
+            log.exception("A batch could not be begun")
+            _fail(choices)
+            return []
+
+    def _step(self, batch: Batch[Choice]) -> None:
+        try:
+            batch.step()
+        except Exception:  # out of memory, NaN, a model's own bug: these callers are told, the worker goes on
+            log.exception("A batch broke")
+            _fail(batch.rows)
+
+
+def _fail(choices: Sequence[Choice]) -> None:
+    sentence = "The model failed while it answered. The server's log says why."
+    for choice in choices:
+        choice.fail(Fault(500, "generation_failed", sentence, headers={"x-should-retry": "false"}))
