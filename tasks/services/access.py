@@ -23,6 +23,7 @@ def require_role(actor: Any, team: Team, *roles: Role) -> None:
         return
     if not actor.roles_in(team) & {*roles, Role.ADMINISTRATOR}:
         verbs = " or ".join(_A_PERSON_WHO[role] for role in roles) or _A_PERSON_WHO[Role.ADMINISTRATOR]
+        asked_for = roles[0] if roles else Role.ADMINISTRATOR
         raise Forbidden(
-            "role_missing", f"You may not {verbs} {team.name}: ask one of its administrators for the role {roles[0]}."
+            "role_missing", f"You may not {verbs} {team.name}: ask one of its administrators for the role {asked_for}."
         )

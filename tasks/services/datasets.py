@@ -1,0 +1,171 @@
+"""Datasets: create, give a default grader, freeze, count."""
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+from django.db import IntegrityError, connection, transaction
+from django.db.models import Count
+from django.utils.text import slugify
+
+from tasks.errors import Conflict, Forbidden, Invalid
+from tasks.models import Dataset, DatasetVersion, Task, Team, User
+from tasks.models.events import Subject, record
+from tasks.services import accounts, graders, licences
+from tasks.services.access import require_role
+from tasks.services.licences import CONSENT_TEXT, CONSENT_VERSION
+from tasks.services.wake import wake
+from tasks.states import Role, TaskState, Visibility
+
+__all__ = ["CONSENT_TEXT", "CONSENT_VERSION", "counts", "create", "freeze", "set_default_grader"]
+
+
+@transaction.atomic
+def create(
+    team: Team,
+    name: str,
+    *,
+    actor: User | None,
+    slug: str = "",
+    domain: str = "",
+    visibility: Visibility | str = Visibility.PRIVATE,
+    licence: str = "",
+    consent_version: str = "",
+    default_grader: Mapping[str, Any] | None = None,
+    description: str = "",
+) -> Dataset:
+    require_role(actor, team, Role.CONTRIBUTOR)
+    name, slug = _checked_name(name, slug)
+    if visibility not in set(Visibility):
+        raise Invalid("unknown_visibility", f"Visibility is one of {', '.join(Visibility)}.", "visibility")
+    contributed = visibility == Visibility.CONTRIBUTED
+    if contributed:
+        licence = licences.check(licence, consent_version)
+    if len(domain) > 64 or "\n" in domain:
+        raise Invalid("bad_domain", "A domain is a short text of at most 64 characters on one line.", "domain")
+    try:
+        with transaction.atomic():
+            dataset = Dataset.objects.create(
+                team=team,
+                space=accounts.pool() if contributed else team,
+                name=name,
+                slug=slug,
+                description=description.strip(),
+                domain=domain.strip(),
+                visibility=visibility,
+                licence=licence[:60],
+                consent_version=consent_version[:20],
+                default_grader=None if default_grader is None else graders.keep(default_grader),
+                created_by=actor,
+            )
+    except IntegrityError:
+        raise Conflict(
+            "dataset_exists", f"{team.name} has a dataset '{slug}' already: choose another name.", "slug"
+        ) from None
+    data = {"slug": slug, "visibility": dataset.visibility, "licence": dataset.licence}
+    record("dataset.created", subject=_subject(dataset), team=team.pk, actor=actor, data=data)
+    return dataset
+
+
+def _checked_name(name: str, slug: str) -> tuple[str, str]:
+    name = name.strip()
+    if not name or len(name) > 120:
+        raise Invalid("bad_name", "A dataset needs a name of 1 to 120 characters.", "name")
+    slug = slug or slugify(name)[:80]
+    if not slug or slug != slugify(slug) or len(slug) > 80:
+        raise Invalid("bad_slug", "A slug has 1 to 80 small letters, digits and hyphens.", "slug")
+    return name, slug
+
+
+@transaction.atomic
+def set_default_grader(dataset: Dataset, config: Mapping[str, Any], *, actor: User | None) -> int:
+    """For rows that name none, from now on. Returns how many rows wait for it; a job checks them."""
+    require_role(actor, dataset.team, Role.CONTRIBUTOR)
+    grader = graders.keep(config)
+    Dataset.objects.filter(pk=dataset.pk).update(default_grader=grader)
+    dataset.default_grader = grader
+    waiting = Task.objects.filter(state=TaskState.NEEDS_GRADER, memberships__dataset=dataset).distinct().count()
+    data = {"grader": grader.digest, "type": grader.type, "waiting": waiting}
+    record("dataset.grader_set", subject=_subject(dataset), team=dataset.team_id, actor=actor, data=data)
+    if waiting:
+        wake("check_grader", dataset.pk)
+    return waiting
+
+
+@transaction.atomic
+def freeze(dataset: Dataset, *, actor: User | None) -> DatasetVersion:
+    """The approved tasks of now, by content. The same content again is the version that is there."""
+    _require_may_freeze(actor, dataset)
+    Dataset.objects.select_for_update().get(pk=dataset.pk)  # one number after the other
+    digest, count = _content(dataset)
+    if not count:
+        raise Invalid("nothing_approved", f"{dataset} has no approved task: have some reviewed first.", "dataset")
+    if same := dataset.versions.filter(digest=digest).first():
+        return same
+    newest = dataset.versions.order_by("-number").first()
+    version = DatasetVersion.objects.create(
+        dataset=dataset,
+        number=newest.number + 1 if newest else 1,
+        digest=digest,
+        task_count=count,
+        created_by=actor,
+    )
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            INSERT INTO tasks_datasetversiontask (version_id, task_id)
+            SELECT %s, t.id FROM tasks_task t WHERE t.state = 'approved'
+               AND EXISTS (SELECT FROM tasks_datasettask m WHERE m.task_id = t.id AND m.dataset_id = %s)
+             ORDER BY t.id
+            """,
+            [version.pk, dataset.pk],
+        )
+        if cursor.rowcount != count:  # a review came in between: the digest would not be of what was frozen
+            raise Conflict("dataset_changed", "Tasks were reviewed while the dataset was frozen: do it again.")
+    data = {"dataset": dataset.pk, "number": version.number, "digest": digest, "count": count}
+    record(
+        "datasetversion.frozen",
+        subject=Subject("datasetversion", str(version.pk)),
+        team=dataset.team_id,
+        actor=actor,
+        data=data,
+    )
+    return version
+
+
+def _require_may_freeze(actor: User | None, dataset: Dataset) -> None:
+    """Its team's contributors and operators; operators of the pool where it is contributed."""
+    try:
+        require_role(actor, dataset.team, Role.CONTRIBUTOR, Role.OPERATOR)
+    except Forbidden:
+        if dataset.visibility != Visibility.CONTRIBUTED:
+            raise
+        require_role(actor, dataset.space, Role.OPERATOR)
+
+
+def _content(dataset: Dataset) -> tuple[str, int]:
+    """(sha-256 over the sorted content digests of the approved tasks, one a line; how many)."""
+    approved = (
+        Task.objects.filter(state=TaskState.APPROVED, pk__in=dataset.memberships.values("task"))
+        .order_by("content_digest")
+        .values_list("content_digest", flat=True)
+    )
+    digest, count = hashlib.sha256(), 0
+    for content in approved.iterator(chunk_size=10_000):
+        digest.update(content.encode() + b"\n")
+        count += 1
+    return digest.hexdigest(), count
+
+
+def counts(dataset: Dataset) -> dict[str, int]:
+    """How many of its tasks are in each state and, of those not rejected or withdrawn, in each split."""
+    own = Task.objects.filter(pk__in=dataset.memberships.values("task")).order_by()
+    by_state = own.values_list("state").annotate(n=Count("pk"))
+    by_split = (
+        own.exclude(state__in=[TaskState.REJECTED, TaskState.WITHDRAWN]).values_list("split").annotate(n=Count("pk"))
+    )
+    return {**dict(by_state), **dict(by_split)}
+
+
+def _subject(dataset: Dataset) -> Subject:
+    return Subject("dataset", str(dataset.pk))

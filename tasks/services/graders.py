@@ -1,0 +1,19 @@
+"""Grader configurations as rows: equal configurations are one row."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from tasks.graders import registry
+from tasks.models import Grader
+
+
+def keep(config: Mapping[str, Any]) -> Grader:
+    """The row of this configuration. Raises Invalid where it cannot be right."""
+    parsed = registry.parse(config)
+    grader, _ = Grader.objects.get_or_create(
+        digest=registry.digest(parsed),
+        defaults={"type": str(parsed.__struct_config__.tag), "config": msgspec.json.decode(registry.canonical(parsed))},
+    )
+    return grader

@@ -1,0 +1,159 @@
+"""Receiving files: bytes to disk under their hash, then one row. What a client sent is never held in memory.
+
+Order of steps, so that a kill at any of them leaves nothing half-written: bytes into incoming/<random>.part, fsync;
+renamed to incoming/<team>-<sha-256>-<random>.ready; linked to its storage key; row committed; .ready removed.
+A .part or .ready that is left over is removed by `reap` after an hour, with the stored file where no row came to it.
+"""
+
+import errno
+import hashlib
+import os
+import time
+import uuid
+from collections.abc import Iterable
+from pathlib import Path
+
+from django.conf import settings
+from django.db import connection, transaction
+from django.utils.formats import number_format
+
+from tasks.crash import crash_point
+from tasks.errors import Conflict, Invalid, NoSpace, TooLarge
+from tasks.models import Dataset, Upload, User
+from tasks.models.events import Subject, record
+from tasks.services.access import require_role
+from tasks.services.wake import wake
+from tasks.states import Role, UploadState
+
+LEFT_OVER_SECONDS = 3600
+_FILE_LOCK = 0x66696C65  # advisory lock space: storing a file against reaping it
+
+
+def receive(dataset: Dataset, stream: Iterable[bytes], *, filename: str, actor: User | None) -> tuple[Upload, bool]:
+    """Store a file and queue its import. The same bytes again answer with the first upload and False."""
+    require_role(actor, dataset.team, Role.CONTRIBUTOR)
+    part = _incoming() / f"{uuid.uuid4().hex}.part"
+    try:
+        sha256, size = _write(part, stream)
+        ready = part.with_name(f"{dataset.team_id}-{sha256}-{part.stem}.ready")
+        part.rename(ready)
+    except OSError as fault:
+        if fault.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise NoSpace(
+                "no_space", "The disk is full: nothing was kept. Tell an operator, then upload again."
+            ) from fault
+        raise
+    finally:
+        part.unlink(missing_ok=True)
+    return _keep(dataset, ready, sha256=sha256, size=size, filename=filename, actor=actor)
+
+
+def _write(part: Path, stream: Iterable[bytes]) -> tuple[str, int]:
+    digest, size = hashlib.sha256(), 0
+    with part.open("xb") as file:
+        for block in stream:
+            size += len(block)
+            if size > settings.UPLOAD_MAX_BYTES:
+                limit = number_format(settings.UPLOAD_MAX_BYTES, use_l10n=False, force_grouping=True)
+                raise TooLarge(
+                    "file_too_large", f"The file is larger than {limit} bytes: split it into several.", "file"
+                )
+            digest.update(block)
+            file.write(block)
+        if not size:
+            raise Invalid("empty_file", "The file is empty: upload a JSON Lines file, one JSON object a line.", "file")
+        file.flush()
+        os.fsync(file.fileno())
+    return digest.hexdigest(), size
+
+
+@transaction.atomic
+def _keep(
+    dataset: Dataset, ready: Path, *, sha256: str, size: int, filename: str, actor: User | None
+) -> tuple[Upload, bool]:
+    _lock_file(sha256)
+    label = Path(filename.replace("\\", "/").replace("\0", "")).name[:255] or "upload.jsonl"
+    upload, created = Upload.objects.get_or_create(
+        dataset=dataset,
+        sha256=sha256,
+        defaults={"team": dataset.team, "uploaded_by": actor, "filename": label, "bytes": size},
+    )
+    _link(ready, stored_file(upload))
+    crash_point("upload.after_rename")
+    transaction.on_commit(lambda: ready.unlink(missing_ok=True))
+    if created:
+        data = {"filename": label, "bytes": size, "sha256": sha256, "dataset": dataset.pk}
+        record(
+            "upload.received", subject=Subject("upload", str(upload.pk)), team=upload.team_id, actor=actor, data=data
+        )
+        wake("import_upload", upload.pk)
+    return upload, created
+
+
+def _lock_file(sha256: str) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(%s, %s)", [_FILE_LOCK, int(sha256[:7], 16)])
+
+
+def _link(ready: Path, stored: Path) -> None:
+    stored.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.link(ready, stored)
+    except FileExistsError:  # the same bytes in another dataset of the team
+        return
+    for folder in (stored.parent, stored.parent.parent, stored.parent.parent.parent):
+        _sync_folder(folder)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def stored_file(upload: Upload) -> Path:
+    return Path(settings.MEDIA_ROOT) / upload.storage_key
+
+
+def _incoming() -> Path:
+    folder = Path(settings.MEDIA_ROOT) / "incoming"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+@transaction.atomic
+def retry(upload: Upload, *, actor: User | None) -> None:
+    """Import a failed upload again; it goes on behind the last chunk that was committed."""
+    require_role(actor, upload.team, Role.CONTRIBUTOR)
+    if not Upload.objects.advance(
+        upload.pk, UploadState.FAILED, UploadState.RECEIVED, actor=actor, failure="", tries=0, finished_at=None
+    ):
+        raise Conflict("not_failed", "Only a failed upload can be imported again.")
+    wake("import_upload", upload.pk)
+
+
+def reap(older_than_seconds: float = LEFT_OVER_SECONDS) -> int:
+    """Remove what killed uploads left over; returns how many files."""
+    removed = 0
+    for path in _incoming().iterdir():
+        try:
+            old = time.time() - path.stat().st_mtime > older_than_seconds
+        except FileNotFoundError:
+            continue  # its upload has just finished
+        if old:
+            _reap_one(path)
+            removed += 1
+    return removed
+
+
+@transaction.atomic
+def _reap_one(path: Path) -> None:
+    if path.suffix == ".ready":
+        team, sha256, _ = path.name.split("-")
+        _lock_file(sha256)
+        if not Upload.objects.filter(team_id=team, sha256=sha256).exists():
+            orphan = Upload(team_id=int(team), sha256=sha256)
+            stored_file(orphan).unlink(missing_ok=True)
+    path.unlink(missing_ok=True)

@@ -1,0 +1,21 @@
+"""Wake-ups: messages that are safe to lose. Published after commit; a broker that is down is logged, never raised."""
+
+import logging
+from importlib import import_module
+
+from django.db import transaction
+from kombu.exceptions import OperationalError
+
+logger = logging.getLogger(__name__)
+
+
+def wake(job: str, pk: int) -> None:
+    """Ask a worker for tasks.jobs.<job>(pk) once this transaction is committed."""
+    transaction.on_commit(lambda: _publish(job, pk))
+
+
+def _publish(job: str, pk: int) -> None:
+    try:
+        getattr(import_module("tasks.jobs"), job).delay(pk)
+    except (OperationalError, OSError):
+        logger.warning("the broker did not take a wake-up for %s(%s); the sweep catches up", job, pk)
