@@ -1,0 +1,22 @@
+"""Celery entry points of the model side: wake-ups that may be lost or repeated."""
+
+from celery import shared_task
+
+from trainer.services import schedules, supervision
+
+
+@shared_task(name="trainer.jobs.supervise")
+def supervise() -> None:
+    supervision.supervise()
+    for build_id in supervision.pending_bases():
+        take_in_base.delay(build_id)
+
+
+@shared_task(name="trainer.jobs.take_in_base")
+def take_in_base(build_id: int) -> None:
+    supervision.take_in_base(build_id)
+
+
+@shared_task(name="trainer.jobs.fire_schedules")
+def fire_schedules() -> None:
+    schedules.fire_due()

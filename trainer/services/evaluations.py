@@ -1,0 +1,145 @@
+"""Evaluations: champion and candidate on the same sealed items, planned before they run."""
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from django.db import transaction
+from django.db.models import F
+from django.utils import timezone
+
+from tasks.errors import Conflict
+from tasks.models.events import Subject, record
+from tasks.services.access import require_role
+from tasks.states import Role
+from trainer.contract import EvaluateSpec, ModelRef, Result, Sampling, encode
+from trainer.evaluation.planning import OVERALL
+from trainer.evaluation.policy import GatePolicy, Guard, plan_for
+from trainer.launchers.protocol import write_whole
+from trainer.models import Evaluation, Line, ModelVersion, SuiteVersion
+from trainer.services import lines, rows, suites, wake
+from trainer.services.bases import reference
+from trainer.states import AliasName, EvaluationState
+
+SIDES = ("champion", "candidate", "anchor")
+
+
+def start(candidate: ModelVersion, *, actor: Any) -> Evaluation:
+    """Freeze the suites, plan K and n, and queue the comparison with the line's champion."""
+    line = candidate.line
+    require_role(actor, line.team, Role.OPERATOR)
+    with transaction.atomic():
+        Line.objects.select_for_update().get(pk=line.pk)
+        running = (
+            Evaluation.objects.filter(candidate=candidate, report=None)
+            .exclude(state__in=[EvaluationState.FAILED, EvaluationState.CANCELLED])
+            .first()
+        )
+        if running is not None:
+            return running
+        champion, anchor = line.alias(AliasName.CHAMPION), line.alias(AliasName.ANCHOR)
+        if champion.pk == candidate.pk:
+            raise Conflict("is_champion", f"{candidate.name} is the champion: there is nothing to compare it with.")
+        available = suites.available(line)
+        if not available:
+            raise Conflict(
+                "nothing_sealed",
+                f"{line.name} has no suite: at least {suites.FEWEST} approved tasks of a domain must be sealed.",
+            )
+        policy = effective_policy(line, list(available))
+        plan = plan_for(policy, available)
+        sizes = {planned.suite: planned.n for planned in plan.suites if planned.suite != OVERALL}
+        frozen = suites.freeze(line, sizes)
+        evaluation = Evaluation.objects.create(
+            line=line,
+            candidate=candidate,
+            champion=champion,
+            requested_by=actor,
+            anchor=anchor if anchor and anchor.pk != champion.pk else None,
+            sampling=msgspec.to_builtins(_sampling(candidate, plan.answers_per_item)),
+            policy=msgspec.to_builtins(policy),
+            policy_digest=policy.digest(),
+            plan=msgspec.to_builtins(plan),
+        )
+        evaluation.suites.set(frozen)
+        SuiteVersion.objects.filter(pk__in=[suite.pk for suite in frozen]).update(looks=F("looks") + 1)
+        record(
+            "evaluation.queued",
+            subject=Subject("evaluation", str(evaluation.pk)),
+            team=line.team_id,
+            actor=actor,
+            data={"candidate": candidate.name, "champion": champion.name, "policy": policy.digest()},
+        )
+        wake.supervisor()
+    return evaluation
+
+
+def effective_policy(line: Line, domains: list[str]) -> GatePolicy:
+    """The line's policy; where it names no guard, every domain of the line is one, at the supporting margin."""
+    policy = lines.policy_of(line)
+    if policy.guards:
+        return policy
+    return msgspec.structs.replace(policy, guards=tuple(Guard(suite=domain) for domain in sorted(domains)))
+
+
+def _sampling(candidate: ModelVersion, answers_per_item: int) -> Sampling:
+    """The settings that the line's training samples with; the seed differs for every candidate, and is recorded."""
+    spec = candidate.run.spec if candidate.run else {}
+    return Sampling(
+        answers_per_item=answers_per_item,
+        temperature=float(spec.get("temperature", 1.0)),
+        max_completion_tokens=int(spec.get("max_completion_tokens", 48)),
+        seed=candidate.pk,
+    )
+
+
+def sampling_digest(sampling: Sampling) -> str:
+    return hashlib.sha256(msgspec.json.encode(sampling, order="sorted")).hexdigest()
+
+
+def sides_of(evaluation: Evaluation) -> dict[str, ModelRef]:
+    versions = {"champion": evaluation.champion, "candidate": evaluation.candidate, "anchor": evaluation.anchor}
+    return {side: reference(version) for side, version in versions.items() if version is not None}
+
+
+class EvaluationKind:
+    name = "evaluation"
+    model = Evaluation
+    states = EvaluationState
+    queued = EvaluationState.QUEUED
+    running = frozenset({EvaluationState.RUNNING})
+    succeeded = EvaluationState.SUCCEEDED
+    failed = EvaluationState.FAILED
+
+    def queue(self) -> Any:
+        return Evaluation.objects.filter(state=EvaluationState.QUEUED).order_by("pk")
+
+    def prepare(self, work: Evaluation, directory: Path) -> None:
+        ordered = sorted(work.suites.all(), key=lambda suite: suite.name)
+        rows.write_lines(directory / "items.jsonl", (item for suite in ordered for item in suites.items(suite)))
+        told = EvaluateSpec(
+            evaluation=str(work.pk),
+            sides=sides_of(work),
+            sampling=msgspec.convert(work.sampling, Sampling),
+            attempt=work.attempt,
+        )
+        write_whole(directory / "spec.json", encode(told))
+
+    def read_progress(self, work: Evaluation, directory: Path) -> None:
+        """The heartbeat says it all; the scores are read once, by the gate."""
+
+    def finish(self, work: Evaluation, directory: Path, result: Result) -> bool:
+        return Evaluation.objects.advance(
+            work.pk,
+            EvaluationState.RUNNING,
+            EvaluationState.SUCCEEDED,
+            attempt=work.attempt,
+            finished_at=timezone.now(),
+            handle=None,
+            lease_until=None,
+            peak_memory_bytes=max(work.peak_memory_bytes, result.peak_memory_bytes),
+        )
+
+    def stopped_early(self, work: Evaluation) -> EvaluationState:
+        return EvaluationState.QUEUED

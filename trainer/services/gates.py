@@ -1,0 +1,171 @@
+"""Deciding on a finished evaluation: read what the engine really used and wrote, judge, keep the report, move the alias."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from django.db import transaction
+
+from tasks.models import Task
+from tasks.models.events import Subject, record
+from trainer import contract
+from trainer.contract import EvalItem, EvaluateSpec, Sampling, Score
+from trainer.evaluation.decision import Digests, GateDecision, Reason
+from trainer.evaluation.gates import decide as judge
+from trainer.evaluation.policy import policy_from
+from trainer.evaluation.scoring import CANDIDATE, CHAMPION, suites_from
+from trainer.evaluation.suites import graders_digest, suite_digest
+from trainer.models import Evaluation, GateReport, Line
+from trainer.services import promotion, suites
+from trainer.services.evaluations import effective_policy, sampling_digest
+from trainer.services.launching import path_of
+from trainer.states import EvaluationState, Verdict
+
+MOST_FLIPS = 200  # shown in a report, regressions first
+
+
+def decide(evaluation: Evaluation) -> GateReport:
+    """The report of a finished evaluation; made once. PROMOTE moves the champion in the same transaction.
+
+    Where the policy or the line asks for a sign-off, PROMOTE waits for a person (promotion.promote).
+    """
+    directory = path_of(evaluation.directory)
+    items = list(_read(directory / "items.jsonl", EvalItem))
+    decision, flips = _judged(evaluation, directory, items)
+    with transaction.atomic():
+        line = Line.objects.select_for_update().get(pk=evaluation.line_id)
+        existing = GateReport.objects.filter(evaluation=evaluation).first()
+        if existing is not None:
+            return existing
+        report = GateReport.objects.create(
+            line=line,
+            evaluation=evaluation,
+            verdict=decision.verdict,
+            sentence=decision.sentence[:500],
+            decision=msgspec.to_builtins(decision),
+            flips=flips,
+            policy_digest=decision.policy,
+        )
+        record(
+            f"gate.{decision.verdict.lower()}",
+            subject=Subject("gatereport", str(report.pk)),
+            team=line.team_id,
+            actor=None,
+            data={"candidate": evaluation.candidate.name, "sentence": decision.sentence},
+        )
+        if decision.verdict is Verdict.PROMOTE and line.auto_promote and not decision.sign_off:
+            promotion.promote(evaluation.candidate, actor=None, reason=decision.sentence, report=report)
+    return report
+
+
+def undecided() -> Any:
+    return Evaluation.objects.filter(state=EvaluationState.SUCCEEDED, report=None).order_by("pk")
+
+
+def _judged(
+    evaluation: Evaluation, directory: Path, items: list[EvalItem]
+) -> tuple[GateDecision, list[dict[str, Any]]]:
+    scores = list(_read(directory / "scores.jsonl", Score))
+    sampling = msgspec.convert(evaluation.sampling, Sampling)
+    grouped = suites_from(
+        scores,
+        items=items,
+        answers_per_item=sampling.answers_per_item,
+        sources=_sources(items),
+    )
+    decision = judge(
+        policy_from(evaluation.policy),
+        grouped,
+        expected=_expected(evaluation),
+        found=_found(evaluation, directory, items),
+        faults=_faults(evaluation),
+    )
+    return decision, _flips(scores)
+
+
+def _expected(evaluation: Evaluation) -> Digests:
+    """What was to be compared, from the rows that were frozen when it was asked for."""
+    frozen = {suite.name: suite for suite in evaluation.suites.all()}
+    return Digests(
+        policy=evaluation.policy_digest,
+        champion=evaluation.champion.digest,
+        candidate=evaluation.candidate.digest,
+        sampling=sampling_digest(msgspec.convert(evaluation.sampling, Sampling)),
+        suites={name: suite.digest for name, suite in frozen.items()},
+        graders={name: suites.digests(suite)[1] for name, suite in frozen.items()},
+        anchor=evaluation.anchor.digest if evaluation.anchor else "",
+    )
+
+
+def _found(evaluation: Evaluation, directory: Path, items: list[EvalItem]) -> Digests:
+    """What was compared, computed again from the engine's own directory and today's policy."""
+    spec = contract.decode_spec((directory / "spec.json").read_bytes())
+    assert isinstance(spec, EvaluateSpec)
+    by_suite: dict[str, list[EvalItem]] = {}
+    for item in items:
+        by_suite.setdefault(item.suite, []).append(item)
+    anchor = spec.sides.get("anchor")
+    return Digests(
+        policy=effective_policy(evaluation.line, list(by_suite)).digest(),
+        champion=spec.sides[CHAMPION].digest,
+        candidate=spec.sides[CANDIDATE].digest,
+        sampling=sampling_digest(spec.sampling),
+        suites={name: suite_digest(rows) for name, rows in by_suite.items()},
+        graders={name: graders_digest(rows) for name, rows in by_suite.items()},
+        anchor=anchor.digest if anchor else "",
+    )
+
+
+def _faults(evaluation: Evaluation) -> list[Reason]:
+    """Sealed items that the candidate was trained on. The split forbids it; the gate does not take its word for it."""
+    run = evaluation.candidate.run
+    if run is None or run.mixture is None:
+        return []
+    sealed = Task.objects.filter(pk__in=evaluation.suites.values("items__task")).values("exact_key")
+    leaked = run.mixture.entries.filter(task__exact_key__in=sealed).count()
+    if not leaked:
+        return []
+    return [Reason("contamination", f"{leaked} prompts of the suites were in the candidate's training mixture.")]
+
+
+def _sources(items: list[EvalItem]) -> dict[str, str]:
+    """Item key → the dataset that brought it first."""
+    keys = [int(item.key) for item in items]
+    pairs = Task.objects.filter(pk__in=keys).order_by("memberships__pk").values_list("pk", "memberships__dataset__slug")
+    sources: dict[str, str] = {}
+    for pk, slug in pairs:
+        sources.setdefault(str(pk), slug or "")
+    return sources
+
+
+def _flips(scores: list[Score]) -> list[dict[str, Any]]:
+    """Items whose first answer flipped: regressions first, both answers side by side with the grader's reason."""
+    first: dict[tuple[str, str], dict[str, Score]] = {}
+    for score in scores:
+        if score.sample == 0:
+            first.setdefault((score.suite, score.key), {})[score.side] = score
+    pairs = [(sides[CHAMPION], sides[CANDIDATE]) for sides in first.values() if {CHAMPION, CANDIDATE} <= set(sides)]
+    flipped = [(old, new) for old, new in pairs if (old.outcome == "correct") != (new.outcome == "correct")]
+    flipped.sort(key=lambda pair: (pair[0].outcome != "correct", pair[0].suite, int(pair[0].key)))
+    kept = [pair for pair in flipped if pair[0].outcome == "correct"][: MOST_FLIPS // 2]
+    kept += [pair for pair in flipped if pair[0].outcome != "correct"][: MOST_FLIPS - len(kept)]
+    prompts = Task.objects.in_bulk([int(old.key) for old, _ in kept])
+    return [
+        {
+            "suite": old.suite,
+            "task": int(old.key),
+            "prompt": prompts[int(old.key)].prompt,
+            "kind": "regression" if old.outcome == "correct" else "gain",
+            "champion": {"completion": old.completion, "reason": old.reason, "score": old.score},
+            "candidate": {"completion": new.completion, "reason": new.reason, "score": new.score},
+        }
+        for old, new in kept
+    ]
+
+
+def _read(path: Path, kind: type[Any]) -> Iterator[Any]:
+    decoder = msgspec.json.Decoder(kind)
+    with path.open("rb") as file:
+        for line in file:
+            yield decoder.decode(line)

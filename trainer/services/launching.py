@@ -1,0 +1,25 @@
+"""The launcher that the settings name, and the directories that engines work in."""
+
+import shlex
+import uuid
+from pathlib import Path
+
+from django.conf import settings
+
+from trainer.launchers.local import LocalLauncher
+from trainer.launchers.protocol import Launcher
+
+
+def launcher() -> Launcher:
+    """Local processes; ENGINE_COMMAND replaces `python -m trainer.engine` (its last argument is the run directory)."""
+    command = shlex.split(settings.ENGINE_COMMAND)
+    return LocalLauncher(engine_command=tuple(command)) if command else LocalLauncher()
+
+
+def new_directory(kind: str) -> str:
+    """A name for a run directory; the directory itself is made when its inputs are written."""
+    return f"{kind}-{uuid.uuid4().hex}"
+
+
+def path_of(directory: str) -> Path:
+    return Path(settings.DATA_DIR) / "runs" / directory

@@ -1,0 +1,123 @@
+"""Making lines and changing their policies."""
+
+from typing import Any
+
+import msgspec
+from django.db import transaction
+from django.utils import timezone
+from django.utils.text import slugify
+
+from tasks.errors import Conflict, Invalid
+from tasks.models import Team
+from tasks.models.events import Subject, record
+from tasks.services.access import require_role
+from tasks.services.accounts import pool
+from tasks.states import Role
+from trainer.evaluation.policy import GatePolicy, policy_from
+from trainer.models import BaseBuild, Line, ModelVersion
+from trainer.services import wake
+from trainer.services.bases import crown
+from trainer.states import LinePurpose
+
+
+@transaction.atomic
+def create_shared(
+    name: str,
+    slug: str,
+    *,
+    actor: Any,
+    source: str = BaseBuild.Source.LOCAL,
+    location: str = "",
+    revision: str = "",
+    seed: int = 0,
+    steps: int = 0,
+    demonstrations: str = "",
+    policy: dict[str, Any] | None = None,
+) -> Line:
+    """A line of the shared pool. Its version 0 follows from a queued base build.
+
+    `demonstrations` (a file under DATA_DIR) is what a local base is built of; a hub id needs a pinned revision.
+    """
+    team = pool()
+    require_role(actor, team, Role.OPERATOR)
+    _check_base(source, location, revision, demonstrations)
+    line = _create(team, name, slug, LinePurpose.SHARED, actor)
+    if policy:
+        set_policy(line, policy, actor=actor)
+    BaseBuild.objects.create(
+        line=line,
+        source=source,
+        location=location,
+        revision=revision,
+        seed=seed,
+        steps=steps,
+        demonstrations=demonstrations,
+    )
+    wake.supervisor()
+    return line
+
+
+@transaction.atomic
+def create_expert(team: Team, name: str, start: ModelVersion, *, actor: Any) -> Line:
+    """A team's own line. Its version 0 is the version that it starts from, which becomes champion and anchor."""
+    require_role(actor, team, Role.CONTRIBUTOR, Role.OPERATOR)
+    slug = slugify(f"{team.slug}-{name}")[:60]
+    line = _create(team, name, slug, LinePurpose.EXPERT, actor)
+    version = ModelVersion.objects.create(
+        line=line,
+        number=0,
+        digest=start.digest,
+        parent=start,
+        origin=f"starts from {start.name}",
+        parameters=start.parameters,
+        bytes=start.bytes,
+    )
+    crown(line, version, f"The expert starts from {start.name}.")
+    return line
+
+
+def _create(team: Team, name: str, slug: str, purpose: LinePurpose, actor: Any) -> Line:
+    if not name.strip() or not slug:
+        raise Invalid("name_missing", "Give the line a name with letters or digits.", "name")
+    if Line.objects.filter(slug=slug).exists():
+        raise Conflict("line_exists", f"There is a line {slug} already: choose another name.", "name")
+    line = Line.objects.create(team=team, name=name.strip(), slug=slug, purpose=purpose, created_by=actor)
+    record("line.created", subject=Subject("line", str(line.pk)), team=team.pk, actor=actor, data={"slug": slug})
+    return line
+
+
+def _check_base(source: str, location: str, revision: str, demonstrations: str) -> None:
+    if source not in BaseBuild.Source.values:
+        raise Invalid("unknown_source", f"A base is one of {', '.join(BaseBuild.Source.values)}.", "source")
+    if source == BaseBuild.Source.LOCAL and not demonstrations:
+        raise Invalid("demonstrations_missing", "A local base needs a file of demonstrations.", "demonstrations")
+    if source != BaseBuild.Source.LOCAL and not location:
+        raise Invalid("location_missing", "Name the directory or the hub id of the base.", "location")
+    if source == BaseBuild.Source.HUB and len(revision) != 40:
+        raise Invalid("revision_missing", "Pin the hub revision: give its 40-digit commit.", "revision")
+
+
+@transaction.atomic
+def set_policy(line: Line, body: dict[str, Any], *, actor: Any) -> GatePolicy:
+    """Replace the line's gate policy. A candidate that is being evaluated under the old one becomes INVALID."""
+    require_role(actor, line.team, Role.OPERATOR)
+    policy = policy_from(body)
+    Line.objects.filter(pk=line.pk).update(policy=msgspec.to_builtins(policy), policy_changed_at=timezone.now())
+    line.policy = msgspec.to_builtins(policy)
+    record(
+        "line.policy_changed",
+        subject=Subject("line", str(line.pk)),
+        team=line.team_id,
+        actor=actor,
+        data={"digest": policy.digest()},
+    )
+    return policy
+
+
+def policy_of(line: Line) -> GatePolicy:
+    return policy_from(line.policy)
+
+
+def shared_line() -> Line | None:
+    """The first shared line: what `champion` means without a line's name."""
+    return Line.objects.filter(purpose=LinePurpose.SHARED).order_by("pk").first()

@@ -1,0 +1,174 @@
+"""From frozen dataset versions to a mixture: preview without a trace, build with one event."""
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import msgspec
+from django.db import transaction
+from django.db.models import F
+
+from tasks.errors import Conflict, Invalid
+from tasks.models import Dataset, DatasetVersion, DatasetVersionTask, Team
+from tasks.models.events import Subject, record
+from tasks.services import datasets
+from tasks.services.access import require_role
+from tasks.states import Role, Split, TaskState
+from trainer import mixing
+from trainer.mixing import MixturePlan
+from trainer.models import Line, Mixture, MixtureEntry, Recipe
+from trainer.runspec import PRESETS
+
+
+def _parse(body: dict[str, Any], preset: str) -> mixing.Recipe:
+    if preset not in PRESETS:
+        raise Invalid("unknown_preset", f"A preset is one of {', '.join(PRESETS)}.", "preset")
+    try:
+        return msgspec.convert(body, mixing.Recipe)
+    except msgspec.ValidationError as error:
+        raise Invalid("bad_recipe", f"The recipe is not valid: {error}.", "body") from error
+
+
+@transaction.atomic
+def create(
+    line: Line,
+    name: str,
+    body: dict[str, Any],
+    *,
+    actor: Any,
+    preset: str = "flywheel",
+    overrides: dict[str, Any] | None = None,
+) -> Recipe:
+    require_role(actor, line.team, Role.OPERATOR)
+    parsed = _parse(body, preset)
+    if Recipe.objects.filter(line=line, name=name).exists():
+        raise Conflict("recipe_exists", f"{line.slug} has a recipe {name} already: change that one, or rename.", "name")
+    recipe = Recipe.objects.create(
+        line=line,
+        name=name,
+        body=msgspec.to_builtins(parsed),
+        preset=preset,
+        overrides=overrides or {},
+        created_by=actor,
+    )
+    record(
+        "recipe.created", subject=Subject("recipe", str(recipe.pk)), team=line.team_id, actor=actor, data=recipe.body
+    )
+    return recipe
+
+
+@transaction.atomic
+def update(
+    recipe: Recipe,
+    body: dict[str, Any],
+    *,
+    actor: Any,
+    preset: str | None = None,
+    overrides: dict[str, Any] | None = None,
+) -> Recipe:
+    """Change what the next mixture looks like; mixtures that were built keep the recipe as it was."""
+    require_role(actor, recipe.line.team, Role.OPERATOR)
+    old = recipe.body
+    recipe.preset = preset or recipe.preset
+    recipe.body = msgspec.to_builtins(_parse(body, recipe.preset))
+    recipe.overrides = recipe.overrides if overrides is None else overrides
+    recipe.save(update_fields=["body", "preset", "overrides"])
+    record(
+        "recipe.changed",
+        subject=Subject("recipe", str(recipe.pk)),
+        team=recipe.line.team_id,
+        actor=actor,
+        data={"old": old, "new": recipe.body},
+    )
+    return recipe
+
+
+def preview(recipe: Recipe, *, seed: int | None = None) -> MixturePlan:
+    """The mixture that would be built of what is approved now. No row is written."""
+    approved = [
+        (dataset, f"unfrozen:{dataset.pk}", datasets.approved(dataset)) for dataset in _sources(recipe.line.team)
+    ]
+    rows = (
+        _candidate(row, dataset, digest)
+        for dataset, digest, tasks in approved
+        for row in _columns(tasks.filter(split=Split.TRAIN))
+    )
+    return mixing.mix(rows, _seeded(recipe, seed))
+
+
+@transaction.atomic
+def build(recipe: Recipe, *, seed: int | None = None, actor: Any) -> Mixture:
+    """Freeze a version of every dataset that has approved tasks, mix, and keep the ordered list."""
+    require_role(actor, recipe.line.team, Role.OPERATOR)
+    versions = [datasets.freeze(dataset, actor=None) for dataset in _sources(recipe.line.team)]
+    plan = mixing.mix(_candidates(versions), _seeded(recipe, seed))
+    mixture, new = Mixture.objects.get_or_create(
+        recipe=recipe,
+        digest=plan.digest,
+        defaults={
+            "body": msgspec.to_builtins(plan.recipe),
+            "seed": plan.recipe.seed,
+            "size": plan.size,
+            "by_domain": {count.name: msgspec.to_builtins(count) for count in plan.domains},
+            "by_contributor": {count.name: msgspec.to_builtins(count) for count in plan.contributors},
+            "notes": plan.sentences,
+        },
+    )
+    if new:
+        mixture.dataset_versions.set(versions)
+        MixtureEntry.objects.bulk_create(
+            (MixtureEntry(mixture=mixture, position=i, task_id=int(task)) for i, task in enumerate(plan.tasks)),
+            batch_size=5000,
+        )
+        record(
+            "mixture.built",
+            subject=Subject("mixture", str(mixture.pk)),
+            team=recipe.line.team_id,
+            actor=actor,
+            data={"digest": plan.digest, "size": plan.size},
+        )
+    return mixture
+
+
+def _seeded(recipe: Recipe, seed: int | None) -> mixing.Recipe:
+    body = msgspec.convert(recipe.body, mixing.Recipe)
+    return body if seed is None else msgspec.structs.replace(body, seed=seed)
+
+
+def _sources(space: Team) -> Iterable[Dataset]:
+    """Datasets of the line's space with approved tasks: contributed ones for the pool, its own for a team."""
+    return (
+        Dataset.objects.filter(space=space, memberships__task__state=TaskState.APPROVED)
+        .select_related("team", "space")
+        .distinct()
+        .order_by("pk")
+    )
+
+
+_FIELDS = ("pk", "domain", "exact_key", "family")
+
+
+def _columns(tasks: Any) -> Iterator[tuple[Any, ...]]:
+    """Never the payload: a mixture of a million tasks needs their ids only."""
+    return tasks.values_list(*_FIELDS).iterator(chunk_size=10_000)
+
+
+def _candidates(versions: list[DatasetVersion]) -> Iterator[mixing.Candidate]:
+    for version in versions:
+        entries = DatasetVersionTask.objects.filter(
+            version=version, task__split=Split.TRAIN, task__state=TaskState.APPROVED
+        ).values_list(*(F(f"task__{name}") for name in _FIELDS))
+        for row in entries.iterator(chunk_size=10_000):
+            yield _candidate(row, version.dataset, version.digest)
+
+
+def _candidate(row: tuple[Any, ...], dataset: Dataset, digest: str) -> mixing.Candidate:
+    pk, domain, exact_key, family = row
+    return mixing.Candidate(
+        task=str(pk),
+        domain=domain or dataset.domain or "general",
+        contributor=dataset.team.slug,
+        exact_key=exact_key,
+        dataset=digest,
+        family=str(family) if family else "",
+        arrived=pk,
+    )

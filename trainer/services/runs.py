@@ -1,0 +1,225 @@
+"""Training runs: start on a mixture or on one dataset, pause, resume, cancel, and the engine's side of them."""
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from django.db import transaction
+from django.utils import timezone
+
+from tasks.errors import Conflict, Invalid
+from tasks.graders import registry
+from tasks.models import Dataset, DatasetVersion
+from tasks.services import datasets
+from tasks.services.access import require_role
+from tasks.states import Role
+from trainer import runspec
+from trainer.launchers import protocol
+from trainer.models import Line, Mixture, ModelVersion, Recipe, TrainingRun
+from trainer.runspec import RunSpec
+from trainer.services import lines, recipes, training_data, wake
+from trainer.services.launching import path_of
+from trainer.states import RUN_ENDED, AliasName, LinePurpose, RunState
+
+
+class Estimate(msgspec.Struct, frozen=True):
+    seconds: float
+    steps: int
+    rows: int
+    spec: RunSpec
+    sentence: str
+
+
+def start(
+    line: Line,
+    *,
+    actor: Any,
+    recipe: Recipe | None = None,
+    mixture: Mixture | None = None,
+    dataset: Dataset | None = None,
+    preset: str = "",
+    overrides: dict[str, Any] | None = None,
+    seed: int | None = None,
+    grader: dict[str, Any] | None = None,
+    start_from: ModelVersion | None = None,
+) -> TrainingRun:
+    """Queue a run of the line, from its champion. One source: a recipe (mixed now), a built mixture, or a dataset."""
+    require_role(actor, line.team, Role.OPERATOR, *_private_extra(line))
+    origin = start_from or _champion(line)
+    with transaction.atomic():
+        _one_at_a_time(line)
+        version: DatasetVersion | None = None
+        if dataset is not None:
+            _same_space(line, dataset)
+            version = datasets.freeze(dataset, actor=actor)
+        elif mixture is None:
+            if recipe is None:
+                raise Invalid("source_missing", "Name a recipe, a mixture or a dataset to train on.", "recipe")
+            mixture = recipes.build(recipe, seed=seed, actor=None)
+        if mixture is not None:
+            recipe = mixture.recipe
+            preset, overrides = preset or recipe.preset, {**recipe.overrides, **(overrides or {})}
+        estimated = _resolve(line, origin, mixture, version, preset or "few-shot", overrides, seed)
+        run = TrainingRun.objects.create(
+            line=line,
+            started_by=actor,
+            start=origin,
+            mixture=mixture,
+            dataset_version=version,
+            spec=msgspec.to_builtins(estimated.spec),
+            grader=_checked(grader),
+            total_steps=estimated.spec.steps,
+            estimated_seconds=estimated.seconds,
+            notes=[estimated.sentence],
+            state=RunState.VALIDATING,
+        )
+        TrainingRun.objects.advance(run.pk, RunState.VALIDATING, RunState.QUEUED, actor=actor)
+        run.refresh_from_db()
+        wake.supervisor()
+    return run
+
+
+def train_expert(
+    dataset: Dataset,
+    *,
+    actor: Any,
+    preset: str = "few-shot",
+    overrides: dict[str, Any] | None = None,
+    start_from: ModelVersion | None = None,
+    seed: int | None = None,
+) -> TrainingRun:
+    """Train the team's expert on this dataset. Its line is made on first use and goes on from there afterwards."""
+    require_role(actor, dataset.team, Role.CONTRIBUTOR, Role.OPERATOR)
+    with transaction.atomic():
+        line = Line.objects.filter(team=dataset.team, purpose=LinePurpose.EXPERT, name=dataset.name).first()
+        if line is None:
+            line = lines.create_expert(dataset.team, dataset.name, start_from or shared_champion(), actor=actor)
+        origin = start_from or newest(line)
+        return start(
+            line, actor=actor, dataset=dataset, preset=preset, overrides=overrides, seed=seed, start_from=origin
+        )
+
+
+def estimate(dataset: Dataset, *, preset: str = "few-shot", overrides: dict[str, Any] | None = None) -> Estimate:
+    """What training an expert on this dataset would take. No row is written."""
+    tasks = datasets.approved(dataset)
+    rows = training_data.count_train(tasks)
+    if not rows:
+        raise Invalid("nothing_approved", "No task of this dataset is approved yet: there is nothing to train on.")
+    return _estimate(shared_champion(), preset, rows, overrides, seed=None)
+
+
+@transaction.atomic
+def pause(run: TrainingRun, *, actor: Any) -> None:
+    """Ask the engine to stop at a usable snapshot. It shows as pausing until the snapshot is there."""
+    _may(run, actor)
+    if not TrainingRun.objects.advance(run.pk, RunState.RUNNING, RunState.PAUSING, actor=actor):
+        raise Conflict("not_running", f"Only a running run can be paused; this one is {run.state}.")
+    transaction.on_commit(lambda: _ask(run, "pause"))
+
+
+@transaction.atomic
+def resume(run: TrainingRun, *, actor: Any) -> None:
+    _may(run, actor)
+    if not TrainingRun.objects.advance(run.pk, RunState.PAUSED, RunState.QUEUED, actor=actor, attempt=run.attempt):
+        raise Conflict("not_paused", f"Only a paused run can be resumed; this one is {run.state}.")
+    wake.supervisor()
+
+
+@transaction.atomic
+def cancel(run: TrainingRun, *, actor: Any) -> None:
+    """End the run now. What it has written stays on its page; nothing is registered."""
+    _may(run, actor)
+    for state in RunState:
+        if state not in RUN_ENDED and TrainingRun.objects.advance(
+            run.pk, state, RunState.CANCELLED, actor=actor, finished_at=timezone.now()
+        ):
+            transaction.on_commit(lambda: _ask(run, "cancel"))
+            wake.supervisor()
+            return
+    raise Conflict("already_ended", f"This run has ended already: it is {run.state}.")
+
+
+def shared_champion() -> ModelVersion:
+    line = lines.shared_line()
+    champion = line.alias(AliasName.CHAMPION) if line else None
+    if champion is None:
+        raise Conflict("no_base", "There is no shared model yet: its base is still being built. Try again in a minute.")
+    return champion
+
+
+def newest(line: Line) -> ModelVersion:
+    return line.versions.order_by("-number").first() or _champion(line)
+
+
+def _champion(line: Line) -> ModelVersion:
+    champion = line.alias(AliasName.CHAMPION)
+    if champion is None:
+        raise Conflict("no_base", f"{line.name} has no version yet: its base is still being built.")
+    return champion
+
+
+def _private_extra(line: Line) -> tuple[Role, ...]:
+    return (Role.CONTRIBUTOR,) if line.purpose == LinePurpose.EXPERT else ()
+
+
+def _may(run: TrainingRun, actor: Any) -> None:
+    require_role(actor, run.line.team, Role.OPERATOR, *_private_extra(run.line))
+
+
+def _same_space(line: Line, dataset: Dataset) -> None:
+    if dataset.space_id != line.team_id and dataset.team_id != line.team_id:
+        raise Invalid("other_team", "A line trains on datasets of its own team.", "dataset")
+
+
+def _one_at_a_time(line: Line) -> None:
+    """Two requests at once meet at the row lock of the line; the second one sees the first one's run."""
+    Line.objects.select_for_update().get(pk=line.pk)
+    busy = line.runs.exclude(state__in=[*RUN_ENDED, RunState.PAUSED]).order_by("pk").first()
+    if busy is not None:
+        raise Conflict("line_busy", f"Run {busy.pk} of {line.name} is {busy.state}: wait for it, pause or cancel it.")
+
+
+def _checked(grader: dict[str, Any] | None) -> dict[str, Any] | None:
+    if grader is not None:
+        registry.parse(grader)
+    return grader
+
+
+def _resolve(
+    line: Line,
+    origin: ModelVersion,
+    mixture: Mixture | None,
+    version: DatasetVersion | None,
+    preset: str,
+    overrides: dict[str, Any] | None,
+    seed: int | None,
+) -> Estimate:
+    rows = mixture.size if mixture else training_data.count_train(training_data.version_tasks(version))
+    if not rows:
+        raise Invalid("nothing_approved", "No approved task is in the training split: there is nothing to train on.")
+    return _estimate(origin, preset, rows, overrides, seed)
+
+
+def _estimate(
+    origin: ModelVersion, preset: str, rows: int, overrides: dict[str, Any] | None, seed: int | None
+) -> Estimate:
+    wanted = {**(overrides or {}), **({} if seed is None else {"seed": seed})}
+    spec = runspec.resolve(preset, rows=rows, parameters=origin.parameters, overrides=wanted)
+    seconds = runspec.estimate_seconds(spec, parameters=origin.parameters)
+    sentence = (
+        f"{rows:,} tasks, {spec.steps} steps of {spec.prompts_per_step} prompts × {spec.group_size} answers: "
+        f"about {_minutes(seconds)}."
+    )
+    return Estimate(seconds=seconds, steps=spec.steps, rows=rows, spec=spec, sentence=sentence)
+
+
+def _minutes(seconds: float) -> str:
+    return f"{seconds:.0f} seconds" if seconds < 90 else f"{seconds / 60:.0f} minutes"
+
+
+def _ask(run: TrainingRun, action: Any) -> None:
+    """A request by file; the engine looks at each step. Without a directory there is no engine to ask."""
+    directory: Path = path_of(run.directory)
+    if run.directory and directory.is_dir():
+        protocol.ask(directory, action)

@@ -1,0 +1,59 @@
+"""One pass of the wheel: engines first, then the steps that follow from what has ended."""
+
+import logging
+
+from tasks.errors import FlywheelError
+from trainer.contract import EngineFault
+from trainer.models import BaseBuild, Line, ModelVersion
+from trainer.services import bases, engine_work, evaluations, gates, suites
+from trainer.services.bases import BaseBuildKind
+from trainer.services.evaluations import EvaluationKind
+from trainer.services.training import TrainingKind
+from trainer.states import EvaluationState, LinePurpose
+
+logger = logging.getLogger(__name__)
+KINDS: list[engine_work.Kind] = [BaseBuildKind(), EvaluationKind(), TrainingKind()]
+
+
+def supervise() -> None:
+    """Idempotent and safe to lose: every step looks for rows that lack what should follow."""
+    engine_work.supervise(KINDS)
+    evaluate_new_versions()
+    for evaluation in gates.undecided():
+        try:
+            gates.decide(evaluation)
+        except Exception:
+            logger.exception("the gate failed on evaluation %s; the next pass tries again", evaluation.pk)
+
+
+def evaluate_new_versions() -> None:
+    """The newest trained version of a line, where the line evaluates by itself and has something sealed."""
+    for line in Line.objects.filter(auto_evaluate=True):
+        newest = line.versions.exclude(run=None).order_by("-number").first()
+        if newest is None or newest.evaluations.exists() or newest.aliases.filter(name="champion").exists():
+            continue
+        if line.purpose == LinePurpose.EXPERT and not suites.available(line):
+            continue
+        try:
+            evaluations.start(newest, actor=None)
+        except FlywheelError as refused:
+            logger.info("%s is not evaluated: %s", newest, refused.sentence)
+
+
+def take_in_base(build_id: int) -> ModelVersion | None:
+    """Fetch or copy a base that needs no engine. A refusal is recorded on the build."""
+    build = BaseBuild.objects.select_related("line").get(pk=build_id)
+    try:
+        return bases.take_in(build)
+    except FlywheelError as refused:
+        fault = EngineFault(boundary="model", code=refused.code, sentence=refused.sentence)
+        engine_work.fail(BaseBuildKind(), build, fault)
+        return None
+
+
+def pending_bases() -> list[int]:
+    return list(
+        BaseBuild.objects.filter(state=EvaluationState.QUEUED)
+        .exclude(source=BaseBuild.Source.LOCAL)
+        .values_list("pk", flat=True)
+    )

@@ -1,0 +1,78 @@
+"""Which rows a run trains on, validates on and probes with."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from django.db.models import Q
+
+from tasks.models import DatasetTask, DatasetVersion, Task
+from tasks.states import Split, TaskState
+from trainer.models import TrainingRun
+from trainer.runspec import RunSpec
+from trainer.services import rows
+
+FEW = 100  # below this a private set is too small to split: every row trains
+_TRAIN, _VALIDATION = DatasetTask.MembershipRole.TRAIN, DatasetTask.MembershipRole.VALIDATION
+
+
+def version_tasks(version: DatasetVersion | None) -> Any:
+    """Approved tasks of a frozen version; one that was withdrawn since is left out."""
+    return (
+        Task.objects.filter(pk__in=version.entries.values("task")).filter(state=TaskState.APPROVED)
+        if version
+        else (Task.objects.none())
+    )
+
+
+def count_train(tasks: Any) -> int:
+    return int(train_tasks(tasks).count())
+
+
+def train_tasks(tasks: Any) -> Any:
+    """Rows whose membership says so, else the training split; all rows of a set that is too small to split."""
+    named = tasks.filter(memberships__role__in=[_TRAIN, _VALIDATION])
+    if named.exists():
+        return tasks.filter(memberships__role=_TRAIN).distinct()
+    return tasks if tasks.count() < FEW else tasks.filter(split=Split.TRAIN)
+
+
+def validation_tasks(tasks: Any) -> Any:
+    named = tasks.filter(memberships__role__in=[_TRAIN, _VALIDATION])
+    if named.exists():
+        return tasks.filter(memberships__role=_VALIDATION).distinct()
+    return tasks.none() if tasks.count() < FEW else tasks.filter(split=Split.VALIDATION)
+
+
+def write(run: TrainingRun, spec: RunSpec, directory: Path) -> None:
+    """train.jsonl in training order, validation.jsonl and probe.jsonl: a fixed choice, the same at every attempt."""
+    train = directory / "train.jsonl"
+    rows.write_lines(train, (rows.prompt_item(task) for task in rows.in_order(_train_order(run, spec))))
+    validation = _validation_pks(run, spec.validation_prompts)
+    rows.write_lines(directory / "validation.jsonl", map(rows.prompt_item, rows.in_order(validation)))
+    probe = _validation_pks(run, spec.probe_prompts) or list(_train_order(run, spec))[: spec.probe_prompts]
+    rows.write_lines(directory / "probe.jsonl", map(rows.prompt_item, rows.in_order(probe)))
+
+
+def _train_order(run: TrainingRun, spec: RunSpec) -> Iterator[int]:
+    """The mixture's frozen order without tasks withdrawn since; a dataset's tasks by a hash of their content."""
+    if run.mixture is not None:
+        entries = run.mixture.entries.filter(task__state=TaskState.APPROVED).order_by("position")
+        return entries.values_list("task_id", flat=True).iterator(chunk_size=10_000)
+    chosen = train_tasks(version_tasks(run.dataset_version)).order_by("content_digest")
+    return chosen.values_list("pk", flat=True).iterator(chunk_size=10_000)
+
+
+def _validation_pks(run: TrainingRun, most: int) -> list[int]:
+    """By content hash: an unbiased choice that does not depend on the order of arrival."""
+    if run.mixture is not None:
+        domains = list(run.mixture.by_domain)
+        within = Q(
+            pk__in=DatasetTask.objects.filter(dataset__versions__in=run.mixture.dataset_versions.all()).values("task")
+        )
+        tasks = Task.objects.filter(within, state=TaskState.APPROVED, split=Split.VALIDATION)
+        each = -(-most // max(len(domains), 1))
+        by_domain = [tasks.filter(domain=domain).order_by("content_digest")[:each] for domain in sorted(domains)]
+        return [pk for chosen in by_domain for pk in chosen.values_list("pk", flat=True)]
+    tasks = validation_tasks(version_tasks(run.dataset_version))
+    return list(tasks.order_by("content_digest").values_list("pk", flat=True)[:most])
