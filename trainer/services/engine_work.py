@@ -1,4 +1,4 @@
-"""Supervision of engine processes: claim queued work, launch, follow, finish. One pass a second, from beat and wake-ups.
+"""Supervision of engine processes: claim queued work, launch, follow, finish. One pass a second.
 
 Nothing is held in memory between passes: the state column is the queue, the handle is stored, and a pass that dies
 half-way is continued by the next one. Each kind of work says how it is prepared and finished (see `Kind`).

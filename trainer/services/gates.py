@@ -1,4 +1,4 @@
-"""Deciding on a finished evaluation: read what the engine really used and wrote, judge, keep the report, move the alias."""
+"""Deciding on a finished evaluation: read what the engine used and wrote, judge, keep the report, move the alias."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -13,7 +13,7 @@ from trainer.states import AliasName, LinePurpose, Verdict
 
 
 def promote(version: ModelVersion, *, actor: Any, reason: str, report: GateReport | None = None) -> AliasMove:
-    """Make the version its line's champion. The shared line needs a PROMOTE verdict; an expert's owner may decide alone.
+    """Make the version its line's champion. The shared line needs a PROMOTE verdict; an expert's owner decides.
 
     A report counts only against the champion that it was made with: another promotion in between makes it stale.
     """
