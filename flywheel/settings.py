@@ -228,5 +228,8 @@ LOGGING = {
     "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s %(message)s"}},
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["console"], "level": env.str("LOG_LEVEL", default="INFO")},
-    "loggers": {"httpx": {"level": "WARNING"}},
+    # Wake-ups come several a second: Celery speaks of those that went wrong.
+    "loggers": {
+        name: {"level": "WARNING"} for name in ("httpx", "celery.beat", "celery.worker.strategy", "celery.app.trace")
+    },
 }

@@ -65,9 +65,6 @@ class Stack:
         make_secrets(self.places.data)
         make_private(self.places.run)
         self.places.logs.mkdir(exist_ok=True)
-        for log in self.places.logs.glob("*.log"):
-            if log.stat().st_size > LONGEST_LOG_BYTES:
-                log.replace(log.with_suffix(".log.1"))
 
     def start_servers(self) -> None:
         """Postgres and the broker, each only where no address of another was given."""
@@ -109,9 +106,9 @@ class Stack:
             models = self.places.data / "models"
             models.mkdir(exist_ok=True)
             self._add_service(
-                "model-server", services.model_server(models, ports.model_server), url=self.model_server_url
+                "model-server", services.model_server(models, ports.model_server), url=self.model_server_url + "/health"
             )
-        self._add_service("web", services.web(ports.web), url=self.web_url)
+        self._add_service("web", services.web(ports.web), url=self.web_url + "/healthz")
         self._add_service("worker", services.worker(), grace_seconds=8.0, harder_signal=signal.SIGQUIT)
         self._add_service("beat", services.beat())
         self._memory = MemorySampler(self._roots, data=self.places.data, output=self.memory_file)
@@ -174,6 +171,7 @@ class Stack:
             unhealthy = {name for name, child in self.children.items() if not (child.is_alive() and child.healthy())}
             changed |= unhealthy != self._unhealthy
             self._unhealthy = unhealthy
+            self._turn_logs()
         if changed:
             self.write_state()
 
@@ -247,6 +245,13 @@ class Stack:
 
     def _log(self, name: str) -> Path:
         return self.places.logs / f"{name}.log"
+
+    def _turn_logs(self) -> None:
+        """Copy a long log aside and empty it: its writer appends, so it goes on at the new end."""
+        for log in self.places.logs.glob("*.log"):
+            if log.stat().st_size > LONGEST_LOG_BYTES:
+                shutil.copyfile(log, log.with_suffix(".log.1"))
+                os.truncate(log, 0)
 
     def _add(self, child: Child) -> None:
         self.children[child.name] = child
