@@ -6,6 +6,7 @@ from django.db import models
 from django.db.models import Q
 
 from tasks.models.accounts import Team, User
+from tasks.states import Role
 from trainer.states import AliasName, LinePurpose
 
 
@@ -41,6 +42,14 @@ class Line(models.Model):
         """The version that the alias points to, or None."""
         row = self.aliases.select_related("version").filter(name=name).first()
         return row.version if row else None
+
+    def shows_rows_to(self, user: Any, team: Team | None = None) -> bool:
+        """May the user read prompts and answers of its runs and reports? An expert's: its team. A shared line's hold
+        other teams' rows and sealed items: the pool's reviewers and operators only."""
+        if team is not None and team.pk != self.team_id:
+            return False
+        roles = user.roles_in(self.team)
+        return bool(roles - {Role.CONTRIBUTOR} if self.purpose == LinePurpose.SHARED else roles)
 
 
 class Alias(models.Model):
