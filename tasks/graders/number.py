@@ -23,7 +23,8 @@ EXAMPLE: Mapping[str, Any] = {
 
 MAX_CHARACTERS = 1000  # of one number; 10**4300 and longer would cost time and mean nothing
 MAX_EXPONENT = 9999
-_TAIL = 400  # characters searched first: the last number is nearly always there
+_DIGIT = re.compile(r"\d")
+_TAIL = 200  # characters searched first: the last number is nearly always there
 _MINUS = str.maketrans(dict.fromkeys("−–﹣－", "-"))
 
 _NUMBER = re.compile(
@@ -92,7 +93,7 @@ def _last(text: str) -> tuple[re.Match[str] | None, int]:
     cut = len(text) - _TAIL
     start = max(text.rfind(" ", 0, cut), text.rfind("\n", 0, cut), 0) if cut > 0 else 0
     found = list(_NUMBER.finditer(text, start))
-    if start and len(found) < 2:
+    if start and len(found) < 2 and _DIGIT.search(text, 0, start):
         found = list(_NUMBER.finditer(text))
     return (found[-1] if found else None), len(found)
 
@@ -130,6 +131,8 @@ def target_of(config: Config, item: Mapping[str, Any], completion: str = "") -> 
 def to_reading(value: Any, config: Config) -> Reading:
     if isinstance(value, bool) or not isinstance(value, str | int | float | Decimal):
         raise AuthorFault("bad_reference", f"The reference is not a number: {templates.as_text(value)[:80]}.")
+    if isinstance(value, int) and abs(value) < 10**15:  # most references; the way below would read the same
+        return Reading(Decimal(value), str(value), "", 1)
     try:
         reading = read(str(value), config)
     except ValueError as fault:
