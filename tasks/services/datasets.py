@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from django.db import IntegrityError, connection, transaction
-from django.db.models import Count
+from django.db.models import Count, QuerySet
 from django.utils.text import slugify
 
 from tasks.errors import Conflict, Forbidden, Invalid
@@ -17,7 +17,7 @@ from tasks.services.licences import CONSENT_TEXT, CONSENT_VERSION
 from tasks.services.wake import wake
 from tasks.states import Role, TaskState, Visibility
 
-__all__ = ["CONSENT_TEXT", "CONSENT_VERSION", "counts", "create", "freeze", "set_default_grader"]
+__all__ = ["CONSENT_TEXT", "CONSENT_VERSION", "approved", "counts", "create", "freeze", "set_default_grader"]
 
 
 @transaction.atomic
@@ -155,6 +155,11 @@ def _content(dataset: Dataset) -> tuple[str, int]:
         digest.update(content.encode() + b"\n")
         count += 1
     return digest.hexdigest(), count
+
+
+def approved(dataset: Dataset) -> QuerySet[Task]:
+    """The dataset's approved tasks as they are now, each once."""
+    return Task.objects.filter(pk__in=dataset.memberships.values("task"), state=TaskState.APPROVED)
 
 
 def counts(dataset: Dataset) -> dict[str, int]:
