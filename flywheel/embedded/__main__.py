@@ -54,7 +54,7 @@ def up(stack: Stack, options: argparse.Namespace) -> int:
     if stack.was_empty and os.environ.get("DEMO", "1") != "0":
         _tour_marker(stack.places).touch()
     login = stack.manage("first_admin")
-    stack.wait_ready("web")
+    stack.wait_ready("web", "worker", "beat")
     print(
         f"\nPortal: {stack.web_url}\n{login.strip()}\nLogs:   {stack.places.logs}\nCtrl-C stops everything.\n",
         flush=True,
@@ -74,7 +74,7 @@ def run(stack: Stack, options: argparse.Namespace) -> int:
     ports = Ports(services.claim_port("WEB_PORT", 0), services.claim_port("MODEL_SERVER_PORT", 0))
     stack.start_servers()
     stack.start_product(ports)
-    stack.wait_ready("web", "model-server")
+    stack.wait_ready("web", "worker", "beat", "model-server")
     return stack.run_in_foreground(options.command)
 
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
+import psutil
 import psycopg
 
 from flywheel.embedded import services
@@ -110,6 +111,7 @@ class Stack:
             )
         self._add_service("web", services.web(ports.web), url=self.web_url + "/healthz")
         self._add_service("worker", services.worker(), grace_seconds=8.0, harder_signal=signal.SIGQUIT)
+        self.children["worker"].healthy = self._worker_has_its_pool
         self._add_service("beat", services.beat())
         self._memory = MemorySampler(self._roots, data=self.places.data, output=self.memory_file)
         self._memory.start()
@@ -151,7 +153,7 @@ class Stack:
         waiting = [self.children[name] for name in names if name in self.children]
         while waiting := [child for child in waiting if not (child.is_alive() and child.healthy())]:
             self.supervise()
-            child = waiting[0]
+            child = max(waiting, key=lambda child: child.restarts)
             if child.restarts >= 4 or time.monotonic() > deadline:
                 raise EmbeddedError(
                     f"{child.name} does not start: {child.last_words() or 'no reason given'} ({child.log})"
@@ -245,6 +247,14 @@ class Stack:
 
     def _log(self, name: str) -> Path:
         return self.places.logs / f"{name}.log"
+
+    def _worker_has_its_pool(self) -> bool:
+        """Forked once every jobs module has been imported; a worker that cannot import one never gets here."""
+        process = self.children["worker"].process
+        try:
+            return process is not None and len(psutil.Process(process.pid).children()) > 1
+        except psutil.Error:
+            return False
 
     def _turn_logs(self) -> None:
         """Copy a long log aside and empty it: its writer appends, so it goes on at the new end."""
