@@ -1,6 +1,5 @@
-"""Tiny models and the real server as a process. Nothing here knows the training engine."""
+"""The real server as a process, with tiny models in its store."""
 
-import hashlib
 import os
 import re
 import shutil
@@ -15,68 +14,11 @@ from pathlib import Path
 import httpx
 import openai
 import pytest
-import torch
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from trainer import contract
+from tests.fakes.tiny_model import Shelf
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 TOKEN = "token-of-the-tests"
-TEMPLATE = (
-    "{% for m in messages %}{{ '<|' + m.role + '|>' + m.content }}{% endfor %}"
-    "{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"
-)
-TEXT = "the quick brown fox jumps over the lazy dog 0 1 2 3 4 5 6 7 8 9 , . ! ? + - = say hello to a small model"
-
-
-def make_tokenizer() -> PreTrainedTokenizerFast:
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    special = ["<|end|>", "<|system|>", "<|user|>", "<|assistant|>"]
-    tokenizer.train_from_iterator([TEXT], trainers.BpeTrainer(vocab_size=90, special_tokens=special))
-    wrapped = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<|end|>", pad_token="<|end|>")
-    wrapped.chat_template = TEMPLATE
-    return wrapped
-
-
-def make_model(vocabulary: int, seed: int, end_token: int | None = None, context: int = 1024) -> LlamaForCausalLM:
-    torch.manual_seed(seed)
-    config = LlamaConfig(
-        vocab_size=vocabulary, hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4,
-        num_key_value_heads=2, max_position_embeddings=context, initializer_range=0.4, eos_token_id=end_token,
-        bos_token_id=None, pad_token_id=None,
-    )  # fmt: skip
-    return LlamaForCausalLM(config).eval()
-
-
-def publish(store: Path, partial: Path) -> str:
-    """Give the directory its manifest and its name, as the engine does."""
-    files = [
-        contract.Artifact(path.name, path.stat().st_size, hashlib.sha256(path.read_bytes()).hexdigest())
-        for path in sorted(partial.iterdir())
-    ]
-    digest = contract.manifest_digest(files)
-    (partial / "manifest.json").write_bytes(contract.encode(contract.Manifest(files, digest)))
-    partial.rename(store / digest)
-    return digest
-
-
-@dataclass(frozen=True)
-class Shelf:
-    """An artifact store that tests fill."""
-
-    path: Path
-
-    def add(self, seed: int, end_token: int | None = None, context: int = 1024, template: bool = True) -> str:
-        partial = self.path / f"partial-{seed}"
-        tokenizer = make_tokenizer()
-        if not template:
-            tokenizer.chat_template = None
-        make_model(len(tokenizer), seed, end_token, context).save_pretrained(partial)
-        tokenizer.save_pretrained(partial)
-        return publish(self.path, partial)
 
 
 @dataclass

@@ -1,0 +1,106 @@
+"""Drawing tokens: each row by its own settings, whoever shares the batch."""
+
+import pytest
+import torch
+
+from tests.fakes.tiny_model import make_model
+from trainer.server.sampling import Batch, choose
+
+LOGITS = torch.log(torch.tensor([[0.1, 0.2, 0.3, 0.4]]))
+
+
+class Written:
+    """A row that writes down its tokens."""
+
+    def __init__(self, prompt: list[int], length: int, temperature: float = 0.0) -> None:
+        self.prompt, self.length, self.temperature, self.top_p = prompt, length, temperature, 1.0
+        self.tokens: list[int] = []
+
+    @property
+    def ended(self) -> bool:
+        return len(self.tokens) >= self.length
+
+    def draw(self) -> float:
+        return 0.5
+
+    def accept(self, token: int) -> None:
+        self.tokens.append(token)
+
+
+def write(*rows: Written) -> None:
+    batch = Batch(make_model(90, seed=1), rows)
+    while not all(row.ended for row in rows):
+        batch.step()
+
+
+def test_temperature_zero_takes_the_likeliest_token() -> None:
+    assert choose(LOGITS, [0.0], [1.0], [0.0]) == [3]
+
+
+@pytest.mark.parametrize(("draw", "token"), [(0.0, 0), (0.09, 0), (0.11, 1), (0.29, 1), (0.31, 2), (0.61, 3)])
+def test_a_draw_picks_by_the_cumulative_share(draw: float, token: int) -> None:
+    assert choose(LOGITS, [1.0], [1.0], [draw]) == [token]
+
+
+def test_the_largest_draw_picks_a_token_that_is_possible() -> None:
+    impossible_last = torch.tensor([[0.0, 0.0, -torch.inf]])
+
+    assert choose(impossible_last, [1.0], [1.0], [1 - 2**-53]) == [1]
+
+
+def test_a_low_temperature_sharpens() -> None:
+    assert choose(LOGITS, [0.01], [1.0], [0.05]) == [3]
+
+
+@pytest.mark.parametrize(("top_p", "possible"), [(0.3, {3}), (0.5, {2, 3}), (0.75, {1, 2, 3}), (1.0, {0, 1, 2, 3})])
+def test_top_p_keeps_the_smallest_set_that_reaches_it(top_p: float, possible: set[int]) -> None:
+    draws = [number / 100 for number in range(100)]
+
+    tokens = choose(LOGITS.expand(100, -1), [1.0] * 100, [top_p] * 100, draws)
+
+    assert set(tokens) == possible
+
+
+def test_a_row_draws_the_same_beside_other_settings() -> None:
+    alone = choose(LOGITS, [1.0], [1.0], [0.55])
+
+    beside = choose(LOGITS.expand(3, -1), [1.0, 0.0, 0.7], [1.0, 1.0, 0.4], [0.55, 0.0, 0.3])
+
+    assert beside[0] == alone[0]
+
+
+def test_drawn_tokens_follow_the_models_shares() -> None:
+    draws = torch.rand(20_000, generator=torch.Generator().manual_seed(5)).tolist()
+
+    tokens = choose(LOGITS.expand(20_000, -1), [1.0] * 20_000, [1.0] * 20_000, draws)
+
+    shares = torch.bincount(torch.tensor(tokens), minlength=4) / 20_000
+    assert shares.tolist() == pytest.approx([0.1, 0.2, 0.3, 0.4], abs=0.015)
+
+
+def test_output_that_is_not_a_number_is_an_error() -> None:
+    with pytest.raises(ArithmeticError):
+        choose(torch.tensor([[float("nan"), 1.0]]), [0.0], [1.0], [0.0])
+
+
+def test_the_cache_gives_what_generate_gives() -> None:
+    model, prompt = make_model(90, seed=1), [5, 6, 7, 8]
+    row = Written(prompt, 20)
+
+    write(row)
+
+    tokens = torch.tensor([prompt])
+    expected = model.generate(tokens, attention_mask=torch.ones_like(tokens), do_sample=False, max_new_tokens=20)
+    assert row.tokens == expected[0, 4:].tolist()
+
+
+def test_rows_of_different_lengths_write_what_they_write_alone() -> None:
+    prompts, lengths = [[5], [6, 7, 8, 9, 10, 11], [12, 13, 14]], [30, 3, 17]
+    alone = [Written(prompt, length) for prompt, length in zip(prompts, lengths, strict=True)]
+    for row in alone:
+        write(row)
+
+    together = [Written(prompt, length) for prompt, length in zip(prompts, lengths, strict=True)]
+    write(*together)
+
+    assert [row.tokens for row in together] == [row.tokens for row in alone]
