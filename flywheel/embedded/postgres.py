@@ -8,6 +8,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
@@ -44,6 +45,9 @@ TUNING = {
     "log_timezone": "UTC",
     "log_line_prefix": "%m [%p] ",
 }
+if sys.platform == "linux":
+    # After a crash: one sync of the file system instead of one for each of a thousand files (5 s on a busy disk).
+    TUNING["recovery_init_sync_method"] = "syncfs"
 # For tests only: a crash may lose the database, which is thrown away anyway.
 CARELESS = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
 
