@@ -96,7 +96,8 @@ def _broken_suite(policy: GatePolicy, suite: SuiteScores, with_anchor: bool) -> 
     if not suite.n:
         yield Reason("suite_empty", f"Suite “{name}” has no items.", name)
         return
-    for side in (CHAMPION, CANDIDATE, *((ANCHOR,) if with_anchor else ())):
+    anchored = with_anchor and policy.guard(name) is not None
+    for side in (CHAMPION, CANDIDATE, *((ANCHOR,) if anchored else ())):
         if side not in suite.sides:
             yield Reason("side_missing", f"The {side} has not answered suite “{name}”.", name)
         elif suite.sides[side].error_share > policy.error_budget:

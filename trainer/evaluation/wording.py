@@ -10,9 +10,10 @@ from trainer.states import Verdict
 
 
 def pp(value: float) -> str:
-    """One decimal with a true minus sign, and never −0.0."""
-    rounded = round(100 * value, 1) + 0.0
-    return f"{rounded:.1f}".replace("-", "−")
+    """One decimal, two where one would hide the sign; with a true minus sign and never −0.0."""
+    digits = 1 if abs(100 * value) >= 0.05 else 2
+    rounded = round(100 * value, digits) + 0.0
+    return f"{rounded:.{digits if rounded else 1}f}".replace("-", "−")
 
 
 def _limit(margin: float) -> str:
