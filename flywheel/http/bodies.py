@@ -14,7 +14,7 @@ _FIELD_BYTES = 4096  # a form field beside a file is a name, never content
 
 
 class WholeBody:
-    """The body of a request as a stream that knows where it must end: a cut connection is an error, not a short file."""
+    """The body of a request as a stream that knows where it must end: a cut connection is an error."""
 
     def __init__(self, request: HttpRequest) -> None:
         # Django reads a body without a Content-Length as empty; a server that ends chunked bodies itself says so.

@@ -13,7 +13,7 @@ from tasks.models.idempotency import IdempotencyRecord
 KEPT = timedelta(days=2)
 
 
-class OtherBody(FlywheelError):
+class KeyReusedError(FlywheelError):
     status = 422
 
 
@@ -28,7 +28,7 @@ def claim(user: User, team: Team | None, key: str, fingerprint: str) -> Idempote
     IdempotencyRecord.objects.bulk_create([fresh], ignore_conflicts=True)
     record = IdempotencyRecord.objects.select_for_update().get(user=user, team=team, key=key)
     if record.fingerprint != fingerprint:
-        raise OtherBody(
+        raise KeyReusedError(
             "idempotency_key_reused",
             "This Idempotency-Key came with another request before: use a new key for a new request.",
             "Idempotency-Key",

@@ -1,0 +1,49 @@
+"""POST /chat/completions: asked of the model server by the version's digest, answered under its public name."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from django.http import StreamingHttpResponse
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from flywheel.http.errors import envelope
+from flywheel.openai_compat.surface import Surface
+from tasks.errors import FlywheelError, Invalid
+from trainer.services import serving
+
+
+class ChatCompletions(Surface):
+    def post(self, request: Request) -> Any:
+        body = self.body()
+        name = body.get("model")
+        if not isinstance(name, str) or not name:
+            raise Invalid("missing_required_parameter", "Name a model: list them with GET /models.", "model")
+        version = serving.resolve(name, self.caller.user, self.caller.team)
+        if not body.get("stream"):
+            return Response({**serving.chat(version, body), "model": name})
+        reply = StreamingHttpResponse(
+            _events(serving.chat(version, body, stream=True), name), content_type="text/event-stream"
+        )
+        reply["Cache-Control"] = "no-cache"
+        reply["X-Accel-Buffering"] = "no"
+        return reply
+
+
+def _events(chunks: Iterator[dict[str, Any]], name: str) -> Iterator[bytes]:
+    """After the first byte there is no status left to change: a fault becomes an `error` event, which clients raise."""
+    try:
+        for chunk in chunks:
+            if "error" in chunk:
+                yield _event(chunk)
+                return
+            yield _event({**chunk, "model": name})
+    except FlywheelError as error:
+        yield _event(envelope(error.status, error.code, error.sentence, error.param))
+        return
+    yield b"data: [DONE]\n\n"
+
+
+def _event(value: dict[str, Any]) -> bytes:
+    return b"data: " + json.dumps(value, ensure_ascii=False).encode() + b"\n\n"

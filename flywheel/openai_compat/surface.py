@@ -1,0 +1,51 @@
+"""What the paths of /openai/v1 share: bearer keys, the envelope of errors, JSON whatever Accept says."""
+
+from typing import Any
+
+from django.conf import settings
+from drf_spectacular.utils import extend_schema
+from rest_framework.parsers import JSONParser
+from rest_framework.request import Request
+from rest_framework.views import APIView
+
+from flywheel.http.auth import ApiKeyAuthentication, Caller, caller
+from flywheel.http.errors import openai_envelope
+from flywheel.http.negotiation import AlwaysFirst
+from tasks.errors import Invalid, NotFound, TooLarge
+from tasks.states import Scope
+
+
+@extend_schema(exclude=True)
+class Surface(APIView):
+    authentication_classes = [ApiKeyAuthentication]
+    content_negotiation_class = AlwaysFirst
+    parser_classes = [JSONParser]
+    scope = Scope.READ
+    schema = None
+
+    def get_exception_handler(self) -> Any:
+        return openai_envelope
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        super().initial(request, *args, **kwargs)
+        if int(request.META.get("CONTENT_LENGTH") or 0) > settings.DATA_UPLOAD_MAX_MEMORY_SIZE:
+            limit = settings.DATA_UPLOAD_MAX_MEMORY_SIZE // 2**20
+            raise TooLarge("body_too_large", f"The request is larger than {limit} MiB: shorten it.")
+
+    @property
+    def caller(self) -> Caller:
+        return caller(self.request)
+
+    def body(self) -> dict[str, Any]:
+        body = self.request.data
+        if not isinstance(body, dict):
+            raise Invalid("invalid_json", "The body must be a JSON object.")
+        return body
+
+
+class Unknown(Surface):
+    """Every other path."""
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        super().initial(request, *args, **kwargs)
+        raise NotFound("unknown_url", f"Unknown request URL: {request.method} {request.path[:200]}.")

@@ -1,0 +1,15 @@
+"""/openai/v1. No trailing slashes, no redirects; what is not listed is answered 404 in the envelope."""
+
+from django.urls import path, re_path
+
+from flywheel.openai_compat.chat import ChatCompletions
+from flywheel.openai_compat.models import Model, Models
+from flywheel.openai_compat.surface import Unknown
+
+app_name = "openai"
+urlpatterns = [
+    path("chat/completions", ChatCompletions.as_view(), name="chat-completions"),
+    path("models", Models.as_view(), name="models"),
+    path("models/<path:name>", Model.as_view(), name="model"),
+    re_path(r"^.*$", Unknown.as_view(), name="unknown"),
+]

@@ -1,0 +1,224 @@
+"""The one outgoing client of the OpenAI chat wire: judges and the model server. No other code opens such connections.
+
+An address given by a user may point inwards. So: https only, every address of the name must be global, the connection
+goes to the very address that was checked (a second look-up could answer otherwise), no redirects, no proxies, caps on
+size and time. Origins that an operator configured (our own model server) are exempt from the address rules alone.
+"""
+
+import ipaddress
+import json
+import socket
+import ssl
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpcore
+import httpx
+
+Resolve = Callable[[str, int], list[str]]
+
+
+class WireError(Exception):
+    """The other side could not be asked, or did not answer usably. `code` is stable, `sentence` is for people.
+
+    `status` and `body` are the other side's where it answered with a refusal.
+    """
+
+    def __init__(self, code: str, sentence: str, status: int | None = None, body: Any = None) -> None:
+        super().__init__(sentence)
+        self.code, self.sentence, self.status, self.body = code, sentence, status, body
+
+
+def resolve(host: str, port: int) -> list[str]:
+    """Every address of the name."""
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return list(dict.fromkeys(str(info[4][0]) for info in found))
+
+
+def origin_of(url: str) -> str:
+    """scheme://host:port, lower case, with the port always written out."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port or {"http": 80, "https": 443}.get(parts.scheme, 0)
+    except ValueError:
+        raise WireError("bad_address", f"{url[:200]} is not an address: give https://host/path.") from None
+    host = (parts.hostname or "").rstrip(".").lower()
+    if not host or not port:
+        raise WireError("bad_address", f"{url[:200]} is not an address: give https://host/path.")
+    return f"{parts.scheme.lower()}://{f'[{host}]' if ':' in host else host}:{port}"
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    connect_seconds: float = 5.0
+    silence_seconds: float = 60.0  # between two pieces of an answer
+    total_seconds: float = 600.0
+    request_bytes: int = 10 * 2**20
+    reply_bytes: int = 20 * 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class Wire:
+    """An OpenAI-wire server at `base_url`, for instance https://judge.example/v1."""
+
+    base_url: str
+    token: str = field(default="", repr=False)
+    allowed_origins: frozenset[str] = frozenset()  # as origin_of writes them
+    limits: Limits = Limits()
+    resolve: Resolve = resolve
+
+    def chat(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        """POST chat/completions; the whole completion."""
+        with self._sent("POST", "chat/completions", body) as reply:
+            return _object(self._read(reply))
+
+    def models(self) -> dict[str, Any]:
+        with self._sent("GET", "models") as reply:
+            return _object(self._read(reply))
+
+    def chat_stream(self, body: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+        """POST chat/completions with stream: the chunks as they come; ends at [DONE].
+
+        The request is sent before this returns, so that a refusal is raised here and not in the middle of a reply.
+        """
+        sent = self._sent("POST", "chat/completions", {**body, "stream": True})
+        reply = sent.__enter__()
+        return self._chunks(sent, reply)
+
+    def _chunks(self, sent: Any, reply: httpx.Response) -> Iterator[dict[str, Any]]:
+        try:
+            for line in _lines(self._pieces(reply)):
+                data = line.removeprefix(b"data:").strip()
+                if not line.startswith(b"data:"):
+                    continue
+                if data == b"[DONE]":
+                    return
+                chunk = _object(data)
+                yield chunk
+                if "error" in chunk:  # the last thing that a server says when it fails half-way
+                    return
+            raise WireError("cut_off", "The model server stopped in the middle of its answer: try again.")
+        finally:
+            sent.__exit__(None, None, None)
+
+    @contextmanager
+    def _sent(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Iterator[httpx.Response]:
+        url = f"{self.base_url.rstrip('/')}/{path}"
+        content = b"" if body is None else json.dumps(body).encode()
+        if len(content) > self.limits.request_bytes:
+            raise WireError(
+                "request_too_large", f"The request is over {self.limits.request_bytes:,} bytes: shorten it."
+            )
+        headers = {"Authorization": f"Bearer {self.token}"} if self.token else {}
+        headers |= {"Content-Type": "application/json", "Accept-Encoding": "identity"}
+        transport = _Pinned(origin_of(url), self.allowed_origins, self.resolve)
+        timeout = httpx.Timeout(self.limits.silence_seconds, connect=self.limits.connect_seconds)
+        client = httpx.Client(transport=transport, timeout=timeout, follow_redirects=False, trust_env=False)
+        try:
+            with client, client.stream(method, url, content=content, headers=headers) as reply:
+                self._check(reply)
+                yield reply
+        except httpx.TimeoutException:
+            raise WireError("timeout", f"{origin_of(url)} did not answer in time: try again later.") from None
+        except httpx.HTTPError:
+            raise WireError("unreachable", f"{origin_of(url)} cannot be reached: see whether it runs.") from None
+
+    def _check(self, reply: httpx.Response) -> None:
+        if reply.is_redirect:
+            raise WireError(
+                "redirected", "The address answers with a redirect, which is never followed: give the final one."
+            )
+        if not reply.is_success:
+            raw = self._read(reply)
+            try:
+                body = json.loads(raw)
+            except ValueError:
+                body = None
+            raise WireError("refused", f"The model server answered {reply.status_code}.", reply.status_code, body)
+
+    def _pieces(self, reply: httpx.Response) -> Iterator[bytes]:
+        """The body under the caps of size and time. Compressed bodies were not asked for and are not unpacked."""
+        if reply.headers.get("content-encoding", "identity") != "identity":
+            raise WireError("compressed", "The model server compressed its answer without being asked.")
+        ends, size = time.monotonic() + self.limits.total_seconds, 0
+        for piece in reply.iter_raw():
+            size += len(piece)
+            if size > self.limits.reply_bytes:
+                raise WireError(
+                    "reply_too_large", f"The answer is over {self.limits.reply_bytes:,} bytes: it was cut off."
+                )
+            if time.monotonic() > ends:
+                raise WireError("timeout", f"The answer took over {self.limits.total_seconds:g} s: it was cut off.")
+            yield piece
+
+    def _read(self, reply: httpx.Response) -> bytes:
+        return b"".join(self._pieces(reply))
+
+
+def _lines(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    rest = b""
+    for piece in pieces:
+        *whole, rest = (rest + piece).split(b"\n")
+        yield from whole
+    if rest:
+        yield rest
+
+
+def _object(raw: bytes) -> dict[str, Any]:
+    try:
+        value = json.loads(raw)
+    except ValueError:
+        value = None
+    if not isinstance(value, dict):
+        raise WireError("unreadable", "The model server's answer is not a JSON object.")
+    return value
+
+
+class _Pinned(httpx.HTTPTransport):
+    """A transport that checks the origin once and then connects to the checked address only."""
+
+    def __init__(self, origin: str, allowed: frozenset[str], look_up: Resolve) -> None:
+        super().__init__(retries=0)
+        context = ssl.create_default_context()
+        backend = _CheckedBackend(free=origin in allowed, look_up=look_up)
+        self._pool = httpcore.ConnectionPool(ssl_context=context, network_backend=backend, max_connections=1)
+        if origin not in allowed and not origin.startswith("https://"):
+            raise WireError("not_https", f"{origin} is not https: give an https address.")
+
+
+class _CheckedBackend(httpcore.SyncBackend):
+    def __init__(self, *, free: bool, look_up: Resolve) -> None:
+        self._free, self._look_up = free, look_up
+
+    def connect_tcp(self, host: str, port: int, *args: Any, **kwargs: Any) -> httpcore.NetworkStream:
+        try:
+            addresses = self._look_up(host, port)
+        except OSError as error:
+            raise httpcore.ConnectError(str(error)) from error
+        if not self._free:
+            for address in addresses:
+                _check_global(host, address)
+        for address in addresses[:-1]:
+            try:
+                return super().connect_tcp(address, port, *args, **kwargs)
+            except httpcore.ConnectError:
+                continue
+        return super().connect_tcp(addresses[-1], port, *args, **kwargs)
+
+
+def _check_global(host: str, address: str) -> None:
+    """Refuse loopback, private, link-local, multicast and reserved addresses, also inside IPv6 wrappers."""
+    number = ipaddress.ip_address(address.partition("%")[0])
+    if isinstance(number, ipaddress.IPv6Address):
+        wrapped = number.ipv4_mapped or number.sixtofour or (number.teredo[1] if number.teredo else None)
+        nat64 = ipaddress.ip_address(int(number) & 0xFFFFFFFF) if number in _NAT64 else None
+        number = wrapped or nat64 or number
+    if not number.is_global or number.is_multicast:
+        raise WireError("address_refused", f"{host} leads to {address}, which is not a public address.")
+
+
+_NAT64 = ipaddress.ip_network("64:ff9b::/96")

@@ -1,0 +1,140 @@
+"""From a model's public name to the version that answers, and the conversation with the model server."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from django.conf import settings
+
+from tasks.errors import FlywheelError, NotFound
+from tasks.models import Team
+from tasks.wire import Limits, Wire, WireError, origin_of
+from trainer.models import Line, ModelVersion
+from trainer.services.lines import shared_line
+from trainer.states import AliasName
+
+_NUMBER = re.compile(r"v(\d{1,9})")
+_PROBE = Limits(connect_seconds=0.5, silence_seconds=1, total_seconds=2)
+
+
+class ModelServerDown(FlywheelError):  # noqa: N818  a refusal, named like the others
+    status = 503
+
+
+class ModelServerRefused(FlywheelError):  # noqa: N818
+    """What the model server found wrong with the request, in its own words and with its own status."""
+
+    def __init__(self, status: int, code: str, sentence: str, param: str | None) -> None:
+        super().__init__(code, sentence, param)
+        self.status = status
+
+
+def resolve(name: str, user: Any, team: Team | None = None) -> ModelVersion:
+    """The version behind a public name, looked up anew at every call: a promotion is seen by the next request.
+
+    champion: the shared line's. LINE: its champion, else its newest. LINE/champion, /challenger, /anchor, /v3.
+    """
+    slug, _, which = name.partition("/")
+    line = _line(slug, which, user, team)
+    version = _version(line, which) if line else None
+    if version is None:
+        raise NotFound(
+            "model_not_found", f"There is no model {name[:120]} that you may use: list them with GET /models.", "model"
+        )
+    return version
+
+
+def _line(slug: str, which: str, user: Any, team: Team | None) -> Line | None:
+    visible = Line.objects.for_user(user, team)
+    if slug == AliasName.CHAMPION and not which:
+        shared = shared_line()
+        return visible.filter(pk=shared.pk).first() if shared else None
+    return visible.filter(slug=slug).first()
+
+
+def _version(line: Line, which: str) -> ModelVersion | None:
+    found: ModelVersion | None
+    if which in set(AliasName):
+        found = line.alias(AliasName(which))
+    elif number := _NUMBER.fullmatch(which):
+        found = line.versions.filter(number=int(number[1])).first()
+    elif which:
+        return None
+    else:
+        found = line.alias(AliasName.CHAMPION) or line.versions.order_by("-number").first()
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class PublicModel:
+    name: str
+    version: ModelVersion
+
+
+def model_names(user: Any, team: Team | None = None) -> list[PublicModel]:
+    """Every name that `resolve` knows for this user, lines by age: aliases first, then versions, newest first."""
+    visible = Line.objects.for_user(user, team).order_by("pk").prefetch_related("aliases__version__line")
+    shared, names = shared_line(), []
+    for line in visible:
+        aliases = sorted(line.aliases.all(), key=lambda alias: list(AliasName).index(AliasName(alias.name)))
+        champion = next((alias.version for alias in aliases if alias.name == AliasName.CHAMPION), None)
+        if champion and shared and line.pk == shared.pk:
+            names.append(PublicModel(AliasName.CHAMPION, champion))
+        versions = list(line.versions.select_related("line").order_by("-number"))
+        if champion or versions:
+            names.append(PublicModel(line.slug, champion or versions[0]))
+        names += [PublicModel(f"{line.slug}/{alias.name}", alias.version) for alias in aliases]
+        names += [PublicModel(version.name, version) for version in versions]
+    return names
+
+
+def chat(version: ModelVersion, body: dict[str, Any], stream: bool = False) -> Any:
+    """A completion of the version, or with `stream` an iterator of its chunks, as the model server sent them.
+
+    The body is passed on as it is; the model server honours or refuses each parameter. Only `model` becomes the digest.
+    """
+    asked = {**body, "model": version.digest, "stream": stream}
+    try:
+        return _told(_wire().chat_stream(asked)) if stream else _wire().chat(asked)
+    except WireError as error:
+        raise refusal(error) from error
+
+
+def _told(chunks: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    try:
+        yield from chunks
+    except WireError as error:
+        raise refusal(error) from error
+
+
+def is_up() -> bool:
+    try:
+        _wire(_PROBE).models()
+    except WireError:
+        return False
+    return True
+
+
+def _wire(limits: Limits | None = None) -> Wire:
+    base = settings.MODEL_SERVER_URL
+    return Wire(
+        base_url=f"{base.rstrip('/')}/v1",
+        token=settings.MODEL_SERVER_TOKEN,
+        allowed_origins=frozenset({origin_of(base)}),
+        limits=limits or Limits(),
+    )
+
+
+def refusal(error: WireError) -> FlywheelError:
+    """The model server's refusal of the request goes on to the caller; every fault of the server itself is a 503."""
+    told = error.body.get("error") if isinstance(error.body, dict) else None
+    if isinstance(told, dict) and error.status not in (None, 401, 403, 404):
+        return ModelServerRefused(
+            error.status, str(told.get("code") or "refused"), str(told.get("message")), told.get("param")
+        )
+    if error.status == 404:
+        return ModelServerDown(
+            "artifact_missing", "The model server does not have this model's files: ask an operator."
+        )
+    return ModelServerDown("model_server_down", "The model server does not answer: try again in a moment.")
