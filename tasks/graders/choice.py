@@ -113,12 +113,17 @@ def _distinct(found: list[str]) -> list[str]:
 @lru_cache(maxsize=64)
 def _patterns(letters: str) -> tuple[re.Pattern[str], re.Pattern[str], re.Pattern[str]]:
     """An explicit statement with the letters it names, a letter standing alone, one letter of a statement."""
-    both = f"{letters}{letters.lower()}"
-    marked = rf"[\s(\[*_`\"'$]*(?:\\(?:text|mathrm|mathbf)\{{)?[{both}](?![\w'’])[)\]*_`\"'$}}]*"
-    joined = rf"{marked}(?:\s*(?:,|;|/|&|or\b|and\b)\s*(?:or\b|and\b)?{marked})*"
-    stated = re.compile(
-        rf"(?:\b(?i:answer|option|choice|choose|pick)\b(?:\s+(?i:is|are|would\s+be))?[\s:=*_]*|\\boxed\s*\{{)((?:(?i:option|choice)\s+)?{joined})"
+    small = letters.lower()
+    both = f"{letters}{small}"
+    # Every repetition is bounded: two neighbours that match the same signs are quadratic in a row of stars.
+    dress = r"[\s(\[*_`\"'$]{0,8}(?:\\(?:text|mathrm|mathbf)\{)?"
+    letter = rf"(?:[{letters}](?![\w'’])|[{small}](?![\w'’]|\s[A-Za-z]))"
+    marked = rf"{dress}{letter}[)\]*_`\"'$}}]{{0,8}}"
+    joined = rf"{marked}(?:\s{{0,2}}(?:,|;|/|&|or\b|and\b)\s{{0,2}}(?:or\b|and\b)?{marked}){{0,25}}"
+    claims = (
+        r"\b(?i:answer|option|choice|choose|pick)\b(?:\s{1,2}(?i:is|are|would\s{1,2}be))?[\s:=*_]{0,8}|\\boxed\s{0,2}\{"
     )
+    stated = re.compile(rf"(?:{claims})((?:(?i:option|choice)\s{{1,2}})?{joined})")
     # Small letters are words too often ("a"), and so are A and I before another word.
     alone = re.compile(rf"(?<![\w'’-])(?:[{letters}](?![\w'’-])(?<![AI](?=\s[a-z]))|(?<=\()[{both}](?=\)))")
     return stated, alone, re.compile(rf"(?<![A-Za-z\\])[{both}](?![A-Za-z])")

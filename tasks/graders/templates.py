@@ -18,7 +18,7 @@ from tasks.text import nests_deeper
 
 MAX_DEPTH = 64
 _STEP = re.compile(r"""\.([\w-]+)|\[(\d{1,9})\]|\["([^"]*)"\]|\['([^']*)'\]""")
-_NAME = re.compile(r"[A-Za-z_]")
+_OPENING = re.compile(r"\{\{\s*(?=[A-Za-z_])")
 _NAMESPACES = ("item", "sample")
 _SAMPLE_FIELDS = ("output_text", "output_json", "output_tools", "choices")
 
@@ -54,26 +54,19 @@ class Template:
 def parse(source: str) -> Template:
     """Raises ValueError with a sentence on a variable that cannot be meant."""
     parts: list[str | Variable] = []
-    literal = ""
     position = 0
-    while (opening := source.find("{{", position)) >= 0:
-        closing = source.find("}}", opening)
+    for opening in _OPENING.finditer(source):
+        if opening.start() < position:  # inside the variable before it, in a quoted key
+            continue
+        closing = source.find("}}", opening.end())
         if closing < 0:
             break
-        inside = source[opening + 2 : closing].strip()
-        if not _NAME.match(inside):
-            literal += source[position : opening + 2]
-            position = opening + 2
-            continue
-        literal += source[position:opening]
-        if literal:
+        if literal := source[position : opening.start()]:
             parts.append(literal)
-        literal = ""
-        parts.append(_variable(inside))
+        parts.append(_variable(source[opening.end() : closing].strip()))
         position = closing + 2
-    literal += source[position:]
-    if literal or not parts:
-        parts.append(literal)
+    if position < len(source) or not parts:
+        parts.append(source[position:])
     return Template(tuple(parts))
 
 
