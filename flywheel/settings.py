@@ -181,6 +181,13 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "REDOC_DIST": "SIDECAR",
     "COMPONENT_SPLIT_REQUEST": True,
+    "ENUM_NAME_OVERRIDES": {
+        "UploadStateEnum": "tasks.states.UploadState",
+        "TaskStateEnum": "tasks.states.TaskState",
+        "ProofStateEnum": "tasks.states.ProofState",
+        "RunStateEnum": "trainer.states.RunState",
+        "EvaluationStateEnum": "trainer.states.EvaluationState",
+    },
 }
 
 # Celery messages are wake-ups: lost or repeated ones change nothing (ARCHITECTURE.md, "The state column is the queue").

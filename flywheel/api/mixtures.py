@@ -1,0 +1,58 @@
+"""Mixtures: frozen ordered lists of tasks."""
+
+from drf_spectacular.utils import extend_schema
+from rest_framework import serializers
+from rest_framework.decorators import action
+from rest_framework.pagination import CursorPagination
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from flywheel.api.resource import Asked, Resource
+from trainer.models import Mixture, MixtureEntry
+
+
+class MixtureOut(serializers.ModelSerializer[Mixture]):
+    class Meta:
+        model = Mixture
+        fields = ("id", "recipe", "seed", "digest", "size", "by_domain", "by_contributor", "notes", "created_at")
+
+
+class EntryOut(serializers.ModelSerializer[MixtureEntry]):
+    class Meta:
+        model = MixtureEntry
+        fields = ("position", "task")
+
+
+class MixtureFilter(Asked):
+    recipe = serializers.IntegerField(required=False)
+
+
+class InOrder(CursorPagination):
+    ordering = "position"
+    page_size = 500
+    page_size_query_param = "limit"
+    max_page_size = 5000
+
+
+class Mixtures(Resource):
+    model = Mixture
+
+    @property
+    def pagination_class(self) -> type[CursorPagination]:  # type: ignore[override]
+        return InOrder if self.action == "entries" else super().pagination_class  # type: ignore[return-value]
+
+    @extend_schema(parameters=[MixtureFilter], responses=MixtureOut(many=True))
+    def list(self, request: Request) -> Response:
+        """Mixtures, newest first. Build one with POST /recipes/{id}/build."""
+        return self.page(self.get_queryset().filter(**self.asked(MixtureFilter)), MixtureOut)
+
+    @extend_schema(responses=MixtureOut)
+    def retrieve(self, request: Request, pk: str) -> Response:
+        """One mixture."""
+        return self.shown(self.get_object(), MixtureOut)
+
+    @extend_schema(responses=EntryOut(many=True))
+    @action(detail=True)
+    def entries(self, request: Request, pk: str) -> Response:
+        """Task ids in training order; a task's content is under /tasks/{id}, for those who may see it."""
+        return self.page(self.get_object().entries.all(), EntryOut)

@@ -1,0 +1,112 @@
+"""Tasks and their proofs. Sealed items are shown to those who brought them and to the pool's workers, nobody else."""
+
+from typing import Any
+
+from django.db.models import Exists, OuterRef
+from drf_spectacular.utils import extend_schema, extend_schema_field
+from rest_framework import serializers
+from rest_framework.decorators import action
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from flywheel.api.resource import Asked, Given, Resource
+from tasks.models import DatasetTask, Proof, Review, Task
+from tasks.services import reviews
+from tasks.states import Split, TaskState
+
+
+class TaskOut(serializers.ModelSerializer[Task]):
+    space = serializers.CharField(source="space.slug")
+    grader_type = serializers.CharField(source="grader.type", default=None)
+    prompt = serializers.CharField(help_text="The messages' text.")
+
+    class Meta:
+        model = Task
+        fields = (
+            "id", "space", "state", "reason", "reason_code", "domain", "split", "grader_type", "prompt", "created_at",
+        )  # fmt: skip
+
+
+class ProofOut(serializers.ModelSerializer[Proof]):
+    class Meta:
+        model = Proof
+        fields = ("outcome", "reason", "gold", "decoys", "at")
+
+
+class TaskDetail(TaskOut):
+    grader = serializers.JSONField(source="grader.config", default=None)
+    proof = serializers.SerializerMethodField()
+    conflicts = serializers.SerializerMethodField(help_text="Ids of tasks with this prompt and another answer.")
+
+    class Meta(TaskOut.Meta):
+        fields = (*TaskOut.Meta.fields, "messages", "item", "gold", "grader", "content_digest", "proof", "conflicts")
+
+    @extend_schema_field(ProofOut(allow_null=True))
+    def get_proof(self, task: Task) -> dict[str, Any] | None:
+        proof = task.proofs.filter(grader=task.grader_id).first()
+        return dict(ProofOut(proof).data) if proof else None
+
+    def get_conflicts(self, task: Task) -> list[int]:
+        visible = self.context["view"].rows(Task)
+        same = visible.filter(space=task.space_id, exact_key=task.exact_key).exclude(answer_digest=task.answer_digest)
+        return list(same.order_by("id").values_list("id", flat=True)[:20])
+
+
+class ReviewOut(serializers.ModelSerializer[Review]):
+    reviewer = serializers.CharField(source="reviewer.username")
+
+    class Meta:
+        model = Review
+        fields = ("id", "task", "reviewer", "decision", "reason_code", "note", "before", "batch", "at", "undone_at")
+
+
+class TaskFilter(Asked):
+    dataset = serializers.CharField(required=False, help_text="Id, or team/slug.")
+    state = serializers.ChoiceField(choices=[(s.value, s.value) for s in TaskState], required=False)
+    domain = serializers.CharField(required=False)
+    split = serializers.ChoiceField(choices=[(s.value, s.value) for s in Split], required=False)
+
+
+class ApprovalIn(Given):
+    note = serializers.CharField(max_length=500, required=False, default="", allow_blank=True)
+
+
+class RejectionIn(ApprovalIn):
+    reason_code = serializers.ChoiceField(choices=Review.ReasonCode.choices)
+
+
+class Tasks(Resource):
+    model = Task
+
+    @extend_schema(parameters=[TaskFilter], responses=TaskOut(many=True))
+    def list(self, request: Request) -> Response:
+        """Tasks, newest first."""
+        return self.page(narrowed(self, self.asked(TaskFilter)).select_related("space", "grader"), TaskOut)
+
+    @extend_schema(responses=TaskDetail)
+    def retrieve(self, request: Request, pk: str) -> Response:
+        """One task with its item, its grader and what its proof found."""
+        return self.shown(self.get_object(), TaskDetail)
+
+    @extend_schema(request=ApprovalIn, responses={201: ReviewOut})
+    @action(detail=True, methods=["post"])
+    def approve(self, request: Request, pk: str) -> Response:
+        """Let the task in."""
+        given = self.given(ApprovalIn)
+        return self.shown(reviews.approve(self.get_object(), reviewer=request.user, **given), ReviewOut, 201)
+
+    @extend_schema(request=RejectionIn, responses={201: ReviewOut})
+    @action(detail=True, methods=["post"])
+    def reject(self, request: Request, pk: str) -> Response:
+        """Keep the task out, with a reason."""
+        given = self.given(RejectionIn)
+        return self.shown(reviews.reject(self.get_object(), reviewer=request.user, **given), ReviewOut, 201)
+
+
+def narrowed(resource: Resource, asked: dict[str, Any]) -> Any:
+    """The caller's tasks under the filters."""
+    rows = resource.rows(Task)
+    if "dataset" in asked:
+        dataset = resource.dataset(asked["dataset"])
+        rows = rows.filter(Exists(DatasetTask.objects.filter(task=OuterRef("pk"), dataset=dataset)))
+    return rows.filter(**{name: asked[name] for name in ("state", "domain", "split") if name in asked})

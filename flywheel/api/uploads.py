@@ -1,0 +1,173 @@
+"""Uploads: a file comes in as a stream, its import is watched here, its row errors are read here."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from django.conf import settings
+from django.utils import timezone
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiParameter, extend_schema, extend_schema_field
+from rest_framework import exceptions, serializers
+from rest_framework.decorators import action
+from rest_framework.pagination import CursorPagination
+from rest_framework.parsers import JSONParser
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from flywheel.api.resource import Asked, Nothing, Resource
+from flywheel.http.bodies import WholeBody, file_of_form
+from tasks.errors import Invalid, TooLarge
+from tasks.models import ProofRun, RowIssue, Upload
+from tasks.services import uploads
+
+RAW_TYPES = frozenset({"application/x-ndjson", "application/jsonl", "application/octet-stream", "text/plain"})
+FORM = "multipart/form-data"
+
+
+class ProofRunOut(serializers.ModelSerializer[ProofRun]):
+    class Meta:
+        model = ProofRun
+        fields = ("state", "counts", "refusals", "started_at", "finished_at")
+
+
+class UploadOut(serializers.ModelSerializer[Upload]):
+    team = serializers.CharField(source="team.slug")
+    dataset_name = serializers.CharField(source="dataset.__str__")
+    rows_per_second = serializers.SerializerMethodField(help_text="Since the import began; null before that.")
+    share_done = serializers.SerializerMethodField(help_text="Of the file's bytes, from 0 to 1.")
+    proof = serializers.SerializerMethodField()
+
+    class Meta:
+        model = Upload
+        fields = (
+            "id", "team", "dataset", "dataset_name", "filename", "sha256", "bytes", "state", "failure", "attempt",
+            "line", "counts", "rows_per_second", "share_done", "proof", "created_at", "started_at", "finished_at",
+        )  # fmt: skip
+
+    def get_rows_per_second(self, upload: Upload) -> float | None:
+        if upload.started_at is None:
+            return None
+        seconds = ((upload.finished_at or timezone.now()) - upload.started_at).total_seconds()
+        return round(upload.line / seconds, 1) if seconds > 0 else None
+
+    def get_share_done(self, upload: Upload) -> float:
+        return round(min(1.0, upload.offset / upload.bytes), 4) if upload.bytes else 1.0
+
+    @extend_schema_field(ProofRunOut(allow_null=True))
+    def get_proof(self, upload: Upload) -> dict[str, Any] | None:
+        proof = getattr(upload, "proof", None)
+        return dict(ProofRunOut(proof).data) if proof else None
+
+
+class IssueOut(serializers.ModelSerializer[RowIssue]):
+    class Meta:
+        model = RowIssue
+        fields = ("line", "field", "code", "sentence", "remedy", "value")
+
+
+class UploadFilter(Asked):
+    dataset = serializers.CharField(required=False, help_text="Id, or team/slug.")
+    state = serializers.ChoiceField(choices=Upload._meta.get_field("state").choices or [], required=False)
+
+
+class IssueFilter(Asked):
+    code = serializers.CharField(required=False)
+
+
+class ByLine(CursorPagination):
+    ordering = ("line", "id")
+    page_size = 50
+    page_size_query_param = "limit"
+    max_page_size = 500
+
+
+class Uploads(Resource):
+    model = Upload
+    streams_body = frozenset({"create"})
+
+    @property
+    def paginator(self) -> Any:
+        if self.action == "issues" and not hasattr(self, "_paginator"):
+            self._paginator = ByLine()
+        return super().paginator
+
+    @extend_schema(
+        request={
+            "application/x-ndjson": OpenApiTypes.BINARY,
+            "application/octet-stream": OpenApiTypes.BINARY,
+            FORM: {
+                "type": "object",
+                "properties": {"dataset": {"type": "string"}, "file": {"type": "string", "format": "binary"}},
+                "required": ["file"],
+            },
+        },
+        parameters=[
+            OpenApiParameter(
+                "dataset", str, description="Id, or team/slug. In a form it may be a field ahead of file."
+            ),
+            OpenApiParameter("filename", str, description="A label for people."),
+        ],
+        responses={201: UploadOut, 200: UploadOut},
+    )
+    def create(self, request: Request) -> Response:
+        """Upload a file of rows. 201 when it is new; 200 with the first upload when these bytes are there."""
+        if int(request.META.get("CONTENT_LENGTH") or 0) > settings.UPLOAD_MAX_BYTES:
+            raise TooLarge("file_too_large", f"A file may have {settings.UPLOAD_MAX_BYTES:,} bytes: split it.", "file")
+        dataset, filename, stream = self._arriving(request)
+        if not dataset:
+            raise Invalid(
+                "dataset_missing", "Name the dataset: add ?dataset=… or a form field ahead of the file.", "dataset"
+            )
+        upload, created = uploads.receive(
+            self.dataset(dataset), stream, filename=filename or "upload.jsonl", actor=request.user
+        )
+        return self.shown(upload, UploadOut, 201 if created else 200)
+
+    def _arriving(self, request: Request) -> tuple[str, str, Iterable[bytes]]:
+        """Dataset, file name and the bytes as they come in."""
+        asked, kind = request.query_params, (request.content_type or "").partition(";")[0].strip().lower()
+        if kind in RAW_TYPES:
+            return asked.get("dataset", ""), asked.get("filename", ""), WholeBody(request._request)
+        if kind != FORM:
+            raise exceptions.UnsupportedMediaType(
+                kind, f"A file cannot be sent as {kind[:60]}: use {FORM} or application/x-ndjson."
+            )
+        if hasattr(request._request, "_files"):  # the CSRF check of a browser session has read the form to disk
+            fields, file = request._request.POST, request._request.FILES.get("file")
+            if file is None:
+                raise Invalid("file_missing", "The form has no file: send it in a field called file.", "file")
+            name, stream = file.name or "", file.chunks()
+        else:
+            fields, name, stream = file_of_form(request._request)  # type: ignore[assignment]
+        return asked.get("dataset") or fields.get("dataset", ""), asked.get("filename") or name, stream
+
+    @extend_schema(parameters=[UploadFilter], responses=UploadOut(many=True))
+    def list(self, request: Request) -> Response:
+        """Uploads, newest first."""
+        asked = self.asked(UploadFilter)
+        rows = self.get_queryset().select_related("team", "dataset__team", "proof")
+        if "dataset" in asked:
+            rows = rows.filter(dataset=self.dataset(asked["dataset"]))
+        if "state" in asked:
+            rows = rows.filter(state=asked["state"])
+        return self.page(rows, UploadOut)
+
+    @extend_schema(responses=UploadOut)
+    def retrieve(self, request: Request, pk: str) -> Response:
+        """One upload: how far its import and its proof are."""
+        return self.shown(self.get_object(), UploadOut)
+
+    @extend_schema(parameters=[IssueFilter], responses=IssueOut(many=True))
+    @action(detail=True)
+    def issues(self, request: Request, pk: str) -> Response:
+        """What is wrong with which row, by line."""
+        return self.page(self.get_object().issues.filter(**self.asked(IssueFilter)), IssueOut)
+
+    @extend_schema(request=Nothing, responses=UploadOut)
+    @action(detail=True, methods=["post"], parser_classes=[JSONParser])
+    def retry(self, request: Request, pk: str) -> Response:
+        """Import a failed upload again, from the row after the last one kept."""
+        upload = self.get_object()
+        uploads.retry(upload, actor=request.user)
+        upload.refresh_from_db()
+        return self.shown(upload, UploadOut)

@@ -1,0 +1,56 @@
+"""/api/v1. No trailing slashes. What is not listed here is answered 404 as JSON."""
+
+from django.urls import include, path, re_path
+from rest_framework.routers import SimpleRouter
+
+from flywheel.api.datasets import Datasets
+from flywheel.api.docs import Docs, Schema, Unknown
+from flywheel.api.evaluations import Evaluations, Suites
+from flywheel.api.events import Events
+from flywheel.api.gates import Gates
+from flywheel.api.graders import Graders
+from flywheel.api.keys import Keys
+from flywheel.api.lines import Lines
+from flywheel.api.mixtures import Mixtures
+from flywheel.api.recipes import Recipes
+from flywheel.api.reviews import Reviews
+from flywheel.api.runs import Runs
+from flywheel.api.schedules import Schedules
+from flywheel.api.status import Status
+from flywheel.api.tasks import Tasks
+from flywheel.api.teams import Teams
+from flywheel.api.uploads import Uploads
+from flywheel.api.versions import Versions
+from flywheel.api.withdrawals import Withdrawals
+
+router = SimpleRouter(trailing_slash=False)
+for name, resource in {
+    "datasets": Datasets,
+    "evaluations": Evaluations,
+    "events": Events,
+    "gates": Gates,
+    "graders": Graders,
+    "keys": Keys,
+    "lines": Lines,
+    "mixtures": Mixtures,
+    "recipes": Recipes,
+    "reviews": Reviews,
+    "runs": Runs,
+    "schedules": Schedules,
+    "suites": Suites,
+    "tasks": Tasks,
+    "teams": Teams,
+    "uploads": Uploads,
+    "versions": Versions,
+    "withdrawals": Withdrawals,
+}.items():
+    router.register(name, resource, basename=name)
+
+app_name = "api"
+urlpatterns = [
+    path("status", Status.as_view({"get": "retrieve"}), name="status"),
+    path("schema", Schema.as_view(), name="schema"),
+    path("docs", Docs.as_view(), name="docs"),
+    path("", include(router.urls)),
+    re_path(r"^.*$", Unknown.as_view(), name="unknown"),
+]
