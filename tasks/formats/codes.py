@@ -60,6 +60,11 @@ CODES: Mapping[str, Code] = {
     ),
     "variable_missing": Code("The row has no '{detail}', which its grader reads.", "Give the field in `item`."),
     "reference_bad": Code("{detail}", "Correct the reference so that the grader can read it."),
+    # The space
+    "contaminated": Code(
+        "The prompt belongs to a held-out suite, on which models are measured.",
+        "Leave the row out: training on it would make the measurement worthless.",
+    ),
     # Proof
     "gold_failed": Code("{detail}", "Correct the gold answer, the reference or the grader."),
     "gold_ungradable": Code("{detail}", "Correct the reference or the grader."),

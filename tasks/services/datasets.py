@@ -17,7 +17,9 @@ from tasks.services.licences import CONSENT_TEXT, CONSENT_VERSION
 from tasks.services.wake import wake
 from tasks.states import Role, TaskState, Visibility
 
-__all__ = ["CONSENT_TEXT", "CONSENT_VERSION", "approved", "counts", "create", "freeze", "set_default_grader"]
+__all__ = ["CONSENT_TEXT", "CONSENT_VERSION", "approved", "counts", "create", "digest", "freeze", "set_default_grader"]
+
+_LIVE = frozenset(TaskState) - {TaskState.REJECTED, TaskState.WITHDRAWN}
 
 
 @transaction.atomic
@@ -97,7 +99,7 @@ def freeze(dataset: Dataset, *, actor: User | None) -> DatasetVersion:
     """The approved tasks of now, by content. The same content again is the version that is there."""
     _require_may_freeze(actor, dataset)
     Dataset.objects.select_for_update().get(pk=dataset.pk)  # one number after the other
-    digest, count = _content(dataset)
+    digest, count = _content(dataset, TaskState.APPROVED)
     if not count:
         raise Invalid("nothing_approved", f"{dataset} has no approved task: have some reviewed first.", "dataset")
     if same := dataset.versions.filter(digest=digest).first():
@@ -143,15 +145,20 @@ def _require_may_freeze(actor: User | None, dataset: Dataset) -> None:
         require_role(actor, dataset.space, Role.OPERATOR)
 
 
-def _content(dataset: Dataset) -> tuple[str, int]:
-    """(sha-256 over the sorted content digests of the approved tasks, one a line; how many)."""
-    approved = (
-        Task.objects.filter(state=TaskState.APPROVED, pk__in=dataset.memberships.values("task"))
+def digest(dataset: Dataset) -> str:
+    """SHA-256 over what the dataset holds now, reviewed or not: equal for equal rows, in whatever order they came."""
+    return _content(dataset, *_LIVE)[0]
+
+
+def _content(dataset: Dataset, *states: TaskState) -> tuple[str, int]:
+    """(sha-256 over the sorted content digests of the tasks in these states, one a line; how many)."""
+    contents = (
+        Task.objects.filter(state__in=states, pk__in=dataset.memberships.values("task"))
         .order_by("content_digest")
         .values_list("content_digest", flat=True)
     )
     digest, count = hashlib.sha256(), 0
-    for content in approved.iterator(chunk_size=10_000):
+    for content in contents.iterator(chunk_size=10_000):
         digest.update(content.encode() + b"\n")
         count += 1
     return digest.hexdigest(), count
@@ -166,9 +173,7 @@ def counts(dataset: Dataset) -> dict[str, int]:
     """How many of its tasks are in each state and, of those not rejected or withdrawn, in each split."""
     own = Task.objects.filter(pk__in=dataset.memberships.values("task")).order_by()
     by_state = own.values_list("state").annotate(n=Count("pk"))
-    by_split = (
-        own.exclude(state__in=[TaskState.REJECTED, TaskState.WITHDRAWN]).values_list("split").annotate(n=Count("pk"))
-    )
+    by_split = own.filter(state__in=_LIVE).values_list("split").annotate(n=Count("pk"))
     return {**dict(by_state), **dict(by_split)}
 
 

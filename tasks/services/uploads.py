@@ -19,11 +19,11 @@ from django.utils.formats import number_format
 
 from tasks.crash import crash_point
 from tasks.errors import Conflict, Invalid, NoSpace, TooLarge
-from tasks.models import Dataset, Upload, User
+from tasks.models import Dataset, ProofRun, Upload, User
 from tasks.models.events import Subject, record
 from tasks.services.access import require_role
 from tasks.services.wake import wake
-from tasks.states import Role, UploadState
+from tasks.states import ProofState, Role, UploadState
 
 LEFT_OVER_SECONDS = 3600
 _FILE_LOCK = 0x66696C65  # advisory lock space: storing a file against reaping it
@@ -125,13 +125,18 @@ def _incoming() -> Path:
 
 @transaction.atomic
 def retry(upload: Upload, *, actor: User | None) -> None:
-    """Import a failed upload again; it goes on behind the last chunk that was committed."""
+    """Do again what failed: the import goes on behind the last chunk that was committed, the proof likewise."""
     require_role(actor, upload.team, Role.CONTRIBUTOR)
-    if not Upload.objects.advance(
-        upload.pk, UploadState.FAILED, UploadState.RECEIVED, actor=actor, failure="", tries=0, finished_at=None
+    anew = {"tries": 0, "finished_at": None}
+    if Upload.objects.advance(upload.pk, UploadState.FAILED, UploadState.RECEIVED, actor=actor, failure="", **anew):
+        wake("import_upload", upload.pk)
+        return
+    proof = ProofRun.objects.filter(upload=upload).first()
+    if proof is None or not ProofRun.objects.advance(
+        proof.pk, ProofState.REFUSED, ProofState.PENDING, actor=actor, refusals=[], **anew
     ):
-        raise Conflict("not_failed", "Only a failed upload can be imported again.")
-    wake("import_upload", upload.pk)
+        raise Conflict("not_failed", "Nothing failed here: only a failed import or a refused proof can be done again.")
+    wake("prove_upload", upload.pk)
 
 
 def reap(older_than_seconds: float = LEFT_OVER_SECONDS) -> int:

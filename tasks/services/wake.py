@@ -7,6 +7,7 @@ from django.db import transaction
 from kombu.exceptions import OperationalError
 
 logger = logging.getLogger(__name__)
+EXPIRES_SECONDS = 60  # the sweep sends again what was not taken by then, so messages cannot pile up
 
 
 def wake(job: str, pk: int) -> None:
@@ -16,6 +17,6 @@ def wake(job: str, pk: int) -> None:
 
 def _publish(job: str, pk: int) -> None:
     try:
-        getattr(import_module("tasks.jobs"), job).delay(pk)
+        getattr(import_module("tasks.jobs"), job).apply_async((pk,), expires=EXPIRES_SECONDS)
     except (OperationalError, OSError):
         logger.warning("the broker did not take a wake-up for %s(%s); the sweep catches up", job, pk)

@@ -1,0 +1,31 @@
+"""Celery's entry points of the data side. Messages are wake-ups: losing or repeating one changes nothing."""
+
+from celery import shared_task
+
+from tasks.models import events
+from tasks.services import importing, proving, sweeping, waiting
+
+
+@shared_task
+def import_upload(upload_id: int) -> None:
+    importing.import_upload(upload_id)
+
+
+@shared_task
+def prove_upload(upload_id: int) -> None:
+    proving.prove_upload(upload_id)
+
+
+@shared_task
+def check_grader(dataset_id: int) -> None:
+    waiting.check_grader(dataset_id)
+
+
+@shared_task
+def sweep() -> None:
+    sweeping.sweep()
+
+
+@shared_task
+def seal_events() -> None:
+    events.seal()

@@ -1,0 +1,34 @@
+"""What wake-ups missed: sent again; and what killed uploads left over: removed. Safe at any time, twice too."""
+
+from typing import Any
+
+from django.db.models import Exists, OuterRef
+
+from tasks.models import Dataset, DatasetTask, ProofRun, Task, Upload
+from tasks.services import leases, uploads
+from tasks.services.wake import wake
+from tasks.states import ProofState, TaskState, UploadState
+
+AT_ONCE = 20  # of a kind; the next sweep takes the next
+
+
+def sweep() -> dict[str, int]:
+    """Returns how many of each were sent or removed."""
+    imports = _oldest(leases.due(Upload, UploadState.RECEIVED, UploadState.IMPORTING), "pk")
+    proofs = _oldest(leases.due(ProofRun, ProofState.PENDING, ProofState.PROVING), "upload_id")
+    waiting = list(_datasets_with_work())
+    for job, pks in (("import_upload", imports), ("prove_upload", proofs), ("check_grader", waiting)):
+        for pk in pks:
+            wake(job, pk)
+    return {"imports": len(imports), "proofs": len(proofs), "graders": len(waiting), "files": uploads.reap()}
+
+
+def _oldest(rows: Any, column: str) -> list[int]:
+    return list(rows.order_by("pk").values_list(column, flat=True)[:AT_ONCE])
+
+
+def _datasets_with_work() -> Any:
+    """Datasets that have a default grader by now, and rows that wait for one."""
+    tasks = Task.objects.filter(state=TaskState.NEEDS_GRADER)
+    waiting = DatasetTask.objects.filter(dataset=OuterRef("pk"), task__in=tasks)
+    return Dataset.objects.filter(Exists(waiting), default_grader__isnull=False).values_list("pk", flat=True)[:AT_ONCE]

@@ -1,0 +1,174 @@
+"""Rows that waited for a grader: checked against their dataset's default as soon as it has one, then proved."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from django.db import connection, transaction
+from django.db.models import Exists, OuterRef
+
+from tasks.models import Dataset, DatasetTask, Grader, ProofRun, Task, Upload
+from tasks.services.copying import lock_space
+from tasks.services.importing import add_counts, keep_issues
+from tasks.services.merging import CLASH, open_conflicts
+from tasks.services.preparing import content_digest_of
+from tasks.services.wake import wake
+from tasks.states import ProofState, TaskState
+from tasks.types import Issue
+from tasks.validation import check_against
+
+CHUNK = 1000
+TWIN = "The same row with this grader is there already."
+
+
+def check_grader(dataset_id: int) -> int:
+    """Check what waits in the dataset; returns how many rows were decided. Repeated calls find nothing left."""
+    decided = 0
+    while found := _check_chunk(dataset_id):
+        decided += found
+    return decided
+
+
+@transaction.atomic
+def _check_chunk(dataset_id: int) -> int:
+    dataset = Dataset.objects.select_related("default_grader").get(pk=dataset_id)
+    grader = dataset.default_grader
+    if grader is None:
+        return 0
+    lock_space(dataset.space_id)
+    here = DatasetTask.objects.filter(dataset=dataset, task=OuterRef("pk"))
+    tasks = list(
+        Task.objects.filter(Exists(here), space=dataset.space_id, state=TaskState.NEEDS_GRADER)
+        .select_for_update()
+        .order_by("pk")[:CHUNK]
+    )
+    if not tasks:
+        return 0
+    issues = {task.pk: found for task in tasks if (found := check_against(grader.config, task.item, 0))}
+    twins = _twins(tasks, grader)
+    right = [task for task in tasks if task.pk not in issues and task.pk not in twins]
+    _reject(dataset, [task.pk for task in tasks if task.pk in issues], issues)
+    _join_twins(dataset, {pk: twin for pk, twin in twins.items() if pk not in issues})
+    _make_valid(dataset, right, grader)
+    _prove_again([task.pk for task in right])
+    return len(tasks)
+
+
+def _reject(dataset: Dataset, pks: Sequence[int], issues: dict[int, list[Issue]]) -> None:
+    if not pks:
+        return
+    _set_reasons({pk: (issues[pk][0].code, issues[pk][0].sentence) for pk in pks})
+    Task.objects.advance_many(pks, TaskState.NEEDS_GRADER, TaskState.REJECTED, team=dataset.space_id)
+    for upload_id, rows in _rows_of(pks).items():
+        found = [_at(line, issue) for pk, line, _ in rows for issue in issues[pk]]
+        keep_issues(upload_id, found)
+        codes: dict[str, int] = {}
+        for pk, _, _ in rows:
+            codes[issues[pk][0].code] = codes.get(issues[pk][0].code, 0) + 1
+        first = sum(not duplicate for _, _, duplicate in rows)
+        _count(upload_id, {"needs_grader": -first, "duplicates": first - len(rows), "rejected": codes})
+
+
+def _at(line: int, issue: Issue) -> Issue:
+    return Issue(line, issue.field, issue.code, issue.sentence, issue.remedy, issue.value)
+
+
+def _set_reasons(reasons: dict[int, tuple[str, str]]) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            UPDATE tasks_task t SET reason_code = given.code, reason = given.sentence
+              FROM unnest(%s::bigint[], %s::text[], %s::text[]) AS given (id, code, sentence) WHERE t.id = given.id
+            """,
+            [
+                list(reasons),
+                [code[:40] for code, _ in reasons.values()],
+                [sentence[:300] for _, sentence in reasons.values()],
+            ],
+        )
+
+
+def _twins(tasks: Iterable[Task], grader: Grader) -> dict[int, int]:
+    """{waiting task: the task that it would become, where that is there already}."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            SELECT w.id, t.id FROM tasks_task w JOIN tasks_task t
+                ON t.space_id = w.space_id AND t.exact_key = w.exact_key AND t.answer_digest = w.answer_digest
+             WHERE w.id = ANY(%s) AND t.grader_id = %s AND t.state <> 'withdrawn'
+            """,
+            [[task.pk for task in tasks], grader.pk],
+        )
+        return dict(cursor.fetchall())
+
+
+def _join_twins(dataset: Dataset, twins: dict[int, int]) -> None:
+    """The rows become further provenance of the task that is there; the empty one stays as a rejected shell."""
+    if not twins:
+        return
+    for upload_id, rows in _rows_of(list(twins)).items():
+        first = sum(not duplicate for _, _, duplicate in rows)
+        _count(upload_id, {"needs_grader": -first, "duplicates": first})
+    for pk, twin in twins.items():
+        DatasetTask.objects.filter(task_id=pk).update(task_id=twin, duplicate=True)
+    changes = {"reason": TWIN, "reason_code": "duplicate"}
+    Task.objects.advance_many(list(twins), TaskState.NEEDS_GRADER, TaskState.REJECTED, team=dataset.space_id, **changes)
+
+
+def _make_valid(dataset: Dataset, tasks: Sequence[Task], grader: Grader) -> None:
+    if not tasks:
+        return
+    digests = [content_digest_of(task.messages, task.item, task.gold, grader.pk) for task in tasks]
+    pks = [task.pk for task in tasks]
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            UPDATE tasks_task t SET grader_id = %s, content_digest = given.digest
+              FROM unnest(%s::bigint[], %s::text[]) AS given (id, digest) WHERE t.id = given.id
+            """,
+            [grader.pk, pks, digests],
+        )
+        cursor.execute(
+            """
+            SELECT w.id FROM tasks_task w WHERE w.id = ANY(%s) AND EXISTS (
+                   SELECT FROM tasks_task t WHERE t.space_id = w.space_id AND t.exact_key = w.exact_key
+                      AND t.answer_digest <> w.answer_digest AND t.state <> 'withdrawn' AND t.state <> 'rejected')
+            """,
+            [pks],
+        )
+        clashing = [pk for (pk,) in cursor.fetchall()]
+    _move(dataset, [pk for pk in pks if pk not in set(clashing)], TaskState.VALID, "valid")
+    _move(dataset, clashing, TaskState.CONFLICT, "conflicts", reason=CLASH, reason_code="conflict")
+    open_conflicts(dataset.space_id, clashing)
+
+
+def _move(dataset: Dataset, pks: Sequence[int], new: TaskState, counted: str, **changes: Any) -> None:
+    if not pks:
+        return
+    Task.objects.advance_many(pks, TaskState.NEEDS_GRADER, new, team=dataset.space_id, **changes)
+    for upload_id, rows in _rows_of(pks).items():
+        first = sum(not duplicate for _, _, duplicate in rows)
+        _count(upload_id, {"needs_grader": -first, counted: first})
+
+
+def _rows_of(pks: Sequence[int]) -> dict[int, list[tuple[int, int, bool]]]:
+    """{upload: [(task, line, duplicate)]} of the rows that are these tasks."""
+    rows = DatasetTask.objects.filter(task__in=pks).order_by("upload", "line")
+    found: dict[int, list[tuple[int, int, bool]]] = {}
+    for row in rows:
+        found.setdefault(row.upload_id, []).append((row.task_id, row.line, row.duplicate))
+    return found
+
+
+def _count(upload_id: int, more: dict[str, Any]) -> None:
+    """Keep the upload's counts true. The import reads them anew under this lock with every chunk."""
+    upload = Upload.objects.select_for_update().get(pk=upload_id)
+    Upload.objects.filter(pk=upload_id).update(counts=add_counts(upload.counts, more))
+
+
+def _prove_again(pks: Sequence[int]) -> None:
+    """Send the proofs of these tasks' uploads back to pending; one under way finds the new rows by itself."""
+    uploads = DatasetTask.objects.filter(task__in=pks).values_list("upload_id", flat=True).distinct()
+    for run in ProofRun.objects.select_for_update().filter(upload__in=list(uploads)).order_by("pk"):
+        if run.state in (ProofState.DONE, ProofState.REFUSED):
+            ProofRun.objects.advance(run.pk, ProofState(run.state), ProofState.PENDING, tries=0, finished_at=None)
+            wake("prove_upload", run.upload_id)
