@@ -52,7 +52,7 @@ proof: install browser ## the long sweeps: many kill points, many seeds
 lint: install ## linters, types, import contracts, Dockerfile and compose file
 	@$(PYTHON) -m ruff check .
 	@$(PYTHON) -m ruff format --check .
-	@$(PYTHON) -m mypy .
+	@$(PYTHON) -m mypy flywheel tasks trainer
 	@.venv/bin/lint-imports
 	@.venv/bin/hadolint docker/Dockerfile
 	@.venv/bin/check-jsonschema --builtin-schema vendor.compose-spec docker/compose.yaml

@@ -74,12 +74,12 @@ class MemorySampler(threading.Thread):
 
 
 def engines(data: Path) -> list[psutil.Process]:
-    """Live engine processes on a run directory of this DATA_DIR, by their command line."""
+    """Live engine processes of this DATA_DIR: their last argument is a run directory. Not the launcher's minders."""
     found = []
     for process in psutil.process_iter():
         with suppress(psutil.Error):
             words = process.cmdline()
-            if "trainer.engine" in words and any(word.startswith(f"{data}/") for word in words):
+            if words and words[-1].startswith(f"{data}/runs/") and not any("minder" in word for word in words):
                 found.append(process)
     return found
 

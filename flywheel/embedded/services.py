@@ -20,10 +20,14 @@ def web(port: int) -> list[str]:
 
 
 def worker() -> list[str]:
-    """Consumes every queue that the settings name. A pool process over the limit (KiB) is replaced after its job."""
-    command = [PYTHON, "-m", "celery", "-A", "flywheel", "worker", "--pool", "prefork", "--concurrency", "2"]
-    return [*command, "-Ofair", "--prefetch-multiplier", "1", "--max-memory-per-child", "400000", "--without-gossip",
-            "--without-mingle", "--without-heartbeat", "--loglevel", "INFO", "--hostname", "worker@%h"]  # fmt: skip
+    """A pool process over the memory limit (KiB) is replaced after its job.
+
+    "engines" is a queue of its own so that elsewhere it can be consumed where the accelerator is.
+    """
+    command = [PYTHON, "-m", "celery", "-A", "flywheel", "worker", "--hostname", "worker@%h", "--loglevel", "INFO"]
+    command += ["--pool", "prefork", "--concurrency", "2", "--max-memory-per-child", "400000"]
+    command += ["-Ofair", "--prefetch-multiplier", "1", "--queues", "celery,engines"]
+    return [*command, "--without-gossip", "--without-mingle", "--without-heartbeat"]
 
 
 def beat() -> list[str]:

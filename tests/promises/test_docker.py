@@ -1,0 +1,73 @@
+"""What the container set-up promises. It is linted and read here, not run: no engine is needed for the tests."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ruamel.yaml import YAML
+
+DOCKER = Path(__file__).resolve().parents[2] / "docker"
+COMPOSE: dict[str, Any] = YAML(typ="safe").load(DOCKER / "compose.yaml")
+SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
+OURS = [name for name, service in SERVICES.items() if service.get("image") == "flywheel:local"]
+
+
+def test_every_part_of_the_product_is_a_service():
+    assert set(SERVICES) == {"postgres", "valkey", "migrate", "web", "worker", "beat", "model-server", "engine"}
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_a_service_has_a_read_only_root_and_no_capability(name: str):
+    service = SERVICES[name]
+
+    assert (service["read_only"], service["cap_drop"]) == (True, ["ALL"])
+    assert service["security_opt"] == ["no-new-privileges:true"]
+
+
+@pytest.mark.parametrize("name", [name for name in SERVICES if name not in OURS])
+def test_a_foreign_image_runs_as_its_own_ordinary_user(name: str):
+    assert SERVICES[name]["user"] not in ("root", "0")
+
+
+def test_our_image_runs_as_an_ordinary_user():
+    users = re.findall(r"^USER (\d+)", (DOCKER / "Dockerfile").read_text(), flags=re.MULTILINE)
+
+    assert users
+    assert int(users[-1]) > 0
+
+
+@pytest.mark.parametrize("name", [name for name in SERVICES if name != "migrate"])
+def test_a_lasting_service_has_a_health_check(name: str):
+    assert SERVICES[name]["healthcheck"]["test"]
+
+
+@pytest.mark.parametrize("name", ["web", "worker", "beat", "engine"])
+def test_whoever_uses_the_database_awaits_the_migrations(name: str):
+    assert SERVICES[name]["depends_on"]["migrate"] == {"condition": "service_completed_successfully"}
+
+
+def test_only_the_engine_needs_the_gpu_profile():
+    assert [name for name, service in SERVICES.items() if service.get("profiles") == ["gpu"]] == ["engine"]
+
+
+def test_only_the_portal_is_published_and_only_on_the_loopback():
+    published = {name: service["ports"] for name, service in SERVICES.items() if "ports" in service}
+
+    assert published == {"web": ["127.0.0.1:${WEB_PORT:-8000}:8000"]}
+
+
+def test_the_models_cannot_be_changed_by_the_server_that_serves_them():
+    assert SERVICES["model-server"]["volumes"] == ["data:/data:ro"]
+
+
+def test_the_model_server_is_told_neither_the_secret_key_nor_the_database():
+    assert {"SECRET_KEY", "DATABASE_URL"}.isdisjoint(SERVICES["model-server"]["environment"])
+
+
+def test_no_secret_has_a_default():
+    text = (DOCKER / "compose.yaml").read_text()
+
+    defaults = re.findall(r"\$\{(?:SECRET_KEY|MODEL_SERVER_TOKEN|POSTGRES_PASSWORD)(?!:\?)[^}]*\}", text)
+
+    assert defaults == []
