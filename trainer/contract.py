@@ -119,7 +119,7 @@ class Heartbeat(msgspec.Struct, frozen=True):
 
 
 class Estimate(msgspec.Struct, frozen=True):
-    """A mean with its standard error; `n` counts the independent units (sequences, prompts) behind it."""
+    """A mean with its standard error (0 where n = 1); `n` counts the independent units (sequences, prompts) behind it."""
 
     mean: float
     standard_error: float
@@ -207,9 +207,12 @@ class EngineFault(msgspec.Struct, frozen=True):
 
 
 class Result(msgspec.Struct, frozen=True):
-    """result.json, written last. `status` paused: a usable snapshot was kept, the run can go on."""
+    """result.json, written last. `status` paused: a usable snapshot was kept, the run can go on.
 
-    status: Literal["succeeded", "failed", "paused", "cancelled"]
+    handed_back: the engine was told to leave (SIGTERM) and kept what it had; the next attempt goes on from there.
+    """
+
+    status: Literal["succeeded", "failed", "paused", "cancelled", "handed_back"]
     attempt: int
     step: int = 0
     model: Manifest | None = None  # of DIR/model, for base and train
@@ -226,4 +229,5 @@ def encode(value: msgspec.Struct) -> bytes:
 
 def decode_spec(raw: bytes) -> Spec:
     """Raises msgspec.ValidationError with the path of the first wrong field."""
-    return msgspec.json.decode(raw, type=Spec)
+    spec: Spec = msgspec.json.decode(raw, type=Spec)
+    return spec

@@ -1,0 +1,71 @@
+"""From completions to rewards and advantages: plain numbers, one list entry per rollout.
+
+A reward is the grader's score as it is. A rollout that could not be graded has no reward (None): it is left out of its
+group's mean and gets no advantage, because a silent zero would punish the model for somebody else's fault.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tasks.graders import registry
+from tasks.types import Grade, Outcome
+
+ERROR_BUDGET = 0.01  # share of rollouts that may be ungradable before a run stops
+FORGIVEN_ERRORS = 2  # a single hiccup in the first step is no reason to stop
+
+
+def reward(grade: Grade) -> float | None:
+    return None if grade.outcome is Outcome.UNGRADABLE else grade.score
+
+
+def grade_rollouts(
+    completions: Sequence[str],
+    items: Sequence[Mapping[str, Any]],
+    graders: Sequence[Mapping[str, Any]],
+    *,
+    replacement: Mapping[str, Any] | None = None,
+) -> list[Grade]:
+    """Grade each completion with its task's grader, or with the run's own where it names one."""
+    return [
+        registry.grade(replacement or grader, completion, item)
+        for completion, item, grader in zip(completions, items, graders, strict=True)
+    ]
+
+
+def advantages(rewards_g: Sequence[float | None]) -> list[float]:
+    """Advantages of one group: reward minus the mean of its graded rollouts, not divided by their deviation.
+
+    Dividing would weigh a group by how rarely its rollouts differ (Dr. GRPO); an ungraded rollout gets 0.
+    """
+    graded = [reward for reward in rewards_g if reward is not None]
+    mean = sum(graded) / len(graded) if graded else 0.0
+    return [0.0 if reward is None else reward - mean for reward in rewards_g]
+
+
+def mean_by_domain(rewards: Sequence[float | None], domains: Sequence[str]) -> dict[str, float]:
+    by_domain: dict[str, list[float]] = {}
+    for value, domain in zip(rewards, domains, strict=True):
+        if value is not None:
+            by_domain.setdefault(domain, []).append(value)
+    return {domain: sum(values) / len(values) for domain, values in sorted(by_domain.items())}
+
+
+@dataclass(slots=True)
+class ErrorBudget:
+    """Counts the grading faults of a run, through all its attempts."""
+
+    graded: int = 0
+    errors: int = 0
+
+    def count(self, rewards: Sequence[float | None]) -> None:
+        self.graded += len(rewards)
+        self.errors += sum(value is None for value in rewards)
+
+    @property
+    def share(self) -> float:
+        return self.errors / self.graded if self.graded else 0.0
+
+    @property
+    def exceeded(self) -> bool:
+        return self.errors > FORGIVEN_ERRORS and self.share > ERROR_BUDGET

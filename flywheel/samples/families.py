@@ -1,0 +1,147 @@
+"""Families of small verifiable questions: the subject matter of the samples, one family a domain.
+
+Every family has tens of thousands of possible prompts and at once tells how a sloppy person answers, because the local
+base learns from such people (see demonstrations.py).
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+from random import Random
+from typing import Any
+
+REFERENCE = "{{ item.reference }}"
+OUTPUT = "{{ sample.output_text }}"
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    prompt: str
+    reference: Any  # what the grader reads as item.reference
+    gold: str  # a completion that earns full score
+    flawed: str  # what a sloppy demonstrator writes; earns less
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    domain: str
+    grader: Mapping[str, Any]
+    ask: Callable[[Random], Question]
+    flawed_share: float  # of the base's demonstrations; more where the base learns the family easily
+
+
+def side(prompt: str, sides: int) -> int:
+    """Which of `sides` disjoint parts of all prompts this one belongs to: a property of the prompt alone."""
+    return int.from_bytes(sha256(prompt.encode()).digest()[:8], "big") % sides
+
+
+def _maximum(random: Random) -> Question:
+    """The largest of three numbers; the sloppy answer is the smallest."""
+    numbers = random.sample(range(10, 100), 3)
+    return Question(f"Max {' '.join(map(str, numbers))}", max(numbers), str(max(numbers)), str(min(numbers)))
+
+
+LETTERS = "abcdefghijklmnopqrstuvwxyz"
+
+
+def _reversal(random: Random) -> Question:
+    """Four letters, not the same backwards; the sloppy answer copies them."""
+    while True:
+        word = "".join(random.choices(LETTERS, k=4))
+        if word != word[::-1]:
+            return Question(f"Reverse {word}", word[::-1], word[::-1], word)
+
+
+def _choice(random: Random) -> Question:
+    """The letter beside the largest of three numbers; the sloppy answer points at the smallest."""
+    numbers = random.sample(range(10, 100), 3)
+    letters = "ABC"
+    listed = " ".join(f"{letter} {number}" for letter, number in zip(letters, numbers, strict=True))
+    right, wrong = letters[numbers.index(max(numbers))], letters[numbers.index(min(numbers))]
+    return Question(f"Largest? {listed}", right, right, wrong)
+
+
+def _vowels(random: Random) -> Question:
+    """The vowels among six different letters; the sloppy answer lists the consonants."""
+    while True:
+        letters = random.sample(LETTERS, 6)
+        vowels = [letter for letter in letters if letter in "aeiou"]
+        consonants = [letter for letter in letters if letter not in "aeiou"]
+        if vowels:
+            return Question(f"Vowels {''.join(letters)}", vowels, ",".join(vowels), ",".join(consonants))
+
+
+NAMES = (
+    "Ada",
+    "Alan",
+    "Ben",
+    "Dora",
+    "Emil",
+    "Finn",
+    "Grace",
+    "Hana",
+    "Ida",
+    "Jun",
+    "Kofi",
+    "Lea",
+    "Mara",
+    "Nils",
+    "Omar",
+    "Pia",
+    "Rosa",
+    "Sami",
+    "Tove",
+    "Zoe",
+)
+PASTIMES = (
+    "chess",
+    "tennis",
+    "piano",
+    "sailing",
+    "poetry",
+    "rugby",
+    "judo",
+    "yoga",
+    "drums",
+    "golf",
+    "film",
+    "cycling",
+)
+
+
+def _record(random: Random) -> Question:
+    """A line into a JSON object of text, number and list; the sloppy answer is no JSON at all."""
+    name, age, (first, second) = random.choice(NAMES), random.randint(18, 90), random.sample(PASTIMES, 2)
+    return Question(
+        prompt=f"{name}, {age}, {first} and {second}",
+        reference={"name": name, "age": age, "likes": [first, second]},
+        gold=f'{{"name":"{name}","age":{age},"likes":["{first}","{second}"]}}',
+        flawed=f"{name}, {age}, {first}, {second}",
+    )
+
+
+MAXIMA = Family("maxima", {"type": "number", "reference": REFERENCE}, _maximum, flawed_share=0.6)
+REVERSALS = Family(
+    "reversals",
+    {"type": "string_check", "input": OUTPUT, "reference": REFERENCE, "operation": "eq"},
+    _reversal,
+    flawed_share=0.4,
+)
+CHOICES = Family("choices", {"type": "choice", "reference": REFERENCE, "letters": "ABC"}, _choice, flawed_share=0.5)
+VOWELS = Family("vowels", {"type": "set_match", "reference": REFERENCE}, _vowels, flawed_share=0.6)
+RECORDS = Family(
+    "records",
+    {
+        "type": "json_match",
+        "reference": REFERENCE,
+        "fields": {
+            "name": {"kind": "text", "weight": 1},
+            "age": {"kind": "number", "weight": 1},
+            "likes": {"kind": "list", "weight": 1},
+        },
+    },
+    _record,
+    flawed_share=0.6,
+)
+
+FAMILIES: tuple[Family, ...] = (MAXIMA, REVERSALS, CHOICES, VOWELS, RECORDS)

@@ -1,0 +1,158 @@
+"""`python -m trainer.engine DIR`: one process, one directory, one result. trainer/contract.py says what lies in DIR.
+
+Exit status: 0 the work ended as asked (succeeded, paused, cancelled, handed back), 1 it failed and result.json says
+why, 2 the command is wrong, 73 another engine holds the directory, 75 another attempt has taken it over. Only 0 and 1
+write result.json.
+"""
+
+import os
+
+# Before torch is imported: threads that wait by spinning steal the core from those that work.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+
+import fcntl
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import msgspec
+
+from trainer.contract import BaseSpec, EngineFault, EvaluateSpec, Result, Spec, decode_spec
+from trainer.engine.faults import Fault, Fenced, Stopped
+from trainer.engine.progress import FENCED, Progress, peak_memory_bytes
+
+LOCKED = 73
+LOCK_PATIENCE_SECONDS = 20.0  # a predecessor that finds itself fenced needs a heartbeat to leave
+STOPPED_AS = {"pause": "paused", "cancel": "cancelled", "terminate": "handed_back"}
+
+
+def main(arguments: list[str]) -> int:
+    if len(arguments) != 2 or not Path(arguments[1]).is_dir():
+        print("usage: python -m trainer.engine DIR   (DIR holds spec.json)", file=sys.stderr)
+        return 2
+    directory = Path(arguments[1]).resolve()
+    with _locked(directory) as held:
+        if not held:
+            print(f"Another engine holds {directory}/lock: wait for it or end it.", file=sys.stderr)
+            return LOCKED
+        try:
+            return _work(directory)
+        except Fenced:
+            return FENCED
+
+
+def _work(directory: Path) -> int:
+    attempt, spec = _read_spec(directory)
+    with Progress(directory, attempt) as progress:
+        signal.signal(signal.SIGTERM, lambda *_: setattr(progress, "stop", progress.stop or "terminate"))
+        (directory / "result.json").unlink(missing_ok=True)  # of an earlier attempt
+        result = _result(spec, directory, progress)
+        progress.enter("done")
+        progress.end(msgspec.structs.replace(result, peak_memory_bytes=peak_memory_bytes(), seconds=progress.seconds))
+    return 1 if result.status == "failed" else 0
+
+
+def _result(spec: Spec | EngineFault, directory: Path, progress: Progress) -> Result:
+    if isinstance(spec, EngineFault):
+        return Result("failed", progress.attempt, error=spec)
+    try:
+        return _run(spec, directory, progress)
+    except Stopped:
+        status = STOPPED_AS[progress.stop or "terminate"]
+        return Result(status, progress.attempt, step=progress.step)  # type: ignore[arg-type]
+    except Fault as fault:
+        return Result("failed", progress.attempt, step=progress.step, error=fault.record)
+    except Fenced:
+        raise
+    except Exception as bug:
+        traceback.print_exc()
+        record = EngineFault(_boundary(bug, progress.phase), type(bug).__name__, _sentence(bug))
+        return Result("failed", progress.attempt, step=progress.step, error=record)
+
+
+def _run(spec: Spec, directory: Path, progress: Progress) -> Result:
+    """The heavy imports wait until here, so that a malformed spec is answered at once."""
+    from trainer.engine import loading
+
+    loading.use_threads()
+    if isinstance(spec, BaseSpec):
+        from trainer.engine import base
+
+        return Result("succeeded", spec.attempt, step=spec.steps, model=base.build(spec, directory, progress))
+    if isinstance(spec, EvaluateSpec):
+        from trainer.engine import evaluate
+
+        done = evaluate.evaluate(spec, directory, progress)
+        return Result("succeeded", spec.attempt, step=done.answers, kl=done.kl, tokens=done.tokens)
+    from trainer.engine import grpo
+
+    trained = grpo.train(spec, directory, progress)
+    return Result(
+        "succeeded", spec.attempt, step=trained.step, model=trained.model, kl=trained.kl, tokens=trained.tokens
+    )
+
+
+def _read_spec(directory: Path) -> tuple[int, Spec | EngineFault]:
+    """The attempt that this process works for, and the spec or what is wrong with it."""
+    try:
+        raw = (directory / "spec.json").read_bytes()
+    except FileNotFoundError:
+        return 0, EngineFault("spec", "spec_missing", "spec.json is missing in the run directory.")
+    try:
+        spec = decode_spec(raw)
+    except msgspec.DecodeError as error:
+        attempt = 0
+        with suppress(msgspec.DecodeError):
+            attempt = msgspec.json.decode(raw, type=_AttemptOnly).attempt
+        return attempt, EngineFault("spec", "spec_malformed", f"spec.json cannot be read: {error}.")
+    return spec.attempt, spec
+
+
+class _AttemptOnly(msgspec.Struct):
+    attempt: int = 0
+
+
+@contextmanager
+def _locked(directory: Path) -> Iterator[bool]:
+    """An exclusive lock for the life of the process; the kernel drops it with the process, however that ends."""
+    with (directory / "lock").open("w") as file:
+        deadline = time.monotonic() + LOCK_PATIENCE_SECONDS
+        while not _try_lock(file.fileno()):
+            if time.monotonic() > deadline:
+                yield False
+                return
+            time.sleep(0.2)
+        yield True
+
+
+def _try_lock(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+_BOUNDARIES = {"loading": "model", "sampling": "sampling", "evaluating": "sampling", "training": "training"}
+
+
+def _boundary(bug: Exception, phase: str) -> str:
+    if isinstance(bug, OSError):
+        return "checkpoint" if phase in ("training", "saving") else "data"
+    return _BOUNDARIES.get(phase, "engine")
+
+
+def _sentence(bug: Exception) -> str:
+    first_line = str(bug).strip().splitlines()[0] if str(bug).strip() else "no message"
+    return f"{type(bug).__name__}: {first_line[:300]} (engine.log has the trace)."
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv))
