@@ -182,11 +182,11 @@ SPECTACULAR_SETTINGS = {
     "REDOC_DIST": "SIDECAR",
     "COMPONENT_SPLIT_REQUEST": True,
     "ENUM_NAME_OVERRIDES": {
-        "UploadStateEnum": "tasks.states.UploadState",
-        "TaskStateEnum": "tasks.states.TaskState",
-        "ProofStateEnum": "tasks.states.ProofState",
-        "RunStateEnum": "trainer.states.RunState",
-        "EvaluationStateEnum": "trainer.states.EvaluationState",
+        "UploadStateEnum": "flywheel.api.schema.UPLOAD_STATES",
+        "TaskStateEnum": "flywheel.api.schema.TASK_STATES",
+        "ProofStateEnum": "flywheel.api.schema.PROOF_STATES",
+        "RunStateEnum": "flywheel.api.schema.RUN_STATES",
+        "EvaluationStateEnum": "flywheel.api.schema.EVALUATION_STATES",
     },
 }
 

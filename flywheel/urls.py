@@ -3,6 +3,11 @@
 from django.contrib import admin
 from django.urls import include, path
 
+handler400 = "flywheel.http.errors.bad_request"
+handler500 = "flywheel.http.errors.server_error"
+
 urlpatterns = [
+    path("api/v1/", include("flywheel.api.urls")),
+    path("openai/v1/", include("flywheel.openai_compat.urls")),
     path("admin/", admin.site.urls),
 ]

@@ -35,7 +35,9 @@ class Chosen(Given):
 class BulkIn(Given):
     decision = serializers.ChoiceField(choices=Review.Decision.choices)
     filter = Chosen(help_text="Which tasks of the queue. Empty: every one that you may review.")
-    reason_code = serializers.ChoiceField(choices=Review.ReasonCode.choices, required=False, default="")
+    reason_code = serializers.ChoiceField(
+        choices=Review.ReasonCode.choices, required=False, default="", allow_blank=True
+    )
     note = serializers.CharField(max_length=500, required=False, default="", allow_blank=True)
     dry_run = serializers.BooleanField(default=False, help_text="Only count.")
 

@@ -4,11 +4,17 @@ from typing import Any
 
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from drf_spectacular.openapi import AutoSchema
-from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse
 from rest_framework import serializers
 
-BINARY = {(200, "application/octet-stream"): OpenApiTypes.BINARY}
+from tasks.states import ProofState, TaskState, UploadState
+from trainer.states import EvaluationState, RunState
+
+# Several resources have a `state`; the settings name each set of values (ENUM_NAME_OVERRIDES).
+UPLOAD_STATES, TASK_STATES, PROOF_STATES, RUN_STATES, EVALUATION_STATES = (
+    [(state.value, state.value) for state in states]
+    for states in (UploadState, TaskState, ProofState, RunState, EvaluationState)
+)
 
 
 class Problem(serializers.Serializer[Any]):
