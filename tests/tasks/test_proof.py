@@ -1,0 +1,186 @@
+import json
+
+import pytest
+
+from tasks import proof
+from tasks.proof import DecoyKind, DecoyOutcome, ProofOutcome
+from tasks.types import Outcome
+
+NUMBER = {"type": "number"}
+PROMPT = "Tom has 3 apples and buys 4. How many?"
+
+
+def like(operation="like"):
+    return {
+        "type": "string_check",
+        "input": "{{ sample.output_text }}",
+        "reference": "{{ item.reference }}",
+        "operation": operation,
+    }
+
+
+def decoys(found):
+    return {decoy.kind: decoy.outcome for decoy in found.decoys}
+
+
+def test_a_sound_row_is_proved_against_all_six_decoys():
+    found = proof.prove(NUMBER, {"reference": 7}, None, PROMPT, ["8", "9"])
+
+    assert (found.outcome, found.code, found.gold) == (ProofOutcome.PROVED, "proved", "7")
+    assert decoys(found) == dict.fromkeys(DecoyKind, DecoyOutcome.REFUSED)
+
+
+def test_a_gold_that_does_not_earn_full_score_rejects_the_row_with_the_reason():
+    found = proof.prove(NUMBER, {"reference": 7}, "It is 8", PROMPT)
+
+    assert (found.outcome, found.code) == (ProofOutcome.REJECTED, "gold_failed")
+    assert found.reason == "The gold answer earns 0.00, not full score: Expected 7, read 8."
+
+
+def test_a_gold_above_the_threshold_but_below_full_score_rejects_the_row():
+    config = {"type": "set_match", "pass_threshold": 0.5}
+
+    assert proof.prove(config, {"reference": ["a", "b"]}, "a", PROMPT).code == "gold_failed"
+
+
+def test_a_gold_that_cannot_be_graded_rejects_the_row():
+    found = proof.prove(NUMBER, {"reference": "many"}, "7", PROMPT)
+
+    assert (found.outcome, found.code) == (ProofOutcome.REJECTED, "gold_ungradable")
+    assert found.gold_grade.outcome is Outcome.UNGRADABLE
+
+
+def test_a_row_without_a_gold_is_unproved():
+    found = proof.prove(like("ne"), {"reference": "x"}, None, PROMPT)
+
+    assert (found.outcome, found.code, found.decoys) == (ProofOutcome.UNPROVED, "no_gold", ())
+
+
+def test_a_decoy_that_passes_sends_the_row_to_a_person():
+    found = proof.prove({**NUMBER, "absolute_tolerance": 100}, {"reference": 7}, None, PROMPT, ["8"])
+
+    assert (found.outcome, found.code) == (ProofOutcome.UNPROVED, "decoy_passed")
+    assert decoys(found)[DecoyKind.OTHER_GOLD] is DecoyOutcome.PASSED
+    assert "another row's answer" in found.reason
+
+
+def test_another_rows_equal_gold_is_skipped():
+    found = proof.prove(NUMBER, {"reference": 7}, None, PROMPT, ["7", "7.0"])
+
+    assert decoys(found)[DecoyKind.OTHER_GOLD] is DecoyOutcome.SKIPPED
+    assert found.outcome is ProofOutcome.PROVED
+
+
+def test_a_prompt_that_ends_in_the_answer_is_skipped():
+    found = proof.prove(NUMBER, {"reference": 4}, None, "What is 2 + 2, if not 4?", ["8"])
+
+    assert decoys(found)[DecoyKind.ECHO] is DecoyOutcome.SKIPPED
+
+
+def test_a_prompt_that_merely_holds_the_answer_must_not_pass():
+    found = proof.prove(like(), {"reference": "yes"}, None, "Is it yes or no? Decide.", ["no"])
+
+    assert decoys(found)[DecoyKind.ECHO] is DecoyOutcome.PASSED
+
+
+def test_the_flattering_sentence_is_skipped_where_it_is_the_answer():
+    found = proof.prove(like(), {"reference": "correct"}, None, "True?", ["wrong"])
+
+    assert decoys(found)[DecoyKind.FLATTERY] is DecoyOutcome.SKIPPED
+
+
+def test_a_containment_grader_is_caught_by_listing_a_closed_set_of_answers():
+    found = proof.prove(like(), {"reference": "yes"}, None, "Decide.", ["no", "yes"])
+
+    assert decoys(found)[DecoyKind.EVERY_CANDIDATE] is DecoyOutcome.PASSED
+
+
+def test_a_containment_grader_on_open_answers_is_not_held_against():
+    found = proof.prove(like(), {"reference": "Paris"}, None, "The capital of France?", ["Rome", "Oslo"])
+
+    assert found.outcome is ProofOutcome.PROVED
+
+
+def test_an_empty_reply_that_passes_is_found():
+    config = {**like("ne"), "reference": "no"}
+
+    found = proof.prove(config, {}, "yes", PROMPT)
+
+    assert decoys(found)[DecoyKind.EMPTY] is DecoyOutcome.PASSED
+
+
+def test_the_over_long_answer_is_wrong_and_stays_within_the_limit():
+    found = proof.prove(like("eq"), {"reference": "7"}, None, PROMPT, ["123"], output_limit=50)
+
+    over_long = found.decoys[-1]
+    assert over_long.kind is DecoyKind.OVER_LONG
+    assert over_long.completion == " ".join(["123"] * 12)
+
+
+def test_without_neighbours_the_decoys_that_need_them_are_skipped():
+    found = proof.prove(like("eq"), {"reference": "7"}, None, PROMPT)
+
+    assert decoys(found)[DecoyKind.OTHER_GOLD] is DecoyOutcome.SKIPPED
+    assert decoys(found)[DecoyKind.EVERY_CANDIDATE] is DecoyOutcome.SKIPPED
+
+
+def test_a_multiple_choice_reply_that_lists_every_letter_is_refused():
+    item = {"reference": "D", "choices": ["a", "b", "c", "d"]}
+
+    found = proof.prove({"type": "choice", "choices": "{{ item.choices }}"}, item, None, "Which?", ["A", "B"])
+
+    assert decoys(found)[DecoyKind.EVERY_CANDIDATE] is DecoyOutcome.REFUSED
+
+
+def test_a_proof_is_json():
+    found = proof.prove({"type": "json_match"}, {"reference": {"a": ["x"]}}, None, PROMPT, ['{"a": ["y"]}'])
+
+    kept = json.loads(json.dumps(proof.as_json(found)))
+
+    assert kept["outcome"] == "proved"
+    assert kept["gold_grade"]["sub_scores"]["a.f1"] == 1
+    assert [decoy["kind"] for decoy in kept["decoys"]] == list(DecoyKind)
+
+
+def wide(reference):
+    return proof.prove({**NUMBER, "absolute_tolerance": 1}, {"reference": reference}, None, "How many?", ["8"])
+
+
+def test_the_tally_is_a_matrix_of_false_accepts_and_false_rejects():
+    proofs = [
+        wide(7),
+        wide(100),
+        proof.prove(NUMBER, {"reference": 1}, "2", PROMPT),
+        proof.prove(like("ne"), {"reference": ""}, None, ""),
+    ]
+
+    counts = proof.tally(proofs)
+
+    assert counts["gold"] == {"earned": 2, "failed": 1, "absent": 1}
+    assert counts["other_gold"] == {"refused": 1, "passed": 1, "skipped": 0}
+
+
+def test_tallies_of_chunks_add_up():
+    one = proof.tally([wide(7)])
+
+    assert proof.add(one, one) == proof.tally([wide(7), wide(7)])
+
+
+@pytest.mark.parametrize(("passing", "refused"), [(0, False), (5, False), (6, True)])
+def test_a_decoy_that_passes_on_more_than_5_percent_refuses_the_grader(passing, refused):
+    counts = proof.tally([wide(7)] * passing + [wide(100)] * (100 - passing))
+
+    assert (proof.refusal(counts) is not None) is refused
+
+
+def test_a_refusal_names_the_decoy_and_what_to_do():
+    found = proof.refusal(proof.tally([wide(7)] * 10))
+
+    assert found.kind in (DecoyKind.OTHER_GOLD, DecoyKind.EVERY_CANDIDATE, DecoyKind.OVER_LONG)
+    assert (
+        found.sentence == "The grader accepts another row's answer on 10 of 10 rows: make it stricter and prove again."
+    )
+
+
+def test_an_upload_without_a_single_gold_refuses_nothing():
+    assert proof.refusal(proof.empty_tally()) is None
