@@ -36,17 +36,16 @@ def main() -> None:
 
 def serve(arguments: argparse.Namespace, token: str | None, listening: socket.socket) -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # torch reads it as it is imported
+    os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
     os.environ["HF_HUB_OFFLINE"] = "1"  # an artifact is complete: nothing is ever fetched
     before = time.perf_counter()
     import torch
     import uvicorn
-    from transformers.utils.logging import disable_progress_bar
 
     from trainer.server.app import Server
     from trainer.server.store import Store
 
     import_seconds = time.perf_counter() - before
-    disable_progress_bar()
     device = arguments.device or ("cuda" if torch.cuda.is_available() else "cpu")
     if arguments.threads:
         torch.set_num_threads(arguments.threads)

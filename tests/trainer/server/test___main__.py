@@ -8,10 +8,12 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import httpx
 import psutil
 import pytest
 
-from tests.trainer.server.conftest import REPOSITORY, Running
+from tests.fakes.tiny_model import Shelf
+from tests.trainer.server.conftest import REPOSITORY, TOKEN, Running
 from trainer.server.__main__ import is_loopback, parse_arguments
 
 
@@ -72,16 +74,30 @@ def test_nonsense_in_the_environment_is_refused(monkeypatch: pytest.MonkeyPatch)
         parse_arguments([])
 
 
-def test_sigterm_ends_it_cleanly_and_kill_leaves_nothing(start_server: Callable[..., Running], tmp_path: Path) -> None:
-    """One story for both, because importing torch takes seconds: killed, started on the same port, asked to end."""
-    first = start_server(tmp_path)
-    port = first.url.rsplit(":", 1)[1]
-    assert psutil.Process(first.process.pid).children() == []
-    first.process.send_signal(signal.SIGKILL)
-    first.process.wait()
+def test_sigterm_lets_an_answer_finish_and_ends_cleanly(
+    start_server: Callable[..., Running], shelf: Shelf, alpha: str
+) -> None:
+    server = start_server(shelf.path)
+    body = {"model": alpha, "messages": [{"role": "user", "content": "hello"}], "max_tokens": 500, "stream": True}
+    headers = {"Authorization": f"Bearer {TOKEN}"}
 
-    second = start_server(tmp_path, "--port", port)
-    second.process.send_signal(signal.SIGTERM)
+    with httpx.stream("POST", f"{server.url}/v1/chat/completions", json=body, headers=headers, timeout=60) as reply:
+        lines = reply.iter_lines()
+        next(lines)
+        server.process.send_signal(signal.SIGTERM)
+        rest = [line for line in lines if line]
 
-    assert second.process.wait(60) == 0
-    assert list(tmp_path.iterdir()) == []
+    assert rest[-1] == "data: [DONE]"
+    assert server.process.wait(60) == 0
+
+
+def test_killed_it_leaves_nothing_behind(start_server: Callable[..., Running], tmp_path: Path) -> None:
+    server = start_server(tmp_path)
+    children = psutil.Process(server.process.pid).children()
+
+    server.process.send_signal(signal.SIGKILL)
+    server.process.wait()
+
+    assert (children, list(tmp_path.iterdir())) == ([], [])
+    with socket.create_server(("127.0.0.1", int(server.url.rsplit(":", 1)[1]))):
+        pass  # its port is free again
