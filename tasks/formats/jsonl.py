@@ -36,6 +36,7 @@ _MAGIC = {
     b"\xff\xfe": "UTF-16 text; save it as UTF-8",
     b"\xfe\xff": "UTF-16 text; save it as UTF-8",
 }
+_ARRAY = "it is one JSON array; write each element on a line of its own"
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 _CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1f]")
 _decode = msgspec.json.Decoder().decode
@@ -92,7 +93,7 @@ def _no_row_among(lines: list[Line]) -> Line:
     detail = f"none of its first {len(lines)} lines is a JSON object"
     first = lines[0].source.decode("utf-8", "replace")
     if first.startswith("["):
-        detail = "it is one JSON array; write each element on a line of its own"
+        detail = _ARRAY
     elif first.strip() == "{":
         detail = "an object is spread over several lines; write each on one line"
     return Line(0, lines[-1].end, None, issue("not_jsonl", detail=detail, value=first), b"")
@@ -106,6 +107,8 @@ def _not_text(stream: BinaryIO) -> Issue | None:
         if head.startswith(magic):
             return issue("not_jsonl", detail=f"it looks like {name}")
     first = head.removeprefix(_BOM).lstrip().split(b"\n", 1)[0]
+    if first.strip() == b"[":
+        return issue("not_jsonl", detail=_ARRAY)
     if first.startswith(b"{") or not head.strip():
         return None  # a row, however broken, is judged as a row
     if len(_CONTROL.findall(head)) > len(head) // 100 or _not_utf8(head):

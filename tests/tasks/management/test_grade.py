@@ -1,0 +1,71 @@
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+NUMBER = {"type": "number"}
+
+
+def grade(*arguments, lines=()):
+    """Runs the command in a process of its own, with a database that does not exist."""
+    text = "".join(line if isinstance(line, str) else json.dumps(line) + "\n" for line in lines)
+    done = subprocess.run(
+        [sys.executable, "manage.py", "grade", *arguments],
+        input=text.encode(),
+        capture_output=True,
+        env={**os.environ, "DATABASE_URL": "postgres://nobody@127.0.0.1:1/none"},
+        check=False,
+    )
+    return done, [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def request(reference, completion, grader=NUMBER):
+    return {"grader": grader, "item": {"reference": reference}, "completion": completion}
+
+
+def test_every_line_is_answered_in_order_and_a_bad_one_says_why():
+    done, grades = grade(
+        lines=[
+            request(5, "It is 5"),
+            request(5, "It is 6"),
+            "prose\n",
+            request(5, "5", {"type": "oracle"}),
+            request("many", "5"),
+            "[" * 10_000 + "\n",
+            request("é\u2028", "é\u2028", {"type": "set_match"}),
+        ]
+    )
+
+    outcomes = [found["outcome"] for found in grades]
+    assert done.returncode == 0
+    assert outcomes == ["correct", "incorrect", "ungradable", "ungradable", "ungradable", "ungradable", "correct"]
+    assert [found["errors"] for found in grades[2:6]] == [
+        ["bad_line"],
+        ["unknown_grader"],
+        ["bad_reference"],
+        ["bad_line"],
+    ]
+    assert set(grades[0]) == {"outcome", "score", "sub_scores", "read", "reason", "errors", "seconds"}
+
+
+def test_several_workers_keep_the_order(tmp_path):
+    file = tmp_path / "requests.jsonl"
+    file.write_text("".join(json.dumps(request(n % 7, str(n % 5))) + "\n" for n in range(1500)))
+
+    _, grades = grade(str(file), "--workers", "2")
+
+    assert [found["outcome"] == "correct" for found in grades] == [n % 7 == n % 5 for n in range(1500)]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"), [(("nowhere.jsonl",), "cannot be read"), (("--workers", "0"), "1 or more")]
+)
+def test_a_wrong_call_is_one_sentence(arguments, sentence):
+    done, grades = grade(*arguments)
+
+    assert done.returncode != 0
+    assert grades == []
+    assert sentence in done.stderr.decode()
+    assert "Traceback" not in done.stderr.decode()
