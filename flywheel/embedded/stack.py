@@ -58,6 +58,8 @@ class Stack:
 
     def claim(self, *, fresh: bool = False) -> None:
         """Become the one supervisor of this DATA_DIR; `fresh` empties it first."""
+        if fresh:
+            self._refuse_a_foreign_folder()
         make_private(self.places.data)
         self._lock = lock_stack(self.places.stack)
         end_leftovers(read_state(self.places.stack))
@@ -298,12 +300,17 @@ class Stack:
             row = connection.execute("SELECT to_regclass('django_migrations')").fetchone()
         return row is None or row[0] is None
 
+    def _refuse_a_foreign_folder(self) -> None:
+        data = self.places.data
+        if data.exists() and any(data.iterdir()) and not (data / "secret_key").exists():
+            raise EmbeddedError(f"{data} holds something else: choose an empty folder for DATA_DIR.")
+
     def _empty(self) -> None:
-        """Remove what an earlier stack left in DATA_DIR, and nothing from a folder that was never one."""
-        entries = [path for path in self.places.data.iterdir() if path != self.places.stack]
-        if entries and not (self.places.data / "secret_key").exists():
-            raise EmbeddedError(f"{self.places.data} holds something else: choose an empty folder for DATA_DIR.")
+        """Remove what an earlier stack and its engines left in DATA_DIR."""
         for engine in engines(self.places.data):
             end_process(engine, signal.SIGKILL, timeout_seconds=10)
-        for path in entries:
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        for path in self.places.data.iterdir():
+            if path != self.places.stack:
+                shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+        for name in ("state.json", "memory.json", "tour.pending"):
+            (self.places.stack / name).unlink(missing_ok=True)
