@@ -65,6 +65,7 @@ def _result(spec: Spec | EngineFault, directory: Path, progress: Progress) -> Re
     try:
         return _run(spec, directory, progress)
     except Stopped:
+        (directory / "control.json").unlink(missing_ok=True)  # obeyed: the next attempt must not obey it again
         status = STOPPED_AS[progress.stop or "terminate"]
         return Result(status, progress.attempt, step=progress.step)  # type: ignore[arg-type]
     except Fault as fault:

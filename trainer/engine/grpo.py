@@ -102,7 +102,7 @@ class _Run:
 
     def _some(self, name: str, count: int) -> list[PromptItem]:
         path = self.directory / name
-        return rows.read(path, PromptItem)[:count] if count and path.is_file() else []
+        return rows.read(path, PromptItem)[:count] if count and path.is_file() and path.stat().st_size else []
 
     def encoded(self, items: Sequence[PromptItem]) -> list[list[int]]:
         return sampling.encode(self.tokenizer, [item.messages for item in items])

@@ -1,0 +1,162 @@
+"""Sample uploads of two contributors, as real files look: mostly good, with a few broken, doubled and disputed rows.
+
+Ada owns most of the material, so that a cap per contributor binds; Grace overlaps with her in two domains. Each domain
+has about 3,900 different prompts in a batch, of which the split by hash seals a tenth. No prompt was ever shown to the
+base (see demonstrations.py), and batches share none.
+"""
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from flywheel.samples.demonstrations import DEMONSTRATION_SIDES, SIDES
+from flywheel.samples.families import CHOICES, MAXIMA, RECORDS, REVERSALS, VOWELS, Family, Question, side
+
+TASK_SIDES = tuple(number for number in range(SIDES) if number not in DEMONSTRATION_SIDES)
+LICENCE = "CC0-1.0"
+BROKEN_EVERY = 400  # rows; the kinds of breakage take turns
+DOUBLED_EVERY = 300
+SHARED = 120  # rows that Grace has from Ada, word for word
+DISPUTED = 8  # rows that Grace has from Ada with another answer
+
+
+@dataclass(frozen=True, slots=True)
+class SampleDataset:
+    """One upload: a file, and what its contributor says about it."""
+
+    contributor: str
+    team: str
+    dataset: str
+    path: Path
+    domain: str
+    grader: Mapping[str, Any]  # the dataset's default grader
+    description: str
+    visibility: str = "contributed"
+    licence: str = LICENCE
+
+
+@dataclass(frozen=True, slots=True)
+class _Share:
+    """How many prompts of a family a contributor brings, and from where in the family's seeded order."""
+
+    contributor: str
+    team: str
+    family: Family
+    first: int
+    count: int
+    description: str
+
+
+SHARES = (
+    _Share("ada", "analytical", MAXIMA, 0, 3400, "The largest of three numbers."),
+    _Share("ada", "analytical", REVERSALS, 0, 3900, "Four letters backwards."),
+    _Share("ada", "analytical", RECORDS, 0, 2600, "A line about a person as a JSON object."),
+    _Share("grace", "harbour", CHOICES, 0, 3900, "Which letter stands beside the largest number?"),
+    _Share("grace", "harbour", VOWELS, 0, 3900, "The vowels among six letters."),
+    _Share("grace", "harbour", RECORDS, 2600, 1300, "More people as JSON objects."),
+    _Share("grace", "harbour", MAXIMA, 3400, 500, "More largest numbers, some of them from a friend."),
+)
+
+
+def write_datasets(directory: Path, seed: int, batch: int = 1) -> list[SampleDataset]:
+    """Write the files of a batch (1 to 4) and describe them. The same seed and batch give the same bytes."""
+    if not 1 <= batch <= len(TASK_SIDES):
+        raise ValueError(f"There are batches 1 to {len(TASK_SIDES)}, not {batch}.")
+    directory.mkdir(parents=True, exist_ok=True)
+    return [_write(share, directory, seed, batch) for share in SHARES]
+
+
+def questions(family: Family, seed: int, batch: int = 1) -> Iterator[Question]:
+    """The family's tasks in seeded order, none twice, none that the base or another batch has."""
+    random = Random(f"{family.domain}/{seed}/{batch}")
+    seen: set[str] = set()
+    while True:
+        question = family.ask(random)
+        if question.prompt not in seen and side(question.prompt, SIDES) == TASK_SIDES[batch - 1]:
+            seen.add(question.prompt)
+            yield question
+
+
+def row(question: Question) -> dict[str, Any]:
+    """The native row: `reference` is short for item.reference, the grader is the dataset's."""
+    return {"prompt": question.prompt, "reference": question.reference, "gold": question.gold}
+
+
+def _write(share: _Share, directory: Path, seed: int, batch: int) -> SampleDataset:
+    name = f"{share.contributor}-{share.family.domain}"
+    path = directory / f"{name}-{batch}.jsonl"
+    partial = path.with_suffix(".partial")
+    with partial.open("w", encoding="utf-8") as file:
+        file.writelines(line + "\n" for line in _lines(share, seed, batch))
+    partial.replace(path)
+    return SampleDataset(
+        share.contributor, share.team, name, path, share.family.domain, dict(share.family.grader), share.description
+    )
+
+
+def _lines(share: _Share, seed: int, batch: int) -> Iterator[str]:
+    """Good rows, now and then a broken or a doubled one, and at the end what a friend's file has already."""
+    breakages = list(BREAKAGES)
+    for number, question in enumerate(_slice(share, seed, batch), start=1):
+        yield json.dumps(row(question))
+        if number % DOUBLED_EVERY == 0:
+            yield json.dumps(row(question))
+        if number % BROKEN_EVERY == 0:
+            yield breakages[number // BROKEN_EVERY % len(breakages)](question)
+    if share.contributor == "grace" and share.first:
+        yield from _from_ada(share, seed, batch)
+
+
+def _slice(share: _Share, seed: int, batch: int) -> Iterator[Question]:
+    order = questions(share.family, seed, batch)
+    for number in range(share.first + share.count):
+        question = next(order)
+        if number >= share.first:
+            yield question
+
+
+def _from_ada(share: _Share, seed: int, batch: int) -> Iterator[str]:
+    """The same rows again, which are duplicates, and a few with the sloppy answer, which are conflicts."""
+    theirs = _slice(replace(share, first=0, count=SHARED + DISPUTED), seed, batch)
+    for number, question in enumerate(theirs):
+        yield json.dumps(row(question) if number < SHARED else _disputed(question))
+
+
+def _disputed(question: Question) -> dict[str, Any]:
+    """Another answer to a known prompt, in the family's own form, so that its gold proves it."""
+    if isinstance(question.reference, dict):
+        other = {**question.reference, "age": question.reference["age"] + 1}
+        return {"prompt": question.prompt, "reference": other, "gold": json.dumps(other)}
+    return {"prompt": question.prompt, "reference": int(question.flawed), "gold": question.flawed}
+
+
+def _cut_off(question: Question) -> str:
+    return json.dumps(row(question))[:-7]
+
+
+def _without_prompt(question: Question) -> str:
+    return json.dumps({"reference": question.reference})
+
+
+def _without_reference(question: Question) -> str:
+    return json.dumps({"prompt": f"{question.prompt} again"})
+
+
+def _with_wrong_gold(question: Question) -> str:
+    return json.dumps({**row(question), "prompt": f"{question.prompt} please", "gold": "no idea"})
+
+
+def _with_unknown_grader(question: Question) -> str:
+    return json.dumps({**row(question), "prompt": f"{question.prompt} now", "grader": {"type": "oracle"}})
+
+
+BREAKAGES: tuple[Callable[[Question], str], ...] = (
+    _cut_off,
+    _without_prompt,
+    _without_reference,
+    _with_wrong_gold,
+    _with_unknown_grader,
+)
