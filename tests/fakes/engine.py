@@ -141,9 +141,8 @@ class FakeEngine:
         partial.mkdir(exist_ok=True)
         spec = (self.directory / "spec.json").read_bytes()
         header = b'{"weight":{"dtype":"U8","shape":[32],"data_offsets":[0,32]}}'
-        weights = (
-            len(header).to_bytes(8, "little") + header + hashlib.sha256(spec).digest()
-        )  # another run, another digest
+        content_of_this_run = hashlib.sha256(spec).digest()  # another run, another digest
+        weights = len(header).to_bytes(8, "little") + header + content_of_this_run
         for name, content in {"config.json": b'{"model_type": "fake"}', "model.safetensors": weights}.items():
             (partial / name).write_bytes(content)
         files = [
