@@ -50,10 +50,14 @@ def file_of_form(request: HttpRequest) -> tuple[dict[str, str], str, Iterator[by
     for kind, headers, content in parts:
         about = headers.get("content-disposition", ("", {}))[1]
         if kind == FIELD:
-            fields[str(about.get("name", ""))] = content.read(_FIELD_BYTES).decode(errors="replace")
+            fields[_text(about.get("name"))] = content.read(_FIELD_BYTES).decode(errors="replace")
         elif kind == FILE:
-            return fields, str(about.get("filename", "")), _to_the_end(content, parts)
+            return fields, _text(about.get("filename")), _to_the_end(content, parts)
     raise Invalid("file_missing", "The form has no file: send it in a field called file.", "file")
+
+
+def _text(value: bytes | str | None) -> str:
+    return value.decode(errors="replace") if isinstance(value, bytes) else value or ""
 
 
 def _to_the_end(content: Iterator[bytes], parts: Iterator[Any]) -> Iterator[bytes]:

@@ -1,0 +1,234 @@
+import io
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.files.uploadedfile import SimpleUploadedFile
+
+from tasks.models import Dataset, Upload
+from tasks.services import datasets, uploads
+from tasks.services.importing import import_upload
+from tests import world
+from tests.cast import Person
+
+NDJSON = "application/x-ndjson"
+
+
+@pytest.fixture
+def dataset(contributor: Person) -> Dataset:
+    return world.private_dataset(contributor)
+
+
+def send(person: Person, dataset: Dataset | str, body: bytes, **query: str) -> Any:
+    ref = dataset if isinstance(dataset, str) else str(dataset.pk)
+    path = "/api/v1/uploads?" + "&".join(f"{name}={value}" for name, value in {"dataset": ref, **query}.items())
+    return person.api.generic("POST", path, body, content_type=NDJSON)
+
+
+def stored_files(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.is_file()]
+
+
+@pytest.fixture
+def media(tmp_path: Path, settings: Any) -> Path:
+    settings.MEDIA_ROOT = tmp_path
+    return tmp_path
+
+
+def test_a_raw_body_becomes_an_upload(contributor: Person, dataset: Dataset):
+    reply = send(contributor, dataset, world.rows(3), filename="sums.jsonl")
+
+    assert reply.status_code == 201
+    assert reply.json() | {"filename": "sums.jsonl", "bytes": len(world.rows(3)), "state": "received"} == reply.json()
+
+
+def test_a_dataset_may_be_named_by_team_and_slug(contributor: Person, dataset: Dataset):
+    assert send(contributor, str(dataset), world.rows(1)).json()["dataset"] == dataset.pk
+
+
+def test_the_same_bytes_again_answer_with_the_first_upload(contributor: Person, dataset: Dataset):
+    first = send(contributor, dataset, world.rows(3))
+
+    second = send(contributor, dataset, world.rows(3))
+
+    assert (second.status_code, second.json()["id"]) == (200, first.json()["id"])
+
+
+def test_a_form_with_the_dataset_ahead_of_the_file_becomes_an_upload(contributor: Person, dataset: Dataset):
+    file = SimpleUploadedFile("sums.jsonl", world.rows(3))
+
+    reply = contributor.api.post("/api/v1/uploads", {"dataset": dataset.pk, "file": file}, format="multipart")
+
+    assert (reply.status_code, reply.json()["filename"]) == (201, "sums.jsonl")
+    assert uploads.stored_file(Upload.objects.get()).read_bytes() == world.rows(3)
+
+
+def test_a_form_with_the_dataset_behind_the_file_is_told_to_turn_them_round(contributor: Person, dataset: Dataset):
+    file = SimpleUploadedFile("sums.jsonl", world.rows(3))
+
+    reply = contributor.api.post("/api/v1/uploads", {"file": file, "dataset": dataset.pk}, format="multipart")
+
+    assert (reply.status_code, reply.json()["code"]) == (400, "dataset_missing")
+
+
+def test_a_form_from_a_signed_in_browser_becomes_an_upload(contributor: Person, dataset: Dataset):
+    browser = contributor.browser
+    browser.handler.enforce_csrf_checks = False
+    file = SimpleUploadedFile("sums.jsonl", world.rows(3))
+
+    reply = browser.post(f"/api/v1/uploads?dataset={dataset.pk}", {"file": file}, format="multipart")
+
+    assert reply.status_code == 201
+    assert uploads.stored_file(Upload.objects.get()).read_bytes() == world.rows(3)
+
+
+def test_a_browser_without_a_csrf_token_is_refused(contributor: Person, dataset: Dataset):
+    reply = contributor.browser.generic(
+        "POST", f"/api/v1/uploads?dataset={dataset.pk}", world.rows(3), content_type=NDJSON
+    )
+
+    assert (reply.status_code, Upload.objects.count()) == (403, 0)
+
+
+def test_a_body_without_a_length_is_read_to_its_end(contributor: Person, dataset: Dataset):
+    """Chunked transfer: the server in front (gunicorn) ends the stream and says so."""
+    reply = contributor.api.generic(
+        "POST",
+        f"/api/v1/uploads?dataset={dataset.pk}",
+        content_type=NDJSON,
+        **{"wsgi.input": io.BytesIO(world.rows(3)), "wsgi.input_terminated": True},
+    )
+
+    assert (reply.status_code, reply.json()["bytes"]) == (201, len(world.rows(3)))
+
+
+def test_a_connection_that_ends_early_leaves_nothing(contributor: Person, dataset: Dataset, media: Path):
+    body = world.rows(3)
+
+    reply = contributor.api.generic(
+        "POST",
+        f"/api/v1/uploads?dataset={dataset.pk}",
+        body,
+        content_type=NDJSON,
+        CONTENT_LENGTH=str(len(body)),
+        **{"wsgi.input": io.BytesIO(body[:50])},
+    )
+
+    assert (reply.status_code, reply.json()["code"]) == (400, "upload_cut_off")
+    assert (Upload.objects.count(), stored_files(media)) == (0, [])
+
+
+def test_a_form_that_ends_early_leaves_nothing(contributor: Person, dataset: Dataset, media: Path):
+    head = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a.jsonl"\r\n\r\n'
+
+    reply = contributor.api.generic(
+        "POST",
+        f"/api/v1/uploads?dataset={dataset.pk}",
+        b"",
+        content_type="multipart/form-data; boundary=x",
+        CONTENT_LENGTH="5000",
+        **{"wsgi.input": io.BytesIO(head + world.rows(2))},
+    )
+
+    assert (reply.status_code, reply.json()["code"]) == (400, "upload_cut_off")
+    assert (Upload.objects.count(), stored_files(media)) == (0, [])
+
+
+def test_a_large_file_is_read_in_pieces(contributor: Person, dataset: Dataset, monkeypatch: pytest.MonkeyPatch):
+    longest = 0
+    keep = uploads.receive
+
+    def watched(dataset: Dataset, stream: Any, **kwargs: Any) -> Any:
+        def pieces() -> Iterator[bytes]:
+            nonlocal longest
+            for piece in stream:
+                longest = max(longest, len(piece))
+                yield piece
+
+        return keep(dataset, pieces(), **kwargs)
+
+    monkeypatch.setattr(uploads, "receive", watched)
+    send(contributor, dataset, world.rows(20_000))
+
+    assert 0 < longest <= 256 * 1024
+
+
+@pytest.mark.parametrize(
+    ("body", "kind", "query", "status", "code"),
+    [
+        (b"", NDJSON, "?dataset=D", 400, "empty_file"),
+        (b"x", NDJSON, "", 400, "dataset_missing"),
+        (b"x", NDJSON, "?dataset=nobody/nothing", 404, "not_found"),
+        (b"x", NDJSON, "?dataset=99999999999999999999", 404, "not_found"),
+        (b"{}", "application/json", "?dataset=D", 415, "unsupported_media_type"),
+        (b"x", "multipart/form-data", "?dataset=D", 400, "form_unreadable"),
+        (b"--b--\r\n", "multipart/form-data; boundary=b", "?dataset=D", 400, "file_missing"),
+    ],
+)
+def test_bad_input_is_one_clear_error(
+    contributor: Person, dataset: Dataset, body: bytes, kind: str, query: str, status: int, code: str
+):
+    path = "/api/v1/uploads" + query.replace("D", str(dataset.pk))
+
+    reply = contributor.api.generic("POST", path, body, content_type=kind)
+
+    assert (reply.status_code, reply.json()["code"]) == (status, code)
+
+
+def test_a_file_over_the_limit_is_refused_before_it_is_read(contributor: Person, dataset: Dataset, settings: Any):
+    settings.UPLOAD_MAX_BYTES = 10
+
+    reply = send(contributor, dataset, world.rows(3))
+
+    assert (reply.status_code, reply.json()["code"]) == (413, "file_too_large")
+
+
+def test_a_stranger_cannot_upload_to_it(stranger: Person, dataset: Dataset):
+    assert send(stranger, dataset, world.rows(1)).status_code == 404
+
+
+def test_an_imported_upload_shows_counts_and_progress(contributor: Person, dataset: Dataset):
+    upload = world.imported(dataset, world.rows(3), contributor)
+
+    shown = contributor.api.get(f"/api/v1/uploads/{upload.pk}").json()
+
+    assert (shown["state"], shown["share_done"], shown["proof"]["state"]) == ("imported", 1.0, "done")
+    assert shown["rows_per_second"] > 0
+
+
+def test_row_issues_are_listed_by_line_and_filtered_by_code(contributor: Person, dataset: Dataset):
+    body = b"{broken\n" + world.rows(1) + b'{"item": {}}\n'
+    upload = world.imported(dataset, body, contributor)
+    issues = contributor.api.get(f"/api/v1/uploads/{upload.pk}/issues").json()["results"]
+
+    first = contributor.api.get(f"/api/v1/uploads/{upload.pk}/issues?code={issues[0]['code']}").json()["results"]
+
+    assert issues[0]["line"] == 1
+    assert {issue["code"] for issue in first} == {issues[0]["code"]}
+
+
+def test_a_failed_upload_is_imported_again(contributor: Person, dataset: Dataset):
+    upload, _ = uploads.receive(dataset, [world.rows(3)], filename="x", actor=contributor.user)
+    Upload.objects.filter(pk=upload.pk).update(state="failed")
+
+    reply = contributor.api.post(f"/api/v1/uploads/{upload.pk}/retry", {}, format="json")
+    import_upload(upload.pk)
+
+    assert (reply.json()["state"], Upload.objects.get().state) == ("received", "imported")
+
+
+def test_an_upload_that_did_not_fail_is_not_imported_again(contributor: Person, dataset: Dataset):
+    upload = world.imported(dataset, world.rows(3), contributor)
+
+    assert contributor.api.post(f"/api/v1/uploads/{upload.pk}/retry", {}, format="json").status_code == 409
+
+
+def test_uploads_are_filtered_by_dataset(contributor: Person, dataset: Dataset):
+    other = datasets.create(contributor.team, "Other", actor=contributor.user)
+    send(contributor, dataset, world.rows(1))
+    send(contributor, other, world.rows(2))
+
+    shown = contributor.api.get(f"/api/v1/uploads?dataset={other.pk}").json()["results"]
+
+    assert [upload["dataset"] for upload in shown] == [other.pk]

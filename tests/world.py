@@ -1,0 +1,151 @@
+"""One row of every kind that a team can own, for tests of who may see what."""
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from django.utils import timezone
+
+from tasks.models import Dataset, DatasetVersion, Review, Task, Upload
+from tasks.models.events import Subject, record
+from tasks.services import datasets, uploads
+from tasks.services.importing import import_upload
+from tasks.services.licences import CONSENT_VERSION
+from tasks.services.proving import prove_upload
+from tests.cast import Person
+from trainer.models import (
+    Alias,
+    AliasMove,
+    Evaluation,
+    Firing,
+    GateReport,
+    Line,
+    Mixture,
+    MixtureEntry,
+    ModelVersion,
+    Recipe,
+    RunMetric,
+    RunSample,
+    Schedule,
+    SuiteItem,
+    SuiteVersion,
+    TrainingRun,
+)
+
+SECRET = "xyzzy"  # in every prompt that must not be seen by others
+GRADER = {"type": "number", "reference": "{{ item.reference }}"}
+
+
+def rows(count: int, *, secret: str = SECRET, start: int = 0) -> bytes:
+    """JSON Lines of sums with their answers."""
+    lines = (
+        {
+            "prompt": f"{secret}: add {n} to {2 * n + 7} and say the number.",
+            "item": {"reference": 3 * n + 7},
+            "grader": GRADER,
+        }
+        for n in range(start, start + count)
+    )
+    return b"".join(json.dumps(line).encode() + b"\n" for line in lines)
+
+
+def imported(dataset: Dataset, body: bytes, person: Person) -> Upload:
+    upload, _ = uploads.receive(dataset, [body], filename="rows.jsonl", actor=person.user)
+    import_upload(upload.pk)
+    prove_upload(upload.pk)
+    upload.refresh_from_db()
+    return upload
+
+
+def private_dataset(person: Person, name: str = "Sums") -> Dataset:
+    return datasets.create(person.team, name, actor=person.user, domain="sums")
+
+
+def contributed_dataset(person: Person, name: str = "Gifts") -> Dataset:
+    return datasets.create(
+        person.team,
+        name,
+        actor=person.user,
+        domain="sums",
+        visibility="contributed",
+        licence="CC0-1.0",
+        consent_version=CONSENT_VERSION,
+    )
+
+
+@dataclass(frozen=True)
+class World:
+    """Rows by the name of their model, lower case."""
+
+    person: Person
+    ids: dict[str, int]
+
+    def __getitem__(self, name: str) -> int:
+        return self.ids[name]
+
+
+def line_of(person: Person, slug: str, purpose: str = "expert") -> tuple[Line, ModelVersion]:
+    line = Line.objects.create(team=person.team, slug=slug, name=slug, purpose=purpose)
+    version = ModelVersion.objects.create(line=line, number=0, digest="0" * 64, origin="built locally")
+    for name in ("champion", "anchor"):
+        Alias.objects.create(line=line, name=name, version=version)
+    AliasMove.objects.create(line=line, name="champion", new=version, reason="The base.")
+    return line, version
+
+
+def full(person: Person, *, purpose: str = "expert", dataset: Dataset | None = None) -> World:
+    """A whole turn of the person's line as rows: nothing was trained."""
+    dataset = dataset or private_dataset(person)
+    upload = imported(dataset, rows(12) + b"{broken\n", person)
+    tasks = list(Task.objects.filter(memberships__dataset=dataset))
+    Task.objects.filter(pk__in=[task.pk for task in tasks]).update(state="approved", approved_at=timezone.now())
+    task = tasks[0]
+    review = Review.objects.create(
+        task=task, space=task.space, reviewer=person.user, decision="approved", before="proved"
+    )
+    frozen = datasets.freeze(dataset, actor=None)
+    line, base = line_of(person, f"{person.team.slug}-{purpose}", purpose)
+    trained = _turn(line, base, frozen, task)
+    event = record("test.happened", subject=Subject("task", str(task.pk)), team=person.team.pk)
+    own = {"dataset": dataset.pk, "upload": upload.pk, "task": task.pk, "review": review.pk, "event": event.pk}
+    key = person.user.api_keys.get().pk
+    return World(person, {**own, **trained, "line": line.pk, "team": person.team.pk, "apikey": key})
+
+
+def _turn(line: Line, base: ModelVersion, frozen: DatasetVersion, task: Task) -> dict[str, int]:
+    recipe = Recipe.objects.create(line=line, name="all", body={})
+    mixture = Mixture.objects.create(recipe=recipe, body={}, seed=0, digest="1" * 64, size=1)
+    mixture.dataset_versions.add(frozen)
+    MixtureEntry.objects.create(mixture=mixture, position=0, task=task)
+    run = TrainingRun.objects.create(line=line, start=base, dataset_version=frozen, spec={}, state="succeeded")
+    RunMetric.objects.create(run=run, step=1, data={"reward_mean": 0.5})
+    RunSample.objects.create(run=run, step=1, data={"prompt": task.prompt, "completion": "7"})
+    version = ModelVersion.objects.create(line=line, number=1, digest="2" * 64, parent=base, run=run, origin="run")
+    suite = SuiteVersion.objects.create(line=line, name="sums", number=1, digest="3" * 64, item_count=1)
+    SuiteItem.objects.create(suite=suite, position=0, task=task)
+    evaluation = Evaluation.objects.create(
+        line=line, candidate=version, champion=base, sampling={}, policy={}, policy_digest="4" * 64, state="succeeded"
+    )
+    evaluation.suites.add(suite)
+    report = GateReport.objects.create(
+        line=line,
+        evaluation=evaluation,
+        verdict="HOLD",
+        sentence="The candidate is not better.",
+        decision={},
+        flips=[{"prompt": task.prompt}],
+        policy_digest="4" * 64,
+    )
+    schedule = Schedule.objects.create(line=line, recipe=recipe, cron="0 3 * * *", decided_until=timezone.now())
+    Firing.objects.create(schedule=schedule, due_at=timezone.now(), outcome="skipped", reason="Too early.")
+    made: dict[str, Any] = {
+        "recipe": recipe,
+        "mixture": mixture,
+        "trainingrun": run,
+        "modelversion": version,
+        "suiteversion": suite,
+        "evaluation": evaluation,
+        "gatereport": report,
+        "schedule": schedule,
+    }
+    return {name: row.pk for name, row in made.items()}
