@@ -1,5 +1,6 @@
 """manage.py grade [FILE]: grades JSON lines without a database, so that a grader can be tried anywhere."""
 
+import os
 import sys
 from argparse import ArgumentParser
 from concurrent.futures import ProcessPoolExecutor
@@ -33,10 +34,13 @@ class Command(BaseCommand):
             # spawn: a forked child would inherit whatever the web side has open
             pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn")) if workers > 1 else None
             executor = stack.enter_context(pool) if pool else None
-            for line in grade_lines(stream, executor, ahead=2 * workers + 2):
-                self.stdout.write(line.decode())
-                if executor is None:
-                    self.stdout.flush()  # a program that waits for each answer must get it
+            try:
+                for line in grade_lines(stream, executor, ahead=2 * workers + 2):
+                    self.stdout.write(line.decode())
+                    if executor is None:
+                        self.stdout.flush()  # a program that waits for each answer must get it
+            except BrokenPipeError:  # the reader, such as head, has seen enough
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _opened(file: str, stack: ExitStack) -> BinaryIO:

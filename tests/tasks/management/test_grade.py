@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import pytest
+from django.core.management import CommandError, call_command
 
 NUMBER = {"type": "number"}
 
@@ -60,12 +61,23 @@ def test_several_workers_keep_the_order(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "sentence"), [(("nowhere.jsonl",), "cannot be read"), (("--workers", "0"), "1 or more")]
+    ("call", "sentence"),
+    [({"file": "nowhere.jsonl"}, "nowhere.jsonl cannot be read"), ({"workers": 0}, "--workers must be 1 or more")],
 )
-def test_a_wrong_call_is_one_sentence(arguments, sentence):
-    done, grades = grade(*arguments)
+def test_a_wrong_call_is_one_sentence(call, sentence):
+    with pytest.raises(CommandError, match=sentence):
+        call_command("grade", **call)
 
-    assert done.returncode != 0
-    assert grades == []
-    assert sentence in done.stderr.decode()
-    assert "Traceback" not in done.stderr.decode()
+
+def test_a_reader_that_leaves_early_is_no_error():
+    line = json.dumps(request(5, "5")) + "\n"
+    command = [sys.executable, "manage.py", "grade"]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+    process.stdin.write(line.encode())
+    process.stdin.flush()
+    process.stdout.readline()
+    process.stdout.close()
+    _, complaint = process.communicate(line.encode() * 10)
+
+    assert (process.returncode, complaint) == (0, b"")
