@@ -7,7 +7,7 @@ than the one before.
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import astuple, dataclass, field, fields
+from dataclasses import dataclass, field
 
 import msgspec
 from django.db import connection
@@ -19,7 +19,6 @@ from tasks.services.preparing import Chunk, KnownGrader, PreparedRow
 from tasks.states import TaskState
 from tasks.types import Issue
 
-COLUMNS = tuple(column.name for column in fields(PreparedRow))
 CLASH = "Another task asks the same and has another answer: compare the two and decide."
 
 _INCOMING = """
@@ -103,7 +102,7 @@ def merge(chunk: Chunk, dataset: Dataset, upload_id: int) -> Merged:
     values = {"space": dataset.space_id, "dataset": dataset.pk, "upload": upload_id, "clash": CLASH}
     with connection.cursor() as cursor:
         cursor.execute(_INCOMING)
-        copy_rows("incoming", COLUMNS, map(astuple, chunk.rows))
+        copy_rows("incoming", PreparedRow._fields, chunk.rows)
         cursor.execute("SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off")
         cursor.execute(_TAKE_CONTAMINATED, values)
         merged.issues = [issue("contaminated", line=line, field="prompt") for (line,) in cursor.fetchall()]

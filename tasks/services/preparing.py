@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -28,9 +28,8 @@ class KnownGrader:
     config: bytes  # canonical JSON
 
 
-@dataclass(frozen=True, slots=True)
-class PreparedRow:
-    """The columns of a task, in the order of merging.COLUMNS."""
+class PreparedRow(NamedTuple):
+    """The columns of a task and its line, in the order in which merging copies them."""
 
     line: int
     exact_key: str

@@ -4,8 +4,9 @@ Two stages, both resumable and fenced. Grading writes one Proof a task, in chunk
 their proofs, after the whole upload's matrix has decided which graders are refused.
 """
 
-from collections.abc import Sequence
-from typing import Any
+from collections import Counter
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import msgspec
 from django.db import connection, transaction
@@ -16,20 +17,69 @@ from django.utils import timezone
 from tasks import proof
 from tasks.crash import crash_point
 from tasks.graders import registry
-from tasks.models import DatasetTask, Proof, ProofRun, Review, Task, Team, Upload
+from tasks.models import DatasetTask, Grader, Proof, ProofRun, Review, Task, Team, Upload
 from tasks.services import leases
-from tasks.services.copying import copy_rows
+from tasks.services.copying import copy_rows, lock_space
 from tasks.services.importing import add_counts
 from tasks.states import ProofState, TaskState
 from tasks.text import prompt_text
 from tasks.types import Message
 
 CHUNK_LINES = 1000
-MOVED_AT_ONCE = 5000
+MOVED_AT_ONCE = 2000  # lines
 QUARANTINED = (
     "Proving this upload stopped its worker three times at the same place: report it, then set its grader again."
 )
 _PROOF_COLUMNS = ("task_id", "grader_id", "outcome", "code", "reason", "gold", "decoys", "at")
+
+_CANDIDATE_COLUMNS = (
+    "line",
+    "task_id",
+    "task__state",
+    "task__grader_id",
+    "task__messages",
+    "task__item",
+    "task__gold",
+    "proved",
+)
+
+
+class Candidate(NamedTuple):
+    """One row of an upload with what its proof reads."""
+
+    line: int
+    task_id: int
+    state: str
+    grader_id: Any  # digest, or None while it waits for a grader
+    messages: list[dict[str, str]]
+    item: dict[str, Any]
+    gold: str | None
+    proved: bool
+
+
+class Proved(NamedTuple):
+    """One row of an upload with what its proof said."""
+
+    line: int
+    task_id: int
+    state: str
+    kind: str | None  # of grader
+    outcome: str | None
+    decided: bool  # a person has had it in hand
+
+
+_SETTLED = (
+    (proof.ProofOutcome.PROVED, TaskState.VALID, TaskState.PROVED),
+    (proof.ProofOutcome.UNPROVED, TaskState.VALID, TaskState.UNPROVED),
+    (proof.ProofOutcome.REJECTED, TaskState.VALID, TaskState.REJECTED),
+    (proof.ProofOutcome.REJECTED, TaskState.CONFLICT, TaskState.REJECTED),
+)
+_AFTER = {(outcome.value, old.value): new.value for outcome, old, new in _SETTLED}
+_LET_IN = {
+    Team.Approval.PERSON: (),
+    Team.Approval.PROVED: (TaskState.PROVED,),
+    Team.Approval.ALL: (TaskState.PROVED, TaskState.UNPROVED),
+}
 
 
 def prove_upload(upload_id: int) -> None:
@@ -46,7 +96,6 @@ def prove_upload(upload_id: int) -> None:
         while True:
             work.grade()
             work.settle()
-            work.approve()
             if work.finish():
                 return
     except leases.FencedOff:
@@ -82,93 +131,94 @@ class _Work:
             self._grade(stretch)
             crash_point("prove.after_chunk")
 
-    def _stretch(self, after: int) -> Sequence[DatasetTask]:
-        return list(
-            DatasetTask.objects.filter(upload=self.upload, line__gt=after)
-            .select_related("task__grader")
-            .defer("task__metadata")
-            .annotate(proved=Exists(Proof.objects.filter(task=OuterRef("task"), grader=OuterRef("task__grader"))))
-            .order_by("line")[:CHUNK_LINES]
-        )
+    def _stretch(self, after: int) -> list[Candidate]:
+        kept = Proof.objects.filter(task=OuterRef("task"), grader=OuterRef("task__grader"))
+        rows = DatasetTask.objects.filter(upload=self.upload, line__gt=after).annotate(proved=Exists(kept))
+        return [Candidate(*row) for row in rows.order_by("line").values_list(*_CANDIDATE_COLUMNS)[:CHUNK_LINES]]
 
-    def _grade(self, stretch: Sequence[DatasetTask]) -> None:
+    def _grade(self, stretch: Sequence[Candidate]) -> None:
         wanted = {
-            row.task_id: row.task
+            row.task_id: row
             for row in stretch
-            if row.task.state in (TaskState.VALID, TaskState.CONFLICT) and row.task.grader and not row.proved  # type: ignore[attr-defined]
+            if row.state in (TaskState.VALID, TaskState.CONFLICT) and row.grader_id and not row.proved
         }
         if not wanted:
             with transaction.atomic():
                 self._keep()
             return
-        proofs = prove_tasks(list(wanted.values()), {row.task_id: row.task for row in stretch}.values())
-        self._write(wanted, proofs)
+        graders = Grader.objects.in_bulk({row.grader_id for row in stretch if row.grader_id})
+        proofs = prove_candidates({row.task_id: row for row in stretch}.values(), graders, wanted)
+        self._write(wanted, proofs, graders)
 
     @transaction.atomic
-    def _write(self, tasks: dict[int, Task], proofs: dict[int, proof.Proof]) -> None:
+    def _write(
+        self, wanted: dict[int, Candidate], proofs: dict[int, proof.Proof], graders: Mapping[str, Grader]
+    ) -> None:
         held = self._hold()
-        new = _store(tasks, proofs)
+        new = _store(wanted, proofs)
         tallies: dict[str, list[proof.Proof]] = {}
         for pk in new:
-            tallies.setdefault(tasks[pk].grader.type, []).append(proofs[pk])  # type: ignore[union-attr]
+            tallies.setdefault(graders[wanted[pk].grader_id].type, []).append(proofs[pk])
         matrix = {kind: proof.tally(found) for kind, found in tallies.items()}
         crash_point("prove.before_commit")
         self._keep(counts=add_counts(held.counts, {"tasks": len(new), "matrix": matrix}))
 
     def settle(self) -> None:
-        """Move tasks by their proofs; a refused grader's tasks are rejected whatever their own proof says."""
+        """Move tasks by their proofs, and in by the space's policy; a refused grader's tasks are all rejected."""
         matrix = ProofRun.objects.values_list("counts", flat=True).get(pk=self.pk).get("matrix", {})
         refused = {kind: found for kind, tally in matrix.items() if (found := proof.refusal(tally))}
-        for kind, found in refused.items():
-            sentence = f"{kind}: {found.sentence}"
-            changes = {"reason": sentence[:300], "reason_code": "grader_refused"}
-            for old in (TaskState.VALID, TaskState.CONFLICT):
-                self._move(old, TaskState.REJECTED, {"grader__type": kind}, **changes)
-        if refused:
+        sentences = {kind: f"{kind}: {found.sentence}" for kind, found in sorted(refused.items())}
+        if sentences:
             with transaction.atomic():
-                self._keep(refusals=[f"{kind}: {found.sentence}" for kind, found in sorted(refused.items())])
-        self._move(TaskState.VALID, TaskState.PROVED, _by(proof.ProofOutcome.PROVED), reason="", reason_code="")
-        own = {"reason": _from_proof("reason"), "reason_code": _from_proof("code")}
-        self._move(TaskState.VALID, TaskState.UNPROVED, _by(proof.ProofOutcome.UNPROVED), **own)
-        for old in (TaskState.VALID, TaskState.CONFLICT):
-            self._move(old, TaskState.REJECTED, _by(proof.ProofOutcome.REJECTED), **own)
-
-    def approve(self) -> None:
-        """What the space's policy lets in without a person; a decision that was undone stays with people."""
-        approval = Team.objects.values_list("approval", flat=True).get(pk=self.space.pk)
-        states = {
-            Team.Approval.PERSON: (),
-            Team.Approval.PROVED: (TaskState.PROVED,),
-            Team.Approval.ALL: (TaskState.PROVED, TaskState.UNPROVED),
-        }[Team.Approval(approval)]
-        undecided = {"undecided": True}
-        for old in states:
-            now = timezone.now()
-            self._move(old, TaskState.APPROVED, undecided, data={"policy": approval}, approved_at=now)
-
-    def _move(self, old: TaskState, new: TaskState, which: dict[str, Any], **changes: Any) -> None:
-        """Move this upload's tasks in `old` that `which` selects, a chunk and an event at a time."""
-        while pks := self._chosen(old, which):
-            with transaction.atomic():
-                held = self._hold()
-                moved = Task.objects.advance_many(pks, old, new, team=self.space.pk, **changes)
-                self._keep(counts=add_counts(held.counts, {new.value: len(moved)}))
+                self._keep(refusals=list(sentences.values()))
+        line = 0
+        while stretch := self._proved(line):
+            line = stretch[-1].line
+            self._settle(stretch, sentences)
             crash_point("prove.after_move")
 
-    def _chosen(self, old: TaskState, which: dict[str, Any]) -> list[int]:
-        tasks = Task.objects.filter(
-            Exists(DatasetTask.objects.filter(upload=self.upload, task=OuterRef("pk"))), space=self.space, state=old
-        ).annotate(
-            undecided=~Exists(Review.objects.filter(task=OuterRef("pk"))),
-            proof_outcome=_from_proof("outcome"),
+    def _proved(self, after: int) -> list[Proved]:
+        own = Proof.objects.filter(task=OuterRef("task"), grader=OuterRef("task__grader"))
+        rows = DatasetTask.objects.filter(upload=self.upload, line__gt=after).annotate(
+            outcome=Subquery(own.values("outcome")[:1]),
+            decided=Exists(Review.objects.filter(task=OuterRef("task"))),
         )
-        return list(tasks.filter(**which).order_by("pk").values_list("pk", flat=True)[:MOVED_AT_ONCE])
+        columns = ("line", "task_id", "task__state", "task__grader__type", "outcome", "decided")
+        return [Proved(*row) for row in rows.order_by("line").values_list(*columns)[:MOVED_AT_ONCE]]
+
+    @transaction.atomic
+    def _settle(self, stretch: Sequence[Proved], refused: Mapping[str, str]) -> None:
+        """One event a move of a stretch. A decision that a person has undone stays with people."""
+        lock_space(self.space.pk)  # an import may be moving the same tasks into conflict
+        held = self._hold()
+        counts: Counter[str] = Counter()
+        for kind, sentence in refused.items():
+            own = [row for row in stretch if row.kind == kind]
+            why = {"reason": sentence[:300], "reason_code": "grader_refused"}
+            for old in (TaskState.VALID, TaskState.CONFLICT):
+                counts[TaskState.REJECTED] += len(self._move(own, old, TaskState.REJECTED, **why))
+        left = [row for row in stretch if row.kind not in refused]
+        for outcome, old, new in _SETTLED:
+            own = [row for row in left if row.outcome == outcome]
+            counts[new] += len(self._move(own, old, new, **(_WHY if new is not TaskState.PROVED else _NO_REASON)))
+        undecided = [
+            row._replace(state=_AFTER.get((row.outcome, row.state), row.state)) for row in left if not row.decided
+        ]
+        approval = Team.Approval(Team.objects.values_list("approval", flat=True).get(pk=self.space.pk))
+        for old in _LET_IN[approval]:
+            changes = {"data": {"policy": approval}, "approved_at": timezone.now()}
+            counts[TaskState.APPROVED] += len(self._move(undecided, old, TaskState.APPROVED, **changes))
+        self._keep(counts=add_counts(held.counts, {name: count for name, count in counts.items() if count}))
+
+    def _move(self, rows: Sequence[Proved], old: TaskState, new: TaskState, **changes: Any) -> list[int]:
+        pks = {row.task_id for row in rows if row.state == old}
+        return Task.objects.advance_many(pks, old, new, team=self.space.pk, **changes) if pks else []
 
     @transaction.atomic
     def finish(self) -> bool:
         """Done, unless rows have got their grader in the meantime (waiting.check_grader leaves them to us)."""
         held = self._hold()
-        if self._chosen(TaskState.VALID, {}):
+        if DatasetTask.objects.filter(upload=self.upload, task__state=TaskState.VALID).exists():
             return False
         new = ProofState.REFUSED if held.refusals else ProofState.DONE
         return ProofRun.objects.advance(
@@ -176,42 +226,41 @@ class _Work:
         )
 
 
-def _by(outcome: proof.ProofOutcome) -> dict[str, str]:
-    return {"proof_outcome": outcome.value}
-
-
 def _from_proof(column: str) -> Any:
     own = Proof.objects.filter(task=OuterRef("pk"), grader=OuterRef("grader")).values(column)[:1]
     return Coalesce(Subquery(own), Value(""))
 
 
-def prove_tasks(wanted: Sequence[Task], around: Any) -> dict[int, proof.Proof]:
+_WHY = {"reason": _from_proof("reason"), "reason_code": _from_proof("code")}
+_NO_REASON = {"reason": "", "reason_code": ""}
+
+
+def prove_candidates(
+    stretch: Iterable[Candidate], graders: Mapping[str, Grader], wanted: Container[int]
+) -> dict[int, proof.Proof]:
     """Prove tasks, each beside the golds of the tasks behind it that have the same kind of grader. Writes nothing."""
-    rings: dict[str, list[Task]] = {}
-    for task in around:
-        if task.grader is not None:
-            rings.setdefault(task.grader.type, []).append(task)
-    asked = {task.pk for task in wanted}
-    return {pk: found for ring in rings.values() for pk, found in _prove_ring(ring, asked)}
+    rings: dict[str, list[Candidate]] = {}
+    for row in stretch:
+        if row.grader_id is not None:
+            rings.setdefault(graders[row.grader_id].type, []).append(row)
+    return {pk: found for ring in rings.values() for pk, found in _prove_ring(ring, graders, wanted)}
 
 
-def _prove_ring(ring: Sequence[Task], asked: set[int]) -> Any:
-    golds = [_gold_of(task) for task in ring]
-    for position, task in enumerate(ring):
-        if task.pk in asked:
-            others = (
-                golds[(position + step) % len(ring)] for step in range(1, min(len(ring), proof.MAX_CANDIDATES + 1))
-            )
+def _prove_ring(
+    ring: Sequence[Candidate], graders: Mapping[str, Grader], wanted: Container[int]
+) -> Iterator[tuple[int, proof.Proof]]:
+    configs = {digest: registry.parse(grader.config) for digest, grader in graders.items()}
+    golds = [row.gold if row.gold is not None else registry.gold(configs[row.grader_id], row.item) for row in ring]
+    for position, row in enumerate(ring):
+        if row.task_id in wanted:
+            steps = range(1, min(len(ring), proof.MAX_CANDIDATES + 1))
+            others = (golds[(position + step) % len(ring)] for step in steps)
             neighbours = [gold for gold in others if gold is not None]
-            prompt = prompt_text([Message(**message) for message in task.messages])
-            yield task.pk, proof.prove(task.grader.config, task.item, golds[position], prompt, neighbours)  # type: ignore[union-attr]
+            prompt = prompt_text([Message(**message) for message in row.messages])
+            yield row.task_id, proof.prove(configs[row.grader_id], row.item, golds[position], prompt, neighbours)
 
 
-def _gold_of(task: Task) -> str | None:
-    return task.gold if task.gold is not None else registry.gold(task.grader.config, task.item)  # type: ignore[union-attr]
-
-
-def _store(tasks: dict[int, Task], proofs: dict[int, proof.Proof]) -> list[int]:
+def _store(tasks: Mapping[int, Candidate], proofs: dict[int, proof.Proof]) -> list[int]:
     """Keep proofs; returns the ids of those that nobody had kept before."""
     now = timezone.now()
     rows = (
