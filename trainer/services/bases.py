@@ -31,7 +31,10 @@ class BaseBuildKind:
         return BaseBuild.objects.filter(state=EvaluationState.QUEUED, source=BaseBuild.Source.LOCAL).order_by("pk")
 
     def prepare(self, work: BaseBuild, directory: Path) -> None:
-        shutil.copyfile(Path(settings.DATA_DIR) / work.demonstrations, directory / "demonstrations.jsonl")
+        demonstrations = Path(settings.DATA_DIR) / work.demonstrations
+        if not demonstrations.is_file():
+            raise Invalid("demonstrations_missing", f"There is no file {work.demonstrations} in the data directory.")
+        shutil.copyfile(demonstrations, directory / "demonstrations.jsonl")
         steps = {"steps": work.steps} if work.steps else {}
         write_whole(directory / "spec.json", encode(BaseSpec(seed=work.seed, attempt=work.attempt, **steps)))
 

@@ -14,8 +14,8 @@ from tasks.models.events import Subject, record
 from tasks.services.access import require_role
 from tasks.states import Role
 from trainer.contract import EvaluateSpec, ModelRef, Result, Sampling, encode
-from trainer.evaluation.planning import OVERALL
 from trainer.evaluation.policy import GatePolicy, Guard, plan_for
+from trainer.evaluation.scoring import OVERALL
 from trainer.launchers.protocol import write_whole
 from trainer.models import Evaluation, Line, ModelVersion, SuiteVersion
 from trainer.services import lines, rows, suites, wake

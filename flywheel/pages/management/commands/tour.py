@@ -1,0 +1,54 @@
+"""The tour: two contributors, a reviewer, an operator, and one turn of the wheel, through the public API."""
+
+import os
+import time
+from argparse import ArgumentParser
+from pathlib import Path
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+
+from flywheel.tour import plan, report
+from flywheel.tour.client import TourError
+from flywheel.tour.steps import Tour
+
+
+class Command(BaseCommand):
+    help = "Give the tour on a running stack: upload, prove, review, mix, train, evaluate, decide. Repeatable."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--report", type=Path, help="write what happened to this JSON file")
+        parser.add_argument("--turns", type=int, default=1, help="turns of the wheel, each with more data")
+        parser.add_argument("--seed", type=int, default=1, help="of samples, base, mixture and training")
+        parser.add_argument("--url", default=os.environ.get("WEB_URL", "http://127.0.0.1:8000"))
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        started = time.monotonic()
+        try:
+            turns = self._turn(Tour(options["url"], seed=options["seed"]), options["turns"])
+        except TourError as stopped:
+            raise CommandError(str(stopped)) from stopped
+        if options["report"]:
+            content = {
+                "seed": options["seed"],
+                "turns": turns,
+                "seconds_this_command": round(time.monotonic() - started, 1),
+                "memory": report.memory(),
+            }
+            report.write(options["report"], content)
+            self.stdout.write(f"Written to {options['report']}.")
+
+    def _turn(self, tour: Tour, turns: int) -> list[dict[str, Any]]:
+        line = tour.base()
+        done = []
+        for turn in range(1, turns + 1):
+            uploads = tour.upload(turn)
+            tour.wait_for_proof(uploads)
+            tour.review()
+            recipe = tour.recipe(line)
+            run = tour.run(line, recipe, turn)
+            verdict = tour.verdict(run)
+            chat = tour.chat(line, plan.QUESTION)
+            done.append(report.turn_report(line, run, verdict, uploads, chat))
+            tour.schedule(line, recipe)
+        return done

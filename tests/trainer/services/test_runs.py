@@ -1,0 +1,107 @@
+from collections.abc import Callable
+
+import pytest
+
+from tasks.errors import Conflict, Forbidden, Invalid
+from tasks.models import Dataset, Task, User
+from tests.trainer.services.settling import settle
+from trainer.models import Line, TrainingRun
+from trainer.services import runs, training_data
+from trainer.services.launching import path_of
+from trainer.states import RUN_ENDED
+
+Fill = Callable[..., Dataset]
+
+
+def lines_of(run: TrainingRun, name: str) -> int:
+    return len((path_of(run.directory) / name).read_text().splitlines())
+
+
+def finished(run: TrainingRun) -> bool:
+    run.refresh_from_db()
+    return run.state in RUN_ENDED
+
+
+def test_a_contributor_trains_an_expert_on_a_private_dataset(line: Line, fill: Fill, contributor: User):
+    dataset = fill("letters", visibility="private")
+
+    run = runs.train_expert(dataset, actor=contributor, overrides={"steps": 4})
+    settle(lambda: finished(run))
+
+    assert run.state == "succeeded"
+    assert run.version.line.team == dataset.team
+    assert run.version.parent.digest == line.alias("champion").digest
+
+
+def test_an_experts_second_run_goes_on_from_its_newest_version(line: Line, fill: Fill, contributor: User):
+    dataset = fill("letters", visibility="private", sealed=0)
+    first = runs.train_expert(dataset, actor=contributor, overrides={"steps": 4})
+    settle(lambda: finished(first))
+
+    second = runs.train_expert(dataset, actor=contributor, overrides={"steps": 4})
+
+    assert second.start == first.version
+    assert second.line == first.line
+
+
+def test_a_small_private_set_trains_on_all_of_its_rows(line: Line, fill: Fill, contributor: User):
+    dataset = fill("few", visibility="private", train=8, sealed=2, validation=2, domains=("add",))
+
+    run = runs.train_expert(dataset, actor=contributor, overrides={"steps": 4})
+    settle(lambda: finished(run))
+
+    assert lines_of(run, "train.jsonl") == 12
+    assert lines_of(run, "validation.jsonl") == 0
+
+
+def test_a_large_private_set_keeps_its_split(fill: Fill):
+    dataset = fill("many", visibility="private", train=100, sealed=20, validation=20, domains=("add",))
+    tasks = Task.objects.filter(memberships__dataset=dataset)
+
+    assert training_data.count_train(tasks) == 100
+    assert training_data.validation_tasks(tasks).count() == 20
+
+
+def test_a_stranger_cannot_train_on_a_dataset(line: Line, fill: Fill, stranger: User):
+    with pytest.raises(Forbidden):
+        runs.train_expert(fill("mine", visibility="private"), actor=stranger)
+
+
+def test_a_dataset_without_approved_tasks_is_refused(line: Line, fill: Fill, contributor: User):
+    empty = fill("empty", visibility="private", train=0, sealed=0, validation=0)
+
+    with pytest.raises(Invalid, match="approved"):
+        runs.train_expert(empty, actor=contributor)
+
+
+def test_an_estimate_comes_before_the_start_and_writes_nothing(line: Line, fill: Fill):
+    estimated = runs.estimate(fill("mine", visibility="private"))
+
+    assert estimated.seconds > 0
+    assert f"{estimated.rows} tasks" in estimated.sentence
+    assert not TrainingRun.objects.exists()
+
+
+def test_without_a_base_training_is_refused_with_what_to_do(fill: Fill, contributor: User):
+    with pytest.raises(Conflict, match="Try again"):
+        runs.train_expert(fill("mine", visibility="private"), actor=contributor)
+
+
+def test_an_unknown_knob_is_refused_by_name(line: Line, fill: Fill, contributor: User):
+    with pytest.raises(Invalid, match="learning_speed"):
+        runs.train_expert(fill("mine", visibility="private"), actor=contributor, overrides={"learning_speed": 1})
+
+
+def test_only_a_running_run_can_be_paused(line: Line, fill: Fill, contributor: User):
+    run = runs.train_expert(fill("mine", visibility="private"), actor=contributor)
+
+    with pytest.raises(Conflict, match="this one is queued"):
+        runs.pause(run, actor=contributor)
+
+
+def test_a_cancelled_run_cannot_be_cancelled_again(line: Line, fill: Fill, contributor: User):
+    run = runs.train_expert(fill("mine", visibility="private"), actor=contributor)
+    runs.cancel(run, actor=contributor)
+
+    with pytest.raises(Conflict, match="ended already"):
+        runs.cancel(TrainingRun.objects.get(pk=run.pk), actor=contributor)
