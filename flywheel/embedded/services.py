@@ -12,10 +12,13 @@ PYTHON = sys.executable
 
 
 def web(port: int) -> list[str]:
-    """Threads within two processes: a request that waits for the database or the model server holds up no other."""
+    """Threads within two processes: a request that waits for the database or the model server holds up no other.
+
+    Preloaded: the code is imported once and shared by both.
+    """
     command = [PYTHON, "-m", "gunicorn", "flywheel.wsgi:application", "--bind", f"127.0.0.1:{port}"]
     command += ["--worker-class", "gthread", "--workers", "2", "--threads", "4", "--timeout", "120"]
-    command += ["--graceful-timeout", "4", "--no-control-socket"]
+    command += ["--preload", "--graceful-timeout", "4", "--no-control-socket"]
     return command + (["--worker-tmp-dir", "/dev/shm"] if Path("/dev/shm").is_dir() else [])  # noqa: S108
 
 

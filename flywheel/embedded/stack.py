@@ -103,15 +103,14 @@ class Stack:
             web_port=ports.web,
             model_server_url=given or f"http://127.0.0.1:{ports.model_server}",
         )
-        self.was_empty = self._database_is_empty()
-        self.manage("migrate", "--noinput", "--verbosity", "0")
-        if not given:
+        if not given:  # first, because importing torch takes longest
             models = self.places.data / "models"
             models.mkdir(exist_ok=True)
-            self._add_service(
-                "model-server", services.model_server(models, ports.model_server), url=self.model_server_url + "/health"
-            )
-        self._add_service("web", services.web(ports.web), url=self.web_url + "/healthz")
+            command = services.model_server(models, ports.model_server)
+            self._add_service("model-server", command, url=f"{self.model_server_url}/health")
+        self.was_empty = self._database_is_empty()
+        self.manage("migrate", "--noinput", "--verbosity", "0")
+        self._add_service("web", services.web(ports.web), url=f"{self.web_url}/healthz")
         self._add_service("worker", services.worker(), grace_seconds=8.0, harder_signal=signal.SIGQUIT)
         self.children["worker"].healthy = self._worker_has_its_pool
         self._add_service("beat", services.beat())
