@@ -1,0 +1,155 @@
+"""What templates need to say numbers, states and addresses the same way on every page."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from django import template
+from django.http import HttpRequest
+from django.urls import reverse
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
+register = template.Library()
+
+# State → (tone, sign). The sign carries the meaning for eyes that cannot tell the tones apart.
+TONES: Mapping[str, tuple[str, str]] = {
+    **dict.fromkeys(("approved", "proved", "succeeded", "imported", "done", "ran", "pass", "correct"), ("good", "✓")),
+    **dict.fromkeys(("promote", "champion"), ("good", "▲")),
+    **dict.fromkeys(("rejected", "failed", "refused", "incorrect", "withdrawn"), ("bad", "✕")),
+    "hold": ("bad", "■"),
+    "passed": ("bad", "✕"),  # a decoy that passed
+    "conflict": ("warn", "≠"),
+    **dict.fromkeys(("unproved", "ungradable"), ("warn", "?")),
+    "needs_grader": ("warn", "…"),
+    "inconclusive": ("warn", "≈"),
+    "invalid": ("warn", "!"),
+    **dict.fromkeys(("paused", "pausing"), ("warn", "❙❙")),
+    **dict.fromkeys(("running", "importing", "proving"), ("live", "●")),
+    **dict.fromkeys(("queued", "received", "pending", "validating", "valid", "parsed"), ("", "○")),
+    **dict.fromkeys(("skipped", "cancelled", "watched"), ("", "–")),
+    "anchor": ("", "⚓"),
+    "challenger": ("live", "△"),
+    "contributed": ("live", "◇"),
+    "private": ("", "◆"),
+}
+
+
+@register.filter
+def badge(state: Any) -> SafeString:
+    """A state as sign and word."""
+    tone, sign = TONES.get(str(state).lower(), ("", "·"))
+    word = str(state).replace("_", " ")
+    return format_html(
+        '<span class="badge {}"><span class="sign" aria-hidden="true">{}</span>{}</span>', tone, sign, word
+    )
+
+
+@register.filter
+def percent(share: Any) -> str:
+    """0.434 → 43.4 %"""
+    return "–" if share is None or share == "" else f"{100 * float(share):.1f} %"
+
+
+@register.filter
+def points(difference: Any) -> str:
+    """0.031 → +3.1 pp; the minus is a minus sign."""
+    if difference is None or difference == "":
+        return "–"
+    return f"{100 * float(difference):+.1f} pp".replace("-", "−")
+
+
+@register.filter
+def decimals(value: Any, places: int = 3) -> str:
+    return "–" if value is None or value == "" else f"{float(value):.{places}f}".replace("-", "−")
+
+
+@register.filter
+def duration(seconds: Any) -> str:
+    """3725 → 1 h 2 min"""
+    if seconds is None or seconds == "":
+        return "–"
+    whole = round(float(seconds))
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s" if whole < 600 else f"{whole // 60} min"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+@register.filter
+def short(digest: Any) -> str:
+    return str(digest)[:12]
+
+
+@register.filter
+def as_json(value: Any) -> str:
+    return json.dumps(value, indent=2, ensure_ascii=False, default=str)
+
+
+@register.filter
+def rejected(counts: Mapping[str, Any]) -> int:
+    """An upload's rejected rows over all codes."""
+    return sum(counts.get("rejected", {}).values())
+
+
+@register.filter
+def words(name: Any) -> str:
+    return str(name).replace("_", " ")
+
+
+@register.filter
+def elided(sentence: str) -> str:
+    return sentence.replace("{detail}", "…")
+
+
+@register.filter
+def pairs(data: Mapping[str, Any]) -> str:
+    """An event's details on one line."""
+    return ", ".join(f"{name} {value}" for name, value in data.items())
+
+
+@register.filter
+def add_float(value: float, more: float) -> float:
+    return round(float(value) + float(more), 1)
+
+
+@register.filter
+def percents(share: Any) -> str:
+    """A tick of an axis in percentage points: 0.05 → +5"""
+    return f"{100 * float(share):+g}".replace("-", "−").replace("+0", "0") if share else "0"
+
+
+@register.simple_tag(takes_context=True)
+def nav_link(context: Mapping[str, Any], name: str, label: str) -> SafeString:
+    """A link of the navigation, marked where its page or one below it is open."""
+    address = reverse(name)
+    here = context["request"].path
+    current = here == address or (address != "/" and here.startswith(f"{address}/"))
+    return format_html('<li><a href="{}"{}>{}</a></li>', address, _CURRENT if current else "", label)
+
+
+_CURRENT = SafeString(' aria-current="page"')
+
+
+@register.simple_tag(takes_context=True)
+def chosen(context: Mapping[str, Any], key: str, value: Any) -> SafeString:
+    """aria-current where the address already filters by this value."""
+    request: HttpRequest = context["request"]
+    return SafeString(' aria-current="true"' if request.GET.get(key, "") == str(value) else "")
+
+
+@register.inclusion_tag("_by_api.html", takes_context=True)
+def by_api(context: Mapping[str, Any], method: str, path: str, *details: Any) -> dict[str, Any]:
+    """The very curl that does what this page does. Details fill {} in the path; a last one beyond those is the body."""
+    request: HttpRequest = context["request"]
+    holes = path.count("{}")
+    body = str(details[holes]) if len(details) > holes else ""
+    lines = [f"curl -X {method}" if method != "GET" else "curl"]
+    lines[0] += f" '{request.scheme}://{request.get_host()}{path.format(*details[:holes])}'"
+    lines.append('-H "Authorization: Bearer $FLYWHEEL_KEY"')
+    if body.startswith("-F"):
+        lines.append(body)
+    elif body:
+        lines.append(f"-H 'Content-Type: application/json' -d '{body}'")
+    return {"command": " \\\n  ".join(lines)}

@@ -1,0 +1,86 @@
+// Live curves. <div class="chart" data-source="URL" data-curves="reward,validation"> draws columns of the JSON at URL:
+// {steps: [..], columns: {reward: [..], kl: [..], kl_low: [..], kl_high: [..]}, finished: bool}. A column with _low and
+// _high beside it gets a band. All charts of one source share one request; 304 means nothing is new.
+
+const NAMES = {
+  reward: "training reward", validation: "validation reward", kl: "KL to the start", entropy: "entropy",
+  zero_spread: "zero-spread share", truncated: "truncated share", tokens: "completion tokens",
+};
+const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+
+// A canvas cannot resolve light-dark(): let an element compute it.
+function colour(variable) {
+  const probe = document.createElement("span");
+  probe.hidden = true;
+  probe.style.color = `var(${variable})`;
+  document.body.append(probe);
+  const value = getComputedStyle(probe).color;
+  probe.remove();
+  return value;
+}
+
+const translucent = (rgb, alpha) => rgb.replace(/^rgba?\(([^)]+)\)$/, (_, parts) => `rgba(${parts.split(",").slice(0, 3).join(",")}, ${alpha})`);
+
+function layout(place, curves) {
+  const strokes = [colour("--accent"), colour("--warn"), colour("--good")];
+  const series = [{ label: "step" }];
+  const bands = [];
+  const columns = [];
+  curves.forEach((name, index) => {
+    const stroke = strokes[index % strokes.length];
+    const label = NAMES[name] || name;
+    const gaps = { spanGaps: true, width: 2, stroke, points: { size: index ? 6 : 4 }, value: (_, v) => (v == null ? "–" : v.toPrecision(3)) };
+    if (index) gaps.dash = [6, 4]; // told apart without colour
+    series.push({ label, ...gaps });
+    columns.push(name);
+    if (place.dataset.bands?.split(",").includes(name)) {
+      const edge = { spanGaps: true, width: 0, stroke: "transparent", points: { show: false }, value: gaps.value };
+      series.push({ label: "95 % high", ...edge }, { label: "95 % low", ...edge });
+      columns.push(`${name}_high`, `${name}_low`);
+      bands.push({ series: [series.length - 2, series.length - 1], fill: translucent(stroke, 0.18) });
+    }
+  });
+  return { series, bands, columns };
+}
+
+function draw(place, body) {
+  const { series, bands, columns } = layout(place, place.dataset.curves.split(","));
+  const data = [body.steps, ...columns.map((name) => body.columns[name] || body.steps.map(() => null))];
+  place.plot?.destroy();
+  const axis = { stroke: colour("--muted"), grid: { stroke: colour("--line"), width: 1 }, ticks: { show: false }, font: `12px ${css("--sans")}` };
+  const width = Math.max(place.clientWidth, 240);
+  place.plot = new uPlot(
+    { width, height: 200, series, bands, scales: { x: { time: false } }, axes: [{ ...axis }, { ...axis, size: 54 }], legend: { live: true }, cursor: { y: false } },
+    data,
+    place,
+  );
+}
+
+function follow(source, places) {
+  let etag = null;
+  let last = null;
+  const redraw = () => last && last.steps.length && places.forEach((place) => draw(place, last));
+  const turn = async () => {
+    try {
+      const reply = await fetch(source, { headers: etag ? { "If-None-Match": etag } : {}, credentials: "same-origin" });
+      if (reply.ok) {
+        etag = reply.headers.get("ETag");
+        last = await reply.json();
+        redraw();
+      }
+    } catch {
+      // The server is away; the next turn asks again.
+    }
+    if (!last?.finished) setTimeout(turn, 3000);
+  };
+  document.addEventListener("themechange", redraw);
+  addEventListener("resize", () => requestAnimationFrame(redraw));
+  turn();
+}
+
+const sources = new Map();
+document.querySelectorAll(".chart[data-source]").forEach((place) => {
+  const source = place.dataset.source;
+  sources.set(source, [...(sources.get(source) || []), place]);
+});
+sources.forEach((places, source) => follow(source, places));

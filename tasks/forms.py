@@ -1,0 +1,166 @@
+"""Forms of the data side: they read what people typed; what may be is decided by the services."""
+
+import json
+from typing import Any
+
+from django import forms
+from django.core.exceptions import ValidationError
+
+from tasks.errors import Invalid
+from tasks.graders import registry
+from tasks.models import Dataset, Membership, Review, Team, User
+from tasks.services.licences import LICENCES
+from tasks.states import Role, Scope, Visibility
+
+MAX_PASTED_CHARACTERS = 2_000_000
+
+
+class JsonObject(forms.CharField):
+    """A JSON object as text; None where nothing was typed."""
+
+    def __init__(self, **options: Any) -> None:
+        widget = forms.Textarea(attrs={"class": "code", "rows": 7, "spellcheck": "false"})
+        super().__init__(**{"required": False, "widget": widget, **options})
+
+    def to_python(self, value: Any) -> Any:
+        text = super().to_python(value)
+        if not text:
+            return None
+        try:
+            found = json.loads(text)
+        except (ValueError, RecursionError) as fault:
+            raise ValidationError(f"This is not JSON: {fault}.") from None
+        if not isinstance(found, dict):
+            raise ValidationError('Write a JSON object: {"name": value}.')
+        return found
+
+    def has_changed(self, initial: Any, data: Any) -> bool:
+        return bool(data)
+
+
+def pretty(value: Any) -> str:
+    """A value as people edit it."""
+    return json.dumps(value, indent=2, ensure_ascii=False)
+
+
+class GraderField(JsonObject):
+    """A grader's configuration, checked by the registry."""
+
+    def to_python(self, value: Any) -> Any:
+        config = super().to_python(value)
+        if config is not None:
+            try:
+                registry.parse(config)
+            except Invalid as refused:
+                raise ValidationError(refused.sentence) from None
+        return config
+
+
+def grader_examples() -> list[tuple[str, str, str]]:
+    """(type, summary, an example configuration as JSON) for the picker of graders."""
+    return [(described["type"], described["summary"], pretty(described["grader"])) for described in registry.describe()]
+
+
+class UploadForm(forms.Form):
+    file = forms.FileField(required=False, allow_empty_file=True)
+    pasted = forms.CharField(
+        required=False,
+        max_length=MAX_PASTED_CHARACTERS,
+        strip=False,
+        widget=forms.Textarea(attrs={"class": "code", "rows": 4, "spellcheck": "false"}),
+    )
+    dataset = forms.ModelChoiceField(Dataset.objects.none(), required=False, empty_label="A new dataset")
+    name = forms.CharField(required=False, max_length=120)
+    team = forms.ModelChoiceField(Team.objects.none(), required=False, empty_label=None)
+    domain = forms.CharField(required=False, max_length=60)
+    visibility = forms.ChoiceField(choices=[(v.value, v.value) for v in Visibility], initial=Visibility.PRIVATE)
+    licence = forms.ChoiceField(required=False, choices=[("", "Choose one"), *((one, one) for one in LICENCES)])
+    consent = forms.BooleanField(required=False)
+    grader = GraderField()
+
+    def __init__(self, user: User, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        teams = teams_with(user, Role.CONTRIBUTOR)
+        team: Any = self.fields["team"]
+        dataset: Any = self.fields["dataset"]
+        team.queryset = teams
+        dataset.queryset = Dataset.objects.filter(team__in=teams).select_related("team")
+
+    def clean(self) -> dict[str, Any]:
+        given = super().clean() or {}
+        if not given.get("file") and not (given.get("pasted") or "").strip() and "file" not in self.errors:
+            self.add_error("file", "Choose a file, or paste rows.")
+        if not given.get("dataset") and "dataset" not in self.errors:
+            self._clean_new(given)
+        return given
+
+    def _clean_new(self, given: dict[str, Any]) -> None:
+        if not given.get("name"):
+            self.add_error("name", "Give the new dataset a name, or choose one that is there.")
+        if not given.get("team"):
+            self.add_error("team", "You are in no team that you may contribute to: make one under API keys and teams.")
+        if given.get("visibility") == Visibility.CONTRIBUTED:
+            if not given.get("licence"):
+                self.add_error("licence", "Contributed data needs a licence.")
+            if not given.get("consent"):
+                self.add_error("consent", "Contributing needs your consent.")
+
+
+def teams_with(user: User, *roles: Role) -> Any:
+    """Teams in which the user has one of the roles, or administers."""
+    wanted = [*roles, Role.ADMINISTRATOR]
+    return Team.objects.filter(pk__in=Membership.objects.filter(user=user, role__in=wanted).values("team"))
+
+
+class DefaultGraderForm(forms.Form):
+    grader = GraderField(required=True)
+
+
+class TryGraderForm(forms.Form):
+    grader = GraderField(required=True)
+    item = JsonObject(required=True)
+    completion = forms.CharField(required=False, strip=False, widget=forms.Textarea(attrs={"rows": 3}))
+
+
+class ReasonForm(forms.Form):
+    reason = forms.CharField(max_length=500)
+
+
+class RejectForm(forms.Form):
+    reason_code = forms.ChoiceField(choices=Review.ReasonCode.choices)
+    note = forms.CharField(required=False, max_length=500)
+
+
+class BulkForm(forms.Form):
+    decision = forms.ChoiceField(choices=Review.Decision.choices)
+    reason_code = forms.ChoiceField(required=False, choices=[("", "–"), *Review.ReasonCode.choices])
+    note = forms.CharField(required=False, max_length=500)
+
+    def clean(self) -> dict[str, Any]:
+        given = super().clean() or {}
+        if given.get("decision") == Review.Decision.REJECTED and not given.get("reason_code"):
+            self.add_error("reason_code", "Choose why these are rejected: their contributors read it.")
+        return given
+
+
+class KeyForm(forms.Form):
+    team = forms.ModelChoiceField(Team.objects.none(), empty_label=None)
+    name = forms.CharField(max_length=80)
+    scopes = forms.MultipleChoiceField(
+        choices=[(s.value, s.value) for s in Scope], widget=forms.CheckboxSelectMultiple, initial=[Scope.READ]
+    )
+    days = forms.IntegerField(required=False, min_value=1, max_value=3650)
+
+    def __init__(self, user: User, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        team: Any = self.fields["team"]
+        team.queryset = Team.objects.filter(pk__in=user.team_ids())
+
+
+class TeamForm(forms.Form):
+    name = forms.CharField(max_length=120)
+
+
+class MemberForm(forms.Form):
+    username = forms.CharField(max_length=150)
+    role = forms.ChoiceField(choices=[(r.value, r.value) for r in Role])

@@ -1,0 +1,58 @@
+"""/docs: formats, graders and error codes, written out of the very tables that the code obeys."""
+
+import json
+
+import msgspec
+from django.contrib.auth.decorators import login_required
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.views.decorators.http import require_safe
+
+from tasks.formats.codes import CODES
+from tasks.graders import registry
+from tasks.views import examples
+
+FIELDS = (
+    ("prompt", "one of the two", "The question, as one text."),
+    ("messages", "one of the two", "The question as chat messages: system messages, then one user message."),
+    ("reference", "where the grader reads it", "The right answer; short for item.reference."),
+    ("item", "no", "An object that the grader reads through {{ item.field }}. Fields it does not know go here too."),
+    ("gold", "no", "A completion that must earn full score. Graders derive it from the reference where they can."),
+    ("grader", "no", "Its configuration. Without one the dataset's default grader decides."),
+    ("domain", "no", "A short name. Suites, guards and mixtures go by it. Without one the dataset's counts."),
+    ("metadata", "no", "An object of your own; kept and never read."),
+)
+
+
+@login_required
+@require_safe
+def formats(request: HttpRequest) -> HttpResponse:
+    return render(request, "tasks/docs_formats.html", {"fields": FIELDS, "example": examples.ROWS})
+
+
+@login_required
+@require_safe
+def graders(request: HttpRequest) -> HttpResponse:
+    described = []
+    for entry in registry.describe():
+        grade = registry.grade(entry["grader"], entry["completion"], entry["item"])
+        described.append({**entry, "grade": msgspec.to_builtins(_told(grade)), "row": _row(entry)})
+    return render(request, "tasks/docs_graders.html", {"graders": described})
+
+
+def _told(grade: object) -> dict[str, object]:
+    names = ("outcome", "score", "read", "reason")
+    told = {name: getattr(grade, name) for name in names}
+    return {**told, "sub_scores": dict(getattr(grade, "sub_scores", {}))}
+
+
+def _row(entry: dict[str, object]) -> str:
+    """The example as a row that can be uploaded."""
+    return json.dumps({"prompt": "…", "item": entry["item"], "grader": entry["grader"]}, ensure_ascii=False)
+
+
+@login_required
+@require_safe
+def errors(request: HttpRequest) -> HttpResponse:
+    rows = [(code, *entry) for code, entry in CODES.items()]
+    return render(request, "tasks/docs_errors.html", {"codes": rows})

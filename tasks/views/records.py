@@ -1,0 +1,30 @@
+"""One task as people read it: prompt, answer, grader, what its proof found, where it came from, who decided what."""
+
+from typing import Any
+
+from tasks.graders import registry
+from tasks.models import Dataset, DatasetTask, Task
+from tasks.states import REVIEWABLE
+
+
+def record_of(task: Task, user: Any) -> dict[str, Any]:
+    """Everything that a page about the task shows; other teams' datasets and tasks stay out."""
+    visible = Dataset.objects.for_user(user)
+    sources = DatasetTask.objects.filter(task=task, dataset__in=visible).select_related("dataset__team", "upload")
+    rivals = Task.objects.for_user(user).filter(space=task.space_id, exact_key=task.exact_key).exclude(pk=task.pk)
+    return {
+        "task": task,
+        "answer": answer_of(task),
+        "proof": task.proofs.filter(grader=task.grader_id).first(),
+        "sources": sources.order_by("pk")[:10],
+        "rivals": [(rival, answer_of(rival)) for rival in rivals.select_related("grader").order_by("pk")[:10]],
+        "decisions": task.reviews.select_related("reviewer")[:10],
+        "reviewable": task.state in REVIEWABLE,
+    }
+
+
+def answer_of(task: Task) -> str:
+    """The completion that must earn full score: as given, else as the grader derives it; "" where there is none."""
+    if task.gold is not None:
+        return task.gold
+    return (registry.gold(task.grader.config, task.item) or "") if task.grader else ""

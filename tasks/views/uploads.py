@@ -1,0 +1,181 @@
+"""/submit: my uploads, a new one, and what became of each row."""
+
+import io
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from django.conf import settings
+from django.contrib import messages
+from django.contrib.auth.decorators import login_required
+from django.db.models import Count, QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.urls import reverse
+from django.utils import timezone
+from django.views.decorators.http import require_POST, require_safe
+
+from tasks.forms import UploadForm, grader_examples
+from tasks.models import Dataset, RowIssue, Upload
+from tasks.services import datasets, licences, uploads
+from tasks.states import ProofState, UploadState
+from tasks.views import examples, live
+from tasks.views.listing import exported, page_of, whole
+from tasks.views.scope import signed_in
+from tasks.views.waiting import no_worker
+
+ENDED = {UploadState.IMPORTED, UploadState.FAILED}
+DECOYS = ("empty", "echo", "other_gold", "flattery", "every_candidate", "over_long")
+
+
+@login_required
+def submit(request: HttpRequest) -> HttpResponse:
+    initial = {"dataset": whole(request.GET.get("dataset"))}
+    form = UploadForm(signed_in(request), request.POST or None, request.FILES or None, initial=initial)
+    if request.method == "POST" and form.is_valid():
+        upload, created = _receive(request, form)
+        if not created:
+            messages.info(request, "These very bytes were uploaded before: this is that upload, nothing was added.")
+        return _to(request, reverse("upload", args=[upload.pk]))
+    mine = Upload.objects.for_user(request.user).select_related("dataset__team", "proof", "uploaded_by")
+    rows = _narrowed(request, mine)
+    if reply := exported(request, (_facts(upload) for upload in rows[:10_000]), name="uploads"):
+        return reply
+    context = {
+        "form": form,
+        "page": page_of(request, rows),
+        "states": mine.order_by().values_list("state").annotate(n=Count("pk")),
+        "limit": settings.UPLOAD_MAX_BYTES,
+        "example": examples.ROWS,
+        "consent": licences.CONSENT_TEXT,
+        "waiting": no_worker(request.user),
+        "graders": grader_examples(),
+    }
+    return render(request, "tasks/submit.html", context, status=400 if form.errors else 200)
+
+
+def _narrowed(request: HttpRequest, rows: QuerySet[Upload]) -> QuerySet[Upload]:
+    if state := request.GET.get("state"):
+        rows = rows.filter(state=state)
+    if (dataset := whole(request.GET.get("dataset"))) is not None:
+        rows = rows.filter(dataset=dataset)
+    return rows
+
+
+def _to(request: HttpRequest, address: str) -> HttpResponse:
+    """A redirect; submit.js, which watches the upload go, follows it by itself."""
+    if request.headers.get("X-Requested-With") == "upload":
+        return HttpResponse(status=204, headers={"X-Location": address})
+    return redirect(address)
+
+
+def _receive(request: HttpRequest, form: UploadForm) -> tuple[Upload, bool]:
+    given = form.cleaned_data
+    dataset = given["dataset"] or _new_dataset(request, given)
+    file = given["file"]
+    stream: Iterable[bytes] = file.chunks() if file else io.BytesIO(given["pasted"].encode())
+    return uploads.receive(dataset, stream, filename=file.name if file else "pasted.jsonl", actor=request.user)
+
+
+def _new_dataset(request: HttpRequest, given: Mapping[str, Any]) -> Dataset:
+    return datasets.create(
+        given["team"],
+        given["name"],
+        actor=request.user,
+        domain=given["domain"],
+        visibility=given["visibility"],
+        licence=given["licence"],
+        consent_version=licences.CONSENT_VERSION if given["consent"] else "",
+        default_grader=given["grader"],
+    )
+
+
+@login_required
+@require_safe
+def upload_page(request: HttpRequest, pk: int) -> HttpResponse:
+    upload = _find(request, pk)
+    issues = upload.issues.all()
+    if code := request.GET.get("code"):
+        issues = issues.filter(code=code)
+    if reply := exported(request, _issues(issues), name=f"upload-{pk}-issues"):
+        return reply
+    after = whole(request.GET.get("after")) or 0
+    shown = list(issues.filter(pk__gt=after).order_by("pk")[:51])
+    context = {
+        **_progress(upload),
+        "issues": shown[:50],
+        "more_after": shown[49].pk if len(shown) > 50 else None,
+        "codes": upload.issues.order_by().values_list("code").annotate(n=Count("pk")).order_by("-n"),
+        "waiting": no_worker(request.user) if upload.state == UploadState.RECEIVED else "",
+    }
+    return render(request, "tasks/upload.html", context)
+
+
+@login_required
+@require_safe
+def upload_progress(request: HttpRequest, pk: int) -> HttpResponse:
+    context = _progress(_find(request, pk))
+    context["waiting"] = no_worker(request.user)
+    return live.fragment(request, "tasks/_upload_progress.html", context, finished=context["finished"])
+
+
+@login_required
+@require_POST
+def retry(request: HttpRequest, pk: int) -> HttpResponse:
+    upload = _find(request, pk)
+    uploads.retry(upload, actor=request.user)
+    messages.success(request, "The import goes on after the last row that was kept.")
+    return redirect("upload", pk)
+
+
+def _find(request: HttpRequest, pk: int) -> Upload:
+    mine = Upload.objects.for_user(request.user).select_related("dataset__team", "dataset__space", "proof")
+    return get_object_or_404(mine, pk=pk)
+
+
+def _progress(upload: Upload) -> dict[str, Any]:
+    """Counts, rate and time left of the import, and what the proof has found so far."""
+    proof = getattr(upload, "proof", None)
+    seconds = 0.0
+    if upload.started_at:
+        seconds = ((upload.finished_at or timezone.now()) - upload.started_at).total_seconds()
+    rate = upload.line / seconds if seconds > 0 else 0.0
+    share = min(upload.offset / upload.bytes, 1.0) if upload.bytes else 0.0
+    proved = proof.state in (ProofState.DONE, ProofState.REFUSED) if proof else upload.state == UploadState.FAILED
+    return {
+        "upload": upload,
+        "proof": proof,
+        "rejected": upload.counts.get("rejected", {}),
+        "rejected_total": sum(upload.counts.get("rejected", {}).values()),
+        "rate": rate,
+        "share": share,
+        "seconds_left": seconds * (1 - share) / share if 0.02 < share < 1 and not upload.finished_at else None,
+        "seconds": seconds,
+        "decoys": _decoys(proof.counts.get("decoys", {})) if proof else [],
+        "finished": upload.state in ENDED and proved,
+    }
+
+
+def _decoys(found: Mapping[str, Mapping[str, int]]) -> list[dict[str, Any]]:
+    kinds = [*(kind for kind in DECOYS if kind in found), *(kind for kind in found if kind not in DECOYS)]
+    return [{"kind": kind, **{o: found[kind].get(o, 0) for o in ("refused", "passed", "skipped")}} for kind in kinds]
+
+
+def _facts(upload: Upload) -> dict[str, Any]:
+    counts = upload.counts
+    return {
+        "id": upload.pk,
+        "filename": upload.filename,
+        "dataset": str(upload.dataset),
+        "state": upload.state,
+        "rows": counts.get("rows", 0),
+        "valid": counts.get("valid", 0),
+        "duplicates": counts.get("duplicates", 0),
+        "conflicts": counts.get("conflicts", 0),
+        "rejected": sum(counts.get("rejected", {}).values()),
+        "uploaded_at": upload.created_at.isoformat(),
+        "sha256": upload.sha256,
+    }
+
+
+def _issues(issues: QuerySet[RowIssue]) -> Iterator[dict[str, Any]]:
+    yield from issues.values("line", "field", "code", "sentence", "remedy", "value").iterator(chunk_size=2000)

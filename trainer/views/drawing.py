@@ -1,0 +1,135 @@
+"""Where things go in the drawings that the server makes: plain numbers in, coordinates out. Colours are in app.css."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """A linear map from values [low, high] to pixels [start, end]."""
+
+    low: float
+    high: float
+    start: float
+    end: float
+
+    def __call__(self, value: float) -> float:
+        share = (value - self.low) / (self.high - self.low)
+        return round(self.start + share * (self.end - self.start), 1)
+
+    def within(self, value: float) -> float:
+        """Clipped to the drawing: an interval of one item may be wider than the paper."""
+        return self(min(max(value, self.low), self.high))
+
+
+def ticks(low: float, high: float, about: int = 6) -> list[float]:
+    """Round values (1, 2 or 5 times a power of ten) that lie between low and high."""
+    if high <= low:
+        return [low]
+    rough = (high - low) / about
+    power = 10 ** math.floor(math.log10(rough))
+    step = next(power * nice for nice in (1, 2, 5, 10) if power * nice >= rough)
+    first = math.ceil(low / step - 1e-9)
+    return [round(step * n, 10) for n in range(first, math.floor(high / step + 1e-9) + 1)]
+
+
+@dataclass(frozen=True, slots=True)
+class ForestRow:
+    suite: str
+    role: str
+    finding: str
+    y: float
+    middle: float
+    low: float
+    high: float
+    difference: float
+    low_value: float
+    high_value: float
+    margin_x: float | None  # left edge of the shaded margin, for guards
+    margin_width: float
+    threshold_x: float
+    anchor: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Forest:
+    width: int
+    height: float
+    zero: float
+    top: float
+    bottom: float
+    ticks: list[tuple[float, float]]  # (x, value)
+    rows: list[ForestRow]
+
+
+def forest(rows: Sequence[Mapping[str, Any]], *, width: int = 900, row_height: int = 36) -> Forest:
+    """A row per suite: difference and interval, margin shaded left of zero. Positive, to the right, is better."""
+    top, left, right = 14, 190, width - 210
+    edges = [0.0, 0.01, -0.01]
+    for row in rows:
+        edges += [row["low"], row["high"], row["threshold"]]
+    room = 0.06 * (max(edges) - min(edges))
+    scale = Scale(min(edges) - room, max(edges) + room, left, right)
+    drawn = []
+    for number, row in enumerate(rows):
+        anchor, margin = row.get("anchor"), row.get("margin") or 0.0
+        drawn.append(
+            ForestRow(
+                suite=row["suite"],
+                role=row["role"],
+                finding=row["finding"],
+                y=top + row_height * (number + 0.5),
+                middle=scale(row["difference"]),
+                low=scale.within(row["low"]),
+                high=scale.within(row["high"]),
+                difference=row["difference"],
+                low_value=row["low"],
+                high_value=row["high"],
+                margin_x=scale.within(-margin) if margin else None,
+                margin_width=round(scale(0) - scale.within(-margin), 1),
+                threshold_x=scale.within(row["threshold"]),
+                anchor=scale.within(anchor["difference"]) if anchor else None,
+            )
+        )
+    bottom = top + row_height * len(rows)
+    marks = [(scale(value), value) for value in ticks(scale.low, scale.high)]
+    return Forest(width, bottom + 34, scale(0), top, bottom, marks, drawn)
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    x: float
+    y: float
+    low: float
+    high: float
+    label: str
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreChart:
+    width: int
+    height: int
+    left: float
+    right: float
+    bottom: float
+    ticks: list[tuple[float, float]]  # (y, value)
+    points: list[Point]
+    path: str
+
+
+def score_chart(scores: Sequence[Any], *, width: int = 560, height: int = 230) -> ScoreChart:
+    """Champion scores over versions, each with its interval. `scores` have name, mean, low, high in [0, 1]."""
+    left, right, top, bottom = 52, width - 16, 14, height - 30
+    low = max(min((s.low for s in scores), default=0) - 0.03, 0)
+    high = min(max((s.high for s in scores), default=1) + 0.03, 1)
+    scale = Scale(low, max(high, low + 0.05), bottom, top)
+    step = (right - left) / max(len(scores), 1)
+    points = [
+        Point(round(left + step * (n + 0.5), 1), scale(s.mean), scale(s.low), scale(s.high), s.name.rpartition("/")[2])
+        for n, s in enumerate(scores)
+    ]
+    path = " ".join(f"{'L' if n else 'M'}{point.x} {point.y}" for n, point in enumerate(points))
+    marks = [(scale(value), value) for value in ticks(scale.low, scale.high, about=4)]
+    return ScoreChart(width, height, left, right, bottom, marks, points, path)

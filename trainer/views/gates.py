@@ -1,0 +1,125 @@
+"""/ops/gates: verdicts, and one report with everything that made it."""
+
+import json
+from typing import Any
+
+from django.contrib.auth.decorators import login_required
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, render
+from django.views.decorators.http import require_safe
+
+from tasks.views.listing import exported, page_of
+from trainer.models import GateReport, Line
+from trainer.states import Verdict
+from trainer.views.drawing import forest
+from trainer.views.scope import may_operate
+
+NEXT_STEPS = {
+    Verdict.PROMOTE: "The candidate may become champion.",
+    Verdict.HOLD: "The candidate stays a candidate. Look at the suites named below: their regressions say what was "
+    "lost. Then change the mixture's weights or the recipe, and train again.",
+    Verdict.INCONCLUSIVE: "Nothing moves. More sealed items or more answers per item would settle it; the table says "
+    "how many. Approve more tasks of those domains, then evaluate again.",
+    Verdict.INVALID: "Nothing moves, and nothing may be read off these numbers. Repair the reason named, then evaluate "
+    "again.",
+}
+
+TONES = {Verdict.PROMOTE: "good", Verdict.HOLD: "bad", Verdict.INCONCLUSIVE: "warn", Verdict.INVALID: "warn"}
+
+
+@login_required
+@require_safe
+def report_list(request: HttpRequest) -> HttpResponse:
+    rows = GateReport.objects.for_user(request.user).select_related(
+        "line", "evaluation__candidate__line", "evaluation__champion__line"
+    )
+    if verdict := request.GET.get("verdict"):
+        rows = rows.filter(verdict=verdict)
+    if line := request.GET.get("line"):
+        rows = rows.filter(line__slug=line)
+    if reply := exported(request, map(_facts, rows[:10_000]), name="gate-reports"):
+        return reply
+    context = {
+        "page": page_of(request, rows),
+        "verdicts": list(Verdict),
+        "lines": Line.objects.for_user(request.user).order_by("slug")[:50],
+    }
+    return render(request, "trainer/gates.html", context)
+
+
+def _facts(report: GateReport) -> dict[str, Any]:
+    return {
+        "id": report.pk,
+        "line": report.line.slug,
+        "candidate": report.evaluation.candidate.name,
+        "champion": report.evaluation.champion.name,
+        "verdict": report.verdict,
+        "sentence": report.sentence,
+        "decided_at": report.created_at.isoformat(),
+    }
+
+
+@login_required
+@require_safe
+def report_page(request: HttpRequest, pk: int) -> HttpResponse:
+    reports = GateReport.objects.for_user(request.user).select_related(
+        "line__team", "evaluation__candidate__line", "evaluation__candidate__run__mixture", "evaluation__champion__line"
+    )
+    report = get_object_or_404(reports, pk=pk)
+    shown = report.line.shows_rows_to(request.user)
+    if request.GET.get("format") == "json":
+        return _as_json(report, with_flips=shown)
+    decision, rows = report.decision, report.decision.get("rows", [])
+    flips = [flip for flip in report.flips if request.GET.get("suite") in (None, "", flip.get("suite"))]
+    context = {
+        "report": report,
+        "evaluation": report.evaluation,
+        "decision": decision,
+        "rows": rows,
+        "forest": forest(rows) if rows else None,
+        "has_anchor": any(row.get("anchor") for row in rows),
+        "confidence": f"{100 * (1 - 2 * decision.get('alpha', 0.025)):g}",
+        "tone": TONES[Verdict(report.verdict)],
+        "finding": _finding(rows),
+        "next_step": NEXT_STEPS[Verdict(report.verdict)],
+        "digests": _digests(decision.get("digests", {})),
+        "flips": flips[:40] if shown else [],
+        "flip_count": len(report.flips),
+        "regressions": sum(flip.get("kind") == "regression" for flip in report.flips),
+        "suites": sorted({flip.get("suite", "") for flip in report.flips}),
+        "shows_rows": shown,
+        "moves": report.line.alias_moves.filter(report=report).select_related("new__line", "old__line"),
+        "may_operate": may_operate(request.user, report.line),
+        "waits_for_person": report.verdict == Verdict.PROMOTE
+        and not report.evaluation.candidate.aliases.filter(name="champion").exists(),
+    }
+    return render(request, "trainer/gate.html", context)
+
+
+def _finding(rows: list[dict[str, Any]]) -> str:
+    """The plot in one sentence."""
+    passed = [row["suite"] for row in rows if row["finding"] == "pass"]
+    held = [row["suite"] for row in rows if row["finding"] == "hold"]
+    open_ = [row["suite"] for row in rows if row["finding"] == "inconclusive"]
+    parts = [f"{len(passed)} of {sum(row['finding'] != 'watched' for row in rows)} tests pass"]
+    parts += [f"{', '.join(held)} fell too far"] if held else []
+    parts += [f"{', '.join(open_)} cannot be told"] if open_ else []
+    return f"{'; '.join(parts)}."
+
+
+def _digests(digests: dict[str, Any]) -> list[tuple[str, str]]:
+    flat: list[tuple[str, str]] = []
+    for name, value in digests.items():
+        if isinstance(value, dict):
+            flat += [(f"{name.rstrip('s')} {inner}", digest) for inner, digest in value.items()]
+        elif value:
+            flat.append((name, value))
+    return flat
+
+
+def _as_json(report: GateReport, *, with_flips: bool) -> HttpResponse:
+    body = {**_facts(report), "decision": report.decision, "flips": report.flips if with_flips else []}
+    headers = {"Content-Disposition": f'attachment; filename="gate-{report.pk}.json"'}
+    return HttpResponse(
+        json.dumps(body, indent=2, ensure_ascii=False), content_type="application/json", headers=headers
+    )
