@@ -9,6 +9,7 @@ from flywheel.embedded.places import Places
 from flywheel.embedded.refusals import EmbeddedError
 
 PYTHON = sys.executable
+WEB_PROBE = "/static/favicon.svg"  # answered without the database, a session or a line in the log
 
 
 def web(port: int) -> list[str]:

@@ -110,7 +110,7 @@ class Stack:
             self._add_service("model-server", command, url=f"{self.model_server_url}/health")
         self.was_empty = self._database_is_empty()
         self.manage("migrate", "--noinput", "--verbosity", "0")
-        self._add_service("web", services.web(ports.web), url=f"{self.web_url}/healthz")
+        self._add_service("web", services.web(ports.web), url=self.web_url + services.WEB_PROBE)
         self._add_service("worker", services.worker(), grace_seconds=8.0, harder_signal=signal.SIGQUIT)
         self.children["worker"].healthy = self._worker_has_its_pool
         self._add_service("beat", services.beat())

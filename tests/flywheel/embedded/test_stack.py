@@ -17,6 +17,7 @@ import pytest
 from flywheel.embedded.children import answers_http
 from flywheel.embedded.places import Places
 from flywheel.embedded.process import is_alive, wait_until
+from flywheel.embedded.services import WEB_PROBE
 from flywheel.embedded.stack import Stack
 
 REPOSITORY = Path(__file__).resolve().parents[3]
@@ -75,7 +76,7 @@ def test_any_part_that_is_killed_is_started_again(stack: Running, part: str):
     os.kill(before, signal.SIGKILL)
 
     assert wait_until(lambda: stack.pid(part) != before, timeout_seconds=60)
-    assert wait_until(lambda: answers_http(stack.state()["web_url"] + "/healthz"), timeout_seconds=60)
+    assert wait_until(lambda: answers_http(stack.state()["web_url"] + WEB_PROBE), timeout_seconds=60)
 
 
 def test_a_second_start_says_in_one_sentence_where_the_first_one_answers(stack: Running):
@@ -128,7 +129,7 @@ def test_it_starts_again_after_everything_was_killed_at_once(stack: Running):
 
     stack.process = _start(stack.data).process
 
-    assert answers_http(stack.state()["web_url"] + "/healthz")
+    assert answers_http(stack.state()["web_url"] + WEB_PROBE)
 
 
 def test_an_interrupt_stops_everything_and_leaves_no_state_behind(stack: Running):
