@@ -152,7 +152,7 @@ def _move(dataset: Dataset, pks: Sequence[int], new: TaskState, counted: str, **
 
 def _rows_of(pks: Sequence[int]) -> dict[int, list[tuple[int, int, bool]]]:
     """{upload: [(task, line, duplicate)]} of the rows that are these tasks."""
-    rows = DatasetTask.objects.filter(task__in=pks).order_by("upload", "line")
+    rows = DatasetTask.objects.filter(task__in=pks).order_by("upload_id", "line")
     found: dict[int, list[tuple[int, int, bool]]] = {}
     for row in rows:
         found.setdefault(row.upload_id, []).append((row.task_id, row.line, row.duplicate))
