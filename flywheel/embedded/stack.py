@@ -179,11 +179,15 @@ class Stack:
             self.write_state()
 
     def run_in_foreground(self, command: Sequence[str]) -> int:
-        """Run a command on the terminal while the stack is watched; its exit code."""
+        """Run a command that prints to the terminal while the stack is watched; its exit code.
+
+        In a session of its own: Ctrl-C comes to the supervisor, which asks the command to end.
+        """
         process = subprocess.Popen(
             list(command),
             cwd=REPOSITORY,
             env=self.env,
+            start_new_session=True,
             preexec_fn=die_with_parent(signal.SIGTERM),
         )
         try:
