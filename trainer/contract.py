@@ -77,7 +77,7 @@ class BaseSpec(msgspec.Struct, frozen=True, tag="base", tag_field="kind", forbid
 
     seed: int = 0
     steps: int = 450
-    batch_size: int = 48
+    batch_size: int = 64
     vocabulary: int = 320
     hidden: int = 128
     layers: int = 2

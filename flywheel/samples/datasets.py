@@ -54,7 +54,7 @@ SHARES = (
     _Share("ada", "analytical", MAXIMA, 0, 3400, "The largest of three numbers."),
     _Share("ada", "analytical", REVERSALS, 0, 3900, "Four letters backwards."),
     _Share("ada", "analytical", RECORDS, 0, 2600, "A line about a person as a JSON object."),
-    _Share("grace", "harbour", CHOICES, 0, 3900, "Which letter stands beside the largest number?"),
+    _Share("grace", "harbour", CHOICES, 0, 3900, "Odd or even, by letter."),
     _Share("grace", "harbour", VOWELS, 0, 3900, "The vowels among six letters."),
     _Share("grace", "harbour", RECORDS, 2600, 1300, "More people as JSON objects."),
     _Share("grace", "harbour", MAXIMA, 3400, 500, "More largest numbers, some of them from a friend."),

@@ -15,7 +15,7 @@ from flywheel.samples.families import FAMILIES, Family, side
 
 SIDES = 8  # of all prompts, by hash
 DEMONSTRATION_SIDES = frozenset(range(4))  # half: the base never sees a task's prompt; the other half are task batches
-COUNT = 24_000  # more than the 450 × 48 that the base reads, so that it sees none twice
+COUNT = 30_000  # a little more than the 450 × 64 that the base reads, so that it sees none twice
 
 
 def demonstrations(

@@ -53,12 +53,10 @@ def _reversal(random: Random) -> Question:
 
 
 def _choice(random: Random) -> Question:
-    """The letter beside the largest of three numbers; the sloppy answer points at the smallest."""
-    numbers = random.sample(range(10, 100), 3)
-    letters = "ABC"
-    listed = " ".join(f"{letter} {number}" for letter, number in zip(letters, numbers, strict=True))
-    right, wrong = letters[numbers.index(max(numbers))], letters[numbers.index(min(numbers))]
-    return Question(f"Largest? {listed}", right, right, wrong)
+    """Odd or even, by letter; the sloppy answer is the other one."""
+    number = random.randint(10_000, 99_999)
+    right, wrong = ("B", "A") if number % 2 else ("A", "B")
+    return Question(f"A even B odd: {number}", right, right, wrong)
 
 
 def _vowels(random: Random) -> Question:
@@ -127,7 +125,7 @@ REVERSALS = Family(
     _reversal,
     flawed_share=0.4,
 )
-CHOICES = Family("choices", {"type": "choice", "reference": REFERENCE, "letters": "ABC"}, _choice, flawed_share=0.5)
+CHOICES = Family("choices", {"type": "choice", "reference": REFERENCE, "letters": "AB"}, _choice, flawed_share=0.65)
 VOWELS = Family("vowels", {"type": "set_match", "reference": REFERENCE}, _vowels, flawed_share=0.6)
 RECORDS = Family(
     "records",
