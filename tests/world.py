@@ -93,10 +93,12 @@ def line_of(person: Person, slug: str, purpose: str = "expert") -> tuple[Line, M
     return line, version
 
 
-def full(person: Person, *, purpose: str = "expert", dataset: Dataset | None = None) -> World:
+def full(
+    person: Person, *, purpose: str = "expert", dataset: Dataset | None = None, uploader: Person | None = None
+) -> World:
     """A whole turn of the person's line as rows: nothing was trained."""
     dataset = dataset or private_dataset(person)
-    upload = imported(dataset, rows(12) + b"{broken\n", person)
+    upload = imported(dataset, rows(12) + b"{broken\n", uploader or person)
     tasks = list(Task.objects.filter(memberships__dataset=dataset))
     Task.objects.filter(pk__in=[task.pk for task in tasks]).update(state="approved", approved_at=timezone.now())
     task = tasks[0]
@@ -108,7 +110,7 @@ def full(person: Person, *, purpose: str = "expert", dataset: Dataset | None = N
     trained = _turn(line, base, frozen, task)
     event = record("test.happened", subject=Subject("task", str(task.pk)), team=person.team.pk)
     own = {"dataset": dataset.pk, "upload": upload.pk, "task": task.pk, "review": review.pk, "event": event.pk}
-    key = person.user.api_keys.get().pk
+    key = person.user.api_keys.get(name="test").pk
     return World(person, {**own, **trained, "line": line.pk, "team": person.team.pk, "apikey": key})
 
 

@@ -101,8 +101,8 @@ class Datasets(Resource):
     @action(detail=True, methods=["put"])
     def grader(self, request: Request, pk: str) -> Response:
         """Set the grader of rows that name none."""
-        config = self.given(GraderIn)["grader"]
-        return Response({"waiting": datasets.set_default_grader(self.get_object(), config, actor=request.user)})
+        dataset, config = self.get_object(), self.given(GraderIn)["grader"]
+        return Response({"waiting": datasets.set_default_grader(dataset, config, actor=request.user)})
 
     @extend_schema(request=Nothing, responses={201: VersionOut})
     @action(detail=True, methods=["post"])

@@ -87,8 +87,8 @@ class Recipes(Resource):
     @extend_schema(request=RecipeChange, responses=RecipeOut)
     def update(self, request: Request, pk: str) -> Response:
         """Change what the next mixture looks like; mixtures that were built stay as they are."""
-        given = self.given(RecipeChange)
-        return self.shown(recipes.update(self.get_object(), actor=request.user, **given), RecipeOut)
+        recipe, given = self.get_object(), self.given(RecipeChange)
+        return self.shown(recipes.update(recipe, actor=request.user, **given), RecipeOut)
 
     @extend_schema(request=SeedIn, responses=PreviewOut)
     @action(detail=True, methods=["post"])

@@ -92,15 +92,15 @@ class Tasks(Resource):
     @action(detail=True, methods=["post"])
     def approve(self, request: Request, pk: str) -> Response:
         """Let the task in."""
-        given = self.given(ApprovalIn)
-        return self.shown(reviews.approve(self.get_object(), reviewer=request.user, **given), ReviewOut, 201)
+        task, given = self.get_object(), self.given(ApprovalIn)
+        return self.shown(reviews.approve(task, reviewer=request.user, **given), ReviewOut, 201)
 
     @extend_schema(request=RejectionIn, responses={201: ReviewOut})
     @action(detail=True, methods=["post"])
     def reject(self, request: Request, pk: str) -> Response:
         """Keep the task out, with a reason."""
-        given = self.given(RejectionIn)
-        return self.shown(reviews.reject(self.get_object(), reviewer=request.user, **given), ReviewOut, 201)
+        task, given = self.get_object(), self.given(RejectionIn)
+        return self.shown(reviews.reject(task, reviewer=request.user, **given), ReviewOut, 201)
 
 
 def narrowed(resource: Resource, asked: dict[str, Any]) -> Any:
