@@ -51,7 +51,7 @@ def up(stack: Stack, options: argparse.Namespace) -> int:
     print("Starting Postgres, the broker and the portal ...", flush=True)
     stack.start_servers()
     stack.start_product(ports)
-    if stack.was_empty and os.environ.get("DEMO", "1") != "0":
+    if os.environ.get("DEMO", "1") != "0" and stack.nothing_uploaded():
         _tour_marker(stack.places).touch()
     login = stack.manage("first_admin")
     stack.wait_ready("web", "worker", "beat")
@@ -59,10 +59,12 @@ def up(stack: Stack, options: argparse.Namespace) -> int:
         f"\nPortal: {stack.web_url}\n{login.strip()}\nLogs:   {stack.places.logs}\nCtrl-C stops everything.\n",
         flush=True,
     )
-    if _tour_marker(stack.places).exists():
+    if os.environ.get("DEMO", "1") != "0" and _tour_marker(stack.places).exists():
         stack.wait_ready("model-server")
         if stack.run_in_foreground(services.manage("tour")) == 0:
             _tour_marker(stack.places).unlink(missing_ok=True)
+        else:
+            print("The tour stopped before its end; the next `make up` goes on with it.", flush=True)
     while True:
         stack.supervise()
         time.sleep(TICK_SECONDS)

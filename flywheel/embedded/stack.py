@@ -48,7 +48,6 @@ class Stack:
         self.env: dict[str, str] = {}
         self.database_url = os.environ.get("DATABASE_URL", "")
         self.redis_url = os.environ.get("REDIS_URL", "")
-        self.was_empty = False  # no table of ours at the start
         self._lock: TextIO | None = None
         self._memory: MemorySampler | None = None
         self._probed_at = 0.0
@@ -108,7 +107,6 @@ class Stack:
             models.mkdir(exist_ok=True)
             command = services.model_server(models, ports.model_server)
             self._add_service("model-server", command, url=f"{self.model_server_url}/health")
-        self.was_empty = self._database_is_empty()
         self.manage("migrate", "--noinput", "--verbosity", "0")
         self._add_service("web", services.web(ports.web), url=self.web_url + services.WEB_PROBE)
         self._add_service("worker", services.worker(), grace_seconds=8.0, harder_signal=signal.SIGQUIT)
@@ -145,6 +143,11 @@ class Stack:
             lines = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()]
             raise EmbeddedError(f"`manage.py {words[0]}` failed: {lines[-1] if lines else 'it said nothing'}")
         return done.stdout
+
+    def nothing_uploaded(self) -> bool:
+        """Whether the database is as empty as the migrations leave it: a newcomer's, who is given the tour."""
+        with psycopg.connect(self.database_url, connect_timeout=10) as connection:
+            return connection.execute("SELECT 1 FROM tasks_upload LIMIT 1").fetchone() is None
 
     # -- watching ------------------------------------------------------------------------------------------------
 
@@ -297,11 +300,6 @@ class Stack:
     def _roots(self) -> dict[str, int]:
         roots = {name: child.process.pid for name, child in self.children.items() if child.process is not None}
         return {**roots, "supervisor": os.getpid()}
-
-    def _database_is_empty(self) -> bool:
-        with psycopg.connect(self.database_url, connect_timeout=10) as connection:
-            row = connection.execute("SELECT to_regclass('django_migrations')").fetchone()
-        return row is None or row[0] is None
 
     def _refuse_a_foreign_folder(self) -> None:
         data = self.places.data
