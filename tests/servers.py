@@ -5,20 +5,20 @@ them (the `servers` fixture in conftest.py), so that a run of pure tests starts 
 REDIS_URL given from outside is used as it is.
 """
 
+import atexit
 import fcntl
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
-import pytest
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 OWN = "FLYWHEEL_TEST_SERVERS"  # the folder of this run's servers; xdist workers inherit it
-START_SECONDS = 60
 
 
 def _worker_number() -> int:
@@ -75,17 +75,17 @@ def start() -> None:
         (root / "servers.pid").write_text(str(process.pid))
 
 
-def pytest_unconfigure(config: pytest.Config) -> None:
-    """The process that decided the addresses (not an xdist worker) stops the servers and removes their files."""
-    if os.environ.get("FLYWHEEL_TEST_OWNER") != str(os.getpid()):
-        return
+def _stop() -> None:
+    """Stop the servers and remove their files."""
     root = Path(os.environ[OWN])
     pid_file = root / "servers.pid"
     if pid_file.exists():
-        try:
+        with suppress(psutil.Error):
             process = psutil.Process(int(pid_file.read_text()))
             process.terminate()
             process.wait(20)
-        except psutil.Error:
-            pass
     shutil.rmtree(root, ignore_errors=True)
+
+
+if os.environ["FLYWHEEL_TEST_OWNER"] == str(os.getpid()):  # not in an xdist worker
+    atexit.register(_stop)  # rather than pytest_unconfigure, which a broken conftest keeps from running
