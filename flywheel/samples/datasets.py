@@ -1,8 +1,8 @@
 """Sample uploads of two contributors, as real files look: mostly good, with a few broken, doubled and disputed rows.
 
-Ada owns most of the material, so that a cap per contributor binds; Grace overlaps with her in two domains. Each domain
-has about 3,900 different prompts in a batch, of which the split by hash seals a tenth. No prompt was ever shown to the
-base (see demonstrations.py), and batches share none.
+Ada owns two thirds of the material, so that a cap per contributor binds; Grace overlaps with her in three domains.
+Each domain has about 3,900 different prompts in a batch, of which the split by hash seals a tenth. No prompt was ever
+shown to the base (see demonstrations.py), and batches share none.
 """
 
 import json
@@ -54,8 +54,9 @@ SHARES = (
     _Share("ada", "analytical", MAXIMA, 0, 3400, "The largest of three numbers."),
     _Share("ada", "analytical", REVERSALS, 0, 3900, "Four letters backwards."),
     _Share("ada", "analytical", RECORDS, 0, 2600, "A line about a person as a JSON object."),
+    _Share("ada", "analytical", VOWELS, 0, 2600, "The vowels among six letters."),
     _Share("grace", "harbour", CHOICES, 0, 3900, "Odd or even, by letter."),
-    _Share("grace", "harbour", VOWELS, 0, 3900, "The vowels among six letters."),
+    _Share("grace", "harbour", VOWELS, 2600, 1300, "More vowels among six letters."),
     _Share("grace", "harbour", RECORDS, 2600, 1300, "More people as JSON objects."),
     _Share("grace", "harbour", MAXIMA, 3400, 500, "More largest numbers, some of them from a friend."),
 )
@@ -130,6 +131,8 @@ def _disputed(question: Question) -> dict[str, Any]:
     if isinstance(question.reference, dict):
         other = {**question.reference, "age": question.reference["age"] + 1}
         return {"prompt": question.prompt, "reference": other, "gold": json.dumps(other)}
+    if isinstance(question.reference, list):
+        return {"prompt": question.prompt, "reference": question.flawed.split(","), "gold": question.flawed}
     return {"prompt": question.prompt, "reference": int(question.flawed), "gold": question.flawed}
 
 

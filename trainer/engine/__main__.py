@@ -80,8 +80,11 @@ def _result(spec: Spec | EngineFault, directory: Path, progress: Progress) -> Re
 
 def _run(spec: Spec, directory: Path, progress: Progress) -> Result:
     """The heavy imports wait until here, so that a malformed spec is answered at once."""
+    from transformers.utils import logging
+
     from trainer.engine import loading
 
+    logging.disable_progress_bar()
     loading.use_threads()
     if isinstance(spec, BaseSpec):
         from trainer.engine import base

@@ -18,7 +18,9 @@ def test_the_base_is_a_plain_directory_whose_manifest_holds(base_directory):
 def test_the_base_has_a_chat_template(tiny):
     _, tokenizer = loading.load(tiny)
 
-    text = tokenizer.apply_chat_template([{"role": "user", "content": "Hi"}], tokenize=False, add_generation_prompt=True)
+    text = tokenizer.apply_chat_template(
+        [{"role": "user", "content": "Hi"}], tokenize=False, add_generation_prompt=True
+    )
 
     assert text == "<|user|>Hi<|assistant|>"
 

@@ -72,4 +72,6 @@ def test_a_prompt_that_leaves_no_room_is_refused_with_its_length(opened):
 
 
 def test_a_developer_speaks_as_the_system():
-    assert sampling.conversation([ChatMessage("developer", "Be brief.")]) == [{"role": "system", "content": "Be brief."}]
+    assert sampling.conversation([ChatMessage("developer", "Be brief.")]) == [
+        {"role": "system", "content": "Be brief."}
+    ]

@@ -1,0 +1,138 @@
+import json
+import signal
+import time
+from collections import Counter
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from tests.trainer.engine.conftest import prepare, prompt_line, start_engine
+from trainer.contract import EvaluateSpec, Sampling, Score
+from trainer.engine import evaluate
+from trainer.engine.faults import Fault
+from trainer.engine.progress import Progress
+
+DRAWN = Sampling(answers_per_item=3, max_completion_tokens=4, seed=5)
+
+
+@pytest.fixture(autouse=True)
+def _small_chunks(monkeypatch):
+    monkeypatch.setattr(evaluate, "ANSWERS_AT_ONCE", 12)
+
+
+def _item(number, **changes):
+    return {**prompt_line(number), "suite": "echo" if number % 2 else "parrot", "cluster": "", **changes}
+
+
+def _directory(path, tiny, items=None, **changes):
+    spec = EvaluateSpec(evaluation="e", sides={"champion": tiny, "candidate": tiny}, sampling=DRAWN, **changes)
+    lines = items or [_item(number) for number in range(10)]
+    return prepare(path, spec, items=lines, probe=[prompt_line(number) for number in range(5)]), spec
+
+
+def _run(path, tiny, **changes):
+    directory, spec = _directory(path, tiny, **changes)
+    with Progress(directory, 1) as progress:
+        return evaluate.evaluate(spec, directory, progress)
+
+
+def _scores(directory):
+    return [msgspec.json.decode(line, type=Score) for line in (directory / "scores.jsonl").read_bytes().splitlines()]
+
+
+def test_both_sides_answer_every_item_k_times(tmp_path, tiny):
+    _run(tmp_path, tiny)
+
+    counts = Counter((score.side, score.key) for score in _scores(tmp_path))
+    assert len(counts) == 20
+    assert set(counts.values()) == {3}
+
+
+def test_equal_models_answer_equally_under_the_same_seed(tmp_path, tiny):
+    _run(tmp_path, tiny)
+
+    by_side = {
+        side: [(s.key, s.sample, s.completion) for s in _scores(tmp_path) if s.side == side]
+        for side in ("champion", "candidate")
+    }
+    assert by_side["champion"] == by_side["candidate"]
+
+
+def test_a_score_says_what_the_grader_said(tmp_path, tiny):
+    _run(tmp_path, tiny, items=[_item(1, item={})])
+
+    assert {score.outcome for score in _scores(tmp_path)} == {"ungradable"}
+
+
+def test_the_divergence_is_measured_where_the_initial_policy_is_named(tmp_path, tiny):
+    assert _run(tmp_path, tiny, initial=tiny).kl.mean == 0
+
+
+def test_the_divergence_of_a_missing_candidate_is_refused(tmp_path, tiny):
+    directory, spec = _directory(tmp_path, tiny, initial=tiny)
+    spec = msgspec.structs.replace(spec, sides={"champion": tiny})
+
+    with pytest.raises(Fault, match="no candidate"), Progress(directory, 1) as progress:
+        evaluate.evaluate(spec, directory, progress)
+
+
+def test_an_interrupted_evaluation_ends_as_one_that_was_not(tmp_path, tiny):
+    """Kept: whole chunks. Cut: the torn line and the started chunk."""
+    _run(tmp_path / "whole", tiny)
+    whole = (tmp_path / "whole" / "scores.jsonl").read_bytes()
+    directory, spec = _directory(tmp_path / "torn", tiny)
+    (directory / "scores.jsonl").write_bytes(whole[: int(len(whole) * 0.7)])
+
+    with Progress(directory, 1) as progress:
+        evaluate.evaluate(spec, directory, progress)
+
+    assert (directory / "scores.jsonl").read_bytes() == whole
+
+
+def test_a_finished_evaluation_asks_nothing_again(tmp_path, tiny, monkeypatch):
+    _run(tmp_path, tiny)
+    monkeypatch.setattr(evaluate.sampling, "draw", lambda *_: pytest.fail("asked again"))
+
+    _run(tmp_path, tiny)
+
+    assert len(_scores(tmp_path)) == 60
+
+
+def test_a_kill_in_the_middle_leaves_nothing_lost_and_nothing_doubled(tmp_path, tiny):
+    directory, _ = _directory(tmp_path, tiny, items=[_item(number) for number in range(3000)])
+    engine = start_engine(directory)
+    scores = directory / "scores.jsonl"
+    while not scores.exists() or scores.stat().st_size < 1000:
+        assert engine.poll() is None
+        time.sleep(0.005)
+    engine.send_signal(signal.SIGKILL)
+    assert engine.wait() == -signal.SIGKILL
+
+    again = start_engine(directory)
+    said, _ = again.communicate()
+
+    assert again.returncode == 0, said
+    counts = Counter((score.side, score.key, score.sample) for score in _scores(directory))
+    assert len(counts) == 3000 * 3 * 2
+    assert set(counts.values()) == {1}
+
+
+def test_chunks_are_the_same_whatever_the_order_of_the_file():
+    items = [msgspec.convert(json.loads(json.dumps(_item(n))), evaluate.EvalItem) for n in range(9)]
+
+    assert evaluate.chunks(items, DRAWN, 6) == evaluate.chunks(items[::-1], DRAWN, 6)
+
+
+def test_a_chunk_never_needs_more_rows_than_fit():
+    items = [msgspec.convert(_item(n), evaluate.EvalItem) for n in range(9)]
+
+    assert all(len(chunk.items) * 3 <= 8 for chunk in evaluate.chunks(items, DRAWN, 8))
+
+
+def test_a_missing_file_of_items_is_a_fault_of_the_data(tmp_path, tiny):
+    directory, spec = _directory(tmp_path, tiny)
+    Path(directory, "items.jsonl").unlink()
+
+    with pytest.raises(Fault, match=r"items.jsonl is missing"), Progress(directory, 1) as progress:
+        evaluate.evaluate(spec, directory, progress)

@@ -1,0 +1,224 @@
+import json
+import shutil
+import signal
+import time
+from pathlib import Path
+
+import msgspec
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from tests.trainer.engine.conftest import (
+    prepare,
+    prepare_training,
+    prompt_line,
+    run_engine,
+    start_engine,
+    train_spec,
+)
+from trainer.contract import StepMetrics
+from trainer.engine import checkpoints, grpo
+from trainer.engine.faults import Fault, Stopped
+from trainer.engine.progress import Progress
+
+
+def _train(directory, spec, lines=None):
+    prepare_training(directory, spec, lines)
+    with Progress(directory, spec.attempt) as progress:
+        return grpo.train(spec, directory, progress)
+
+
+def _metrics(directory):
+    lines = (directory / "metrics.jsonl").read_bytes().splitlines()
+    return {line.step: line for line in (msgspec.json.decode(raw, type=StepMetrics) for raw in lines)}
+
+
+def _weights(directory):
+    return load_file(directory / "model.safetensors")
+
+
+def _same(left, right):
+    return left.keys() == right.keys() and all(torch.equal(left[name], right[name]) for name in left)
+
+
+@pytest.fixture(scope="module")
+def trained(tiny, tmp_path_factory):
+    directory = tmp_path_factory.mktemp("trained")
+    return directory, _train(directory, train_spec(tiny))
+
+
+def test_training_moves_the_weights(trained, tiny):
+    assert not _same(_weights(trained[0] / "model"), _weights(Path(tiny.path)))
+
+
+def test_the_divergence_from_the_start_is_reported(trained):
+    assert trained[1].kl.mean > 0
+
+
+def test_the_model_is_published_with_a_manifest_that_holds(trained):
+    assert checkpoints.verified(trained[0] / "model") == trained[1].model
+
+
+def test_every_step_is_reported_from_the_start_on(trained):
+    assert sorted(_metrics(trained[0])) == [0, 1, 2, 3, 4]
+
+
+def test_the_start_is_at_distance_zero_from_itself(trained):
+    assert _metrics(trained[0])[0].kl.mean == 0
+
+
+def test_divergence_and_validation_come_every_so_many_steps(trained):
+    measured = [step for step, line in _metrics(trained[0]).items() if line.kl and line.validation_reward]
+
+    assert measured == [0, 2, 4]
+
+
+def test_rewards_are_told_apart_by_domain(trained):
+    assert set(_metrics(trained[0])[1].reward_by_domain) == {"echo", "parrot"}
+
+
+def test_some_rollouts_of_every_step_are_shown(trained):
+    shown = [json.loads(line) for line in (trained[0] / "samples.jsonl").read_text().splitlines()]
+
+    assert {rollout["step"] for rollout in shown} == {1, 2, 3, 4}
+
+
+def test_all_rollouts_of_every_step_are_kept(trained):
+    assert len(list((trained[0] / "rollouts").glob("*.parquet"))) == 4
+
+
+def test_prompts_come_in_the_order_of_the_file(trained):
+    import pyarrow.parquet
+
+    keys = pyarrow.parquet.read_table(trained[0] / "rollouts" / "step-000001.parquet").column("key").to_pylist()
+
+    assert keys[::4] == [prompt_line(number)["key"] for number in range(4)]
+
+
+def test_learning_rate_zero_gives_back_the_starting_weights(tiny, tmp_path):
+    _train(tmp_path, train_spec(tiny, learning_rate=0.0, steps=2))
+
+    assert _same(_weights(tmp_path / "model"), _weights(Path(tiny.path)))
+
+
+def test_no_steps_give_back_the_starting_weights(tiny, tmp_path):
+    _train(tmp_path, train_spec(tiny, steps=0))
+
+    assert _same(_weights(tmp_path / "model"), _weights(Path(tiny.path)))
+
+
+def test_a_low_rank_adapter_is_merged_into_a_plain_model(tiny, tmp_path):
+    _train(tmp_path, train_spec(tiny, lora_rank=2, steps=2))
+
+    assert _weights(tmp_path / "model").keys() == _weights(Path(tiny.path)).keys()
+
+
+def test_a_low_rank_run_measures_its_distance_without_a_second_model(tiny, tmp_path):
+    assert _train(tmp_path, train_spec(tiny, lora_rank=2, steps=2)).kl.mean > 0
+
+
+def test_the_penalty_on_divergence_needs_no_other_setting(tiny, tmp_path):
+    assert _train(tmp_path, train_spec(tiny, beta=0.1, steps=2)).step == 2
+
+
+def test_fewer_rows_than_a_run_needs_are_repeated(tiny, tmp_path):
+    assert _train(tmp_path, train_spec(tiny, steps=3), [prompt_line(1), prompt_line(2)]).step == 3
+
+
+def test_a_grader_of_the_run_replaces_the_graders_of_the_rows(tiny, tmp_path):
+    nothing = {"type": "string_check", "input": "{{ sample.output_text }}", "reference": "never", "operation": "eq"}
+
+    _train(tmp_path, train_spec(tiny, grader=nothing, steps=1))
+
+    assert _metrics(tmp_path)[1].reward_mean == 0
+
+
+def test_too_many_grading_errors_fail_the_run_at_the_grading_boundary(tiny, tmp_path):
+    with pytest.raises(Fault) as caught:
+        _train(tmp_path, train_spec(tiny), [prompt_line(n, item={}) for n in range(40)])
+
+    assert caught.value.record.boundary == "grading"
+
+
+def test_ungradable_rollouts_are_counted_and_not_scored_zero(tiny, tmp_path, monkeypatch):
+    monkeypatch.setattr(grpo.rewards, "ERROR_BUDGET", 1.0)
+    lines = [prompt_line(n, item={} if n % 2 else {"reference": 7}) for n in range(40)]
+
+    _train(tmp_path, train_spec(tiny, steps=1), lines)
+
+    assert _metrics(tmp_path)[1].grader_error_share == 0.5
+    assert set(_metrics(tmp_path)[1].reward_by_domain) == {"parrot"}
+
+
+@pytest.mark.parametrize("name", ["loss", "grad_norm"])
+def test_a_loss_that_is_no_number_fails_at_the_training_boundary(name):
+    logs = {"loss": 0.1, "grad_norm": 0.1, name: float("nan")}
+
+    with pytest.raises(Fault) as caught:
+        grpo.require_finite(3, logs)
+
+    assert caught.value.record.boundary == "training"
+
+
+def test_a_pause_leaves_a_checkpoint_that_verifies(tiny, tmp_path, monkeypatch):
+    directory = prepare_training(tmp_path, train_spec(tiny, save_every=100))
+    with Progress(directory, 1) as progress:
+        monkeypatch.setattr(progress, "show", lambda _: setattr(progress, "stop", "pause"))
+        with pytest.raises(Stopped):
+            grpo.train(train_spec(tiny, save_every=100), directory, progress)
+
+    assert checkpoints.newest_verified(directory / "checkpoints")[0].name == "step-1"
+
+
+def test_spent_minutes_end_the_run_with_what_it_has(tiny, tmp_path):
+    assert _train(tmp_path, train_spec(tiny, max_minutes=1e-6)).step == 1
+
+
+def test_a_prompt_that_leaves_no_room_fails_before_training(tiny, tmp_path):
+    with pytest.raises(Fault, match="exceeds the model's"):
+        _train(tmp_path, train_spec(tiny, max_completion_tokens=512))
+
+
+STEPS = 40
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tiny, tmp_path_factory):
+    directory = prepare_training(tmp_path_factory.mktemp("uninterrupted"), train_spec(tiny, steps=STEPS, save_every=4))
+    assert run_engine(directory).status == "succeeded"
+    return directory
+
+
+def _killed(directory, after_step):
+    engine = start_engine(directory)
+    while not (directory / "checkpoints" / f"step-{after_step}").exists():
+        assert engine.poll() is None
+        time.sleep(0.005)
+    engine.send_signal(signal.SIGKILL)
+    assert engine.wait() == -signal.SIGKILL
+
+
+def test_a_killed_run_resumes_to_bit_identical_weights(uninterrupted, tiny, tmp_path):
+    spec = train_spec(tiny, steps=STEPS, save_every=4)
+    _killed(prepare_training(tmp_path, spec), after_step=8)
+
+    prepare(tmp_path, msgspec.structs.replace(spec, attempt=2))
+    result = run_engine(tmp_path)
+
+    assert (result.status, result.attempt, result.step) == ("succeeded", 2, STEPS)
+    assert checkpoints.read_manifest(tmp_path / "model") == checkpoints.read_manifest(uninterrupted / "model")
+
+
+def test_a_resumed_run_does_not_begin_again(uninterrupted, tiny, tmp_path):
+    """From the last checkpoint of a finished run, of which the newest is damaged: only its last steps are repeated."""
+    shutil.copytree(uninterrupted, tmp_path, dirs_exist_ok=True)
+    newest, _ = checkpoints.newest_verified(tmp_path / "checkpoints")
+    (newest / "optimizer.pt").write_bytes(b"damaged")
+    (tmp_path / "metrics.jsonl").unlink()
+
+    prepare(tmp_path, train_spec(tiny, steps=STEPS, save_every=4, attempt=2))
+    result = run_engine(tmp_path)
+
+    assert min(_metrics(tmp_path)) == STEPS - 3
+    assert result.model == checkpoints.read_manifest(uninterrupted / "model")

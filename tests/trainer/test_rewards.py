@@ -1,0 +1,62 @@
+import pytest
+
+from tasks.types import Grade, Outcome
+from trainer import rewards
+
+NUMBER = {"type": "number", "reference": "{{ item.reference }}"}
+EXACT = {"type": "string_check", "input": "{{ sample.output_text }}", "reference": "ja", "operation": "eq"}
+
+
+def test_a_reward_is_the_score_as_it_is():
+    assert rewards.reward(Grade(Outcome.INCORRECT, 0.4, "x", "partly")) == 0.4
+
+
+def test_an_ungradable_rollout_has_no_reward_rather_than_zero():
+    assert rewards.reward(Grade(Outcome.UNGRADABLE, 0.0, None, "the judge is down")) is None
+
+
+def test_each_task_brings_its_own_grader():
+    grades = rewards.grade_rollouts(["7", "ja"], [{"reference": 7}, {}], [NUMBER, EXACT])
+
+    assert [grade.correct for grade in grades] == [True, True]
+
+
+def test_the_graders_of_the_rows_yield_to_the_graders_of_the_run():
+    grades = rewards.grade_rollouts(["7"], [{"reference": 7}], [NUMBER], replacement=EXACT)
+
+    assert not grades[0].correct
+
+
+def test_advantages_are_measured_from_the_mean_of_the_group():
+    assert rewards.advantages([1.0, 0.0, 0.0, 0.0]) == [0.75, -0.25, -0.25, -0.25]
+
+
+def test_the_mean_leaves_out_what_could_not_be_graded():
+    assert rewards.advantages([1.0, None, 0.0]) == [0.5, 0.0, -0.5]
+
+
+def test_a_group_without_any_grade_teaches_nothing():
+    assert rewards.advantages([None, None]) == [0.0, 0.0]
+
+
+def test_a_group_without_spread_teaches_nothing():
+    assert rewards.advantages([1.0, 1.0]) == [0.0, 0.0]
+
+
+def test_domains_are_averaged_apart_and_without_the_ungradable():
+    means = rewards.mean_by_domain([1.0, 0.0, None, 0.5], ["a", "a", "a", "b"])
+
+    assert means == {"a": 0.5, "b": 0.5}
+
+
+@pytest.mark.parametrize(("graded", "errors", "exceeded"), [(1000, 10, False), (1000, 11, True), (16, 2, False)])
+def test_one_percent_of_errors_is_the_budget_and_two_are_forgiven(graded, errors, exceeded):
+    assert rewards.ErrorBudget(graded, errors).exceeded is exceeded
+
+
+def test_the_budget_counts_through_the_whole_run():
+    budget = rewards.ErrorBudget(98, 0)
+
+    budget.count([1.0, None])
+
+    assert budget.share == 0.01
