@@ -48,6 +48,9 @@ class _Share:
     first: int
     count: int
     description: str
+    broken_every: int = BROKEN_EVERY
+    doubled_every: int = DOUBLED_EVERY
+    shared: int = SHARED
 
 
 SHARES = (
@@ -62,12 +65,20 @@ SHARES = (
 )
 
 
-def write_datasets(directory: Path, seed: int, batch: int = 1) -> list[SampleDataset]:
-    """Write the files of a batch (1 to 4) and describe them. The same seed and batch give the same bytes."""
+def write_datasets(directory: Path, seed: int, batch: int = 1, *, scale: float = 1.0) -> list[SampleDataset]:
+    """Write the files of a batch (1 to 4) and describe them. The same seed and batch give the same bytes.
+
+    `scale` is the share of the rows that is written, with as many broken ones among them.
+    """
     if not 1 <= batch <= len(TASK_SIDES):
         raise ValueError(f"There are batches 1 to {len(TASK_SIDES)}, not {batch}.")
     directory.mkdir(parents=True, exist_ok=True)
-    return [_write(share, directory, seed, batch) for share in SHARES]
+    return [_write(_scaled(share, scale), directory, seed, batch) for share in SHARES]
+
+
+def _scaled(share: _Share, scale: float) -> _Share:
+    names = ("first", "count", "broken_every", "doubled_every", "shared")
+    return replace(share, **{name: round(getattr(share, name) * scale) for name in names})
 
 
 def questions(family: Family, seed: int, batch: int = 1) -> Iterator[Question]:
@@ -103,10 +114,10 @@ def _lines(share: _Share, seed: int, batch: int) -> Iterator[str]:
     breakages = list(BREAKAGES)
     for number, question in enumerate(_slice(share, seed, batch), start=1):
         yield json.dumps(row(question))
-        if number % DOUBLED_EVERY == 0:
+        if number % share.doubled_every == 0:
             yield json.dumps(row(question))
-        if number % BROKEN_EVERY == 0:
-            yield breakages[number // BROKEN_EVERY % len(breakages)](question)
+        if number % share.broken_every == 0:
+            yield breakages[number // share.broken_every % len(breakages)](question)
     if share.contributor == "grace" and share.first:
         yield from _from_ada(share, seed, batch)
 
@@ -121,9 +132,9 @@ def _slice(share: _Share, seed: int, batch: int) -> Iterator[Question]:
 
 def _from_ada(share: _Share, seed: int, batch: int) -> Iterator[str]:
     """The same rows again, which are duplicates, and a few with the sloppy answer, which are conflicts."""
-    theirs = _slice(replace(share, first=0, count=SHARED + DISPUTED), seed, batch)
+    theirs = _slice(replace(share, first=0, count=share.shared + DISPUTED), seed, batch)
     for number, question in enumerate(theirs):
-        yield json.dumps(row(question) if number < SHARED else _disputed(question))
+        yield json.dumps(row(question) if number < share.shared else _disputed(question))
 
 
 def _disputed(question: Question) -> dict[str, Any]:
