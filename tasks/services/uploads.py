@@ -2,16 +2,19 @@
 
 Order of steps, so that a kill at any of them leaves nothing half-written: bytes into incoming/<random>.part, fsync;
 renamed to incoming/<team>-<sha-256>-<random>.ready; linked to its storage key; row committed; .ready removed.
-A .part or .ready that is left over is removed by `reap` after an hour, with the stored file where no row came to it.
+The writer holds a lock on the file for as long as it lives. A .part or .ready without one is left over: `reap` removes
+it, with the stored file where no row came to it.
 """
 
 import errno
+import fcntl
 import hashlib
 import os
 import time
 import uuid
 from collections.abc import Iterable
 from pathlib import Path
+from typing import BinaryIO
 
 from django.conf import settings
 from django.db import connection, transaction
@@ -25,7 +28,7 @@ from tasks.services.access import require_role
 from tasks.services.wake import wake
 from tasks.states import ProofState, Role, UploadState
 
-LEFT_OVER_SECONDS = 3600
+LEFT_OVER_SECONDS = 5.0  # since the last write: a file is locked a moment after it is made
 _FILE_LOCK = 0x66696C65  # advisory lock space: storing a file against reaping it
 
 
@@ -33,37 +36,36 @@ def receive(dataset: Dataset, stream: Iterable[bytes], *, filename: str, actor: 
     """Store a file and queue its import. The same bytes again answer with the first upload and False."""
     require_role(actor, dataset.team, Role.CONTRIBUTOR)
     part = _incoming() / f"{uuid.uuid4().hex}.part"
-    try:
-        sha256, size = _write(part, stream)
-        ready = part.with_name(f"{dataset.team_id}-{sha256}-{part.stem}.ready")
-        part.rename(ready)
-    except OSError as fault:
-        if fault.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise NoSpace(
-                "no_space", "The disk is full: nothing was kept. Tell an operator, then upload again."
-            ) from fault
-        raise
-    finally:
-        part.unlink(missing_ok=True)
-    return _keep(dataset, ready, sha256=sha256, size=size, filename=filename, actor=actor)
-
-
-def _write(part: Path, stream: Iterable[bytes]) -> tuple[str, int]:
-    digest, size = hashlib.sha256(), 0
     with part.open("xb") as file:
-        for block in stream:
-            size += len(block)
-            if size > settings.UPLOAD_MAX_BYTES:
-                limit = number_format(settings.UPLOAD_MAX_BYTES, use_l10n=False, force_grouping=True)
-                raise TooLarge(
-                    "file_too_large", f"The file is larger than {limit} bytes: split it into several.", "file"
-                )
-            digest.update(block)
-            file.write(block)
-        if not size:
-            raise Invalid("empty_file", "The file is empty: upload a JSON Lines file, one JSON object a line.", "file")
-        file.flush()
-        os.fsync(file.fileno())
+        fcntl.flock(file, fcntl.LOCK_EX)
+        try:
+            sha256, size = _write(file, stream)
+            ready = part.with_name(f"{dataset.team_id}-{sha256}-{part.stem}.ready")
+            part.rename(ready)
+        except OSError as fault:
+            if fault.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise NoSpace(
+                    "no_space", "The disk is full: nothing was kept. Tell an operator, then upload again."
+                ) from fault
+            raise
+        finally:
+            part.unlink(missing_ok=True)
+        return _keep(dataset, ready, sha256=sha256, size=size, filename=filename, actor=actor)
+
+
+def _write(file: BinaryIO, stream: Iterable[bytes]) -> tuple[str, int]:
+    digest, size = hashlib.sha256(), 0
+    for block in stream:
+        size += len(block)
+        if size > settings.UPLOAD_MAX_BYTES:
+            limit = number_format(settings.UPLOAD_MAX_BYTES, use_l10n=False, force_grouping=True)
+            raise TooLarge("file_too_large", f"The file is larger than {limit} bytes: split it into several.", "file")
+        digest.update(block)
+        file.write(block)
+    if not size:
+        raise Invalid("empty_file", "The file is empty: upload a JSON Lines file, one JSON object a line.", "file")
+    file.flush()
+    os.fsync(file.fileno())
     return digest.hexdigest(), size
 
 
@@ -144,13 +146,23 @@ def reap(older_than_seconds: float = LEFT_OVER_SECONDS) -> int:
     removed = 0
     for path in _incoming().iterdir():
         try:
-            old = time.time() - path.stat().st_mtime > older_than_seconds
+            with path.open("rb") as file:
+                if time.time() - os.fstat(file.fileno()).st_mtime <= older_than_seconds or _has_a_writer(file):
+                    continue
+                _reap_one(path)
         except FileNotFoundError:
             continue  # its upload has just finished
-        if old:
-            _reap_one(path)
-            removed += 1
+        removed += 1
     return removed
+
+
+def _has_a_writer(file: BinaryIO) -> bool:
+    """The kernel drops a process's locks with the process, however that ends."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    return False
 
 
 @transaction.atomic

@@ -15,6 +15,7 @@ from pathlib import Path
 import msgspec
 import psutil
 
+from tasks.crash import crash_point
 from trainer.launchers.protocol import (
     Handle,
     LauncherError,
@@ -53,6 +54,7 @@ class LocalLauncher:
                 return earlier
             (run_dir / "control.json").unlink(missing_ok=True)  # a request to an earlier attempt was answered by it
             pid = self._start(run_dir, attempt)
+            crash_point("launch.before_handle")
             handle = Handle(self.name, socket.gethostname(), pid, birth(pid) or "", attempt)
             write_whole(run_dir / "handle.json", msgspec.json.encode(handle))
             return handle

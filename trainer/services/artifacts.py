@@ -1,20 +1,26 @@
 """The store of model artifacts: DATA_DIR/models/<digest>, content-addressed, never changed."""
 
+import fcntl
 import hashlib
 import os
 import shutil
+import time
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import msgspec
 from django.conf import settings
 
+from tasks.crash import crash_point
 from tasks.errors import Invalid
 from trainer.contract import Artifact, Manifest, manifest_digest
 
 MANIFEST = "manifest.json"
 WEIGHTS = ".safetensors"
+INCOMING = ".incoming-"
+LEFT_OVER_SECONDS = 5.0  # a copy is locked a moment after its directory is made
 
 
 def store() -> Path:
@@ -30,14 +36,23 @@ def adopt(source: Path, manifest: Manifest) -> Path:
     target = path_of(manifest.digest)
     if target.is_dir():
         return target
-    incoming = _incoming()
-    try:
+    with _incoming() as incoming:
         for file in manifest.files:
             _copy_verified(source, incoming, file)
         (incoming / MANIFEST).write_bytes(msgspec.json.encode(manifest))
+        crash_point("adopt.before_publish")
         return _publish(incoming, target)
-    finally:
-        shutil.rmtree(incoming, ignore_errors=True)
+
+
+def reap(older_than_seconds: float = LEFT_OVER_SECONDS) -> int:
+    """Remove the copies whose process was killed; returns how many."""
+    removed = 0
+    for path in store().glob(INCOMING + "*"):
+        with suppress(FileNotFoundError), _lock(path) as mine:  # gone: it has just been published
+            if mine and time.time() - path.stat().st_mtime > older_than_seconds:
+                shutil.rmtree(path)
+                removed += 1
+    return removed
 
 
 def take_in(source: Path, *, names: Iterable[str] | None = None) -> Manifest:
@@ -110,10 +125,30 @@ def _copy_verified(source: Path, incoming: Path, file: Artifact) -> None:
         os.fsync(written.fileno())
 
 
-def _incoming() -> Path:
-    path = store() / f".incoming-{uuid.uuid4().hex}"
+@contextmanager
+def _incoming() -> Iterator[Path]:
+    """A directory for a copy, locked while its process lives, gone afterwards."""
+    path = store() / f"{INCOMING}{uuid.uuid4().hex}"
     path.mkdir(parents=True)
-    return path
+    try:
+        with _lock(path):
+            yield path
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+@contextmanager
+def _lock(directory: Path) -> Iterator[bool]:
+    """Whether the lock is ours. The kernel drops it with the process, however that ends."""
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        yield False
+    else:
+        yield True
+    finally:
+        os.close(descriptor)
 
 
 def _publish(incoming: Path, target: Path) -> Path:

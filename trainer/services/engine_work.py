@@ -18,6 +18,7 @@ from django.db import connection, transaction
 from django.db.models import F
 from django.utils import timezone
 
+from tasks.crash import crash_point
 from tasks.errors import FlywheelError
 from trainer.contract import EngineFault, Heartbeat, Result
 from trainer.launchers.protocol import Handle, LauncherError
@@ -119,6 +120,7 @@ def _claim(kind: Kind, work: Any) -> None:
         if claimed:
             rows.filter(pk=work.pk).update(attempt=F("attempt") + 1)
     if claimed:
+        crash_point("engine.after_claim")
         _launch(kind, rows.get(pk=work.pk))
 
 
@@ -129,6 +131,7 @@ def _launch(kind: Kind, work: Any) -> None:
     (directory / "control.json").unlink(missing_ok=True)
     kind.prepare(work, directory)
     handle = launcher().submit(directory, attempt=work.attempt)
+    crash_point("engine.after_launch")
     _write(kind, work, handle=msgspec.to_builtins(handle), lease_until=_lease())
 
 
@@ -151,6 +154,7 @@ def _follow(kind: Kind, work: Any) -> None:
 
 
 def _end(kind: Kind, work: Any, directory: Path, result: Result) -> None:
+    crash_point("engine.before_finish")
     if result.status == "succeeded":
         kind.finish(work, directory, result)
     elif result.status == "failed":

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 from django.db import transaction
 
+from tasks.crash import crash_point
 from tasks.models import Task
 from tasks.models.events import Subject, record
 from trainer import contract
@@ -56,6 +57,7 @@ def decide(evaluation: Evaluation) -> GateReport:
         )
         if decision.verdict is Verdict.PROMOTE and line.auto_promote and not decision.sign_off:
             promotion.promote(evaluation.candidate, actor=None, reason=decision.sentence, report=report)
+        crash_point("gate.before_commit")
     return report
 
 

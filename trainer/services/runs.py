@@ -7,6 +7,7 @@ import msgspec
 from django.db import transaction
 from django.utils import timezone
 
+from tasks.crash import crash_point
 from tasks.errors import Conflict, Invalid
 from tasks.graders import registry
 from tasks.models import Dataset, DatasetVersion
@@ -75,6 +76,7 @@ def start(
         )
         TrainingRun.objects.advance(run.pk, RunState.VALIDATING, RunState.QUEUED, actor=actor)
         run.refresh_from_db()
+        crash_point("run.before_commit")
         wake.supervisor()
     return run
 

@@ -5,7 +5,7 @@ import logging
 from tasks.errors import FlywheelError
 from trainer.contract import EngineFault
 from trainer.models import BaseBuild, Line, ModelVersion
-from trainer.services import bases, engine_work, evaluations, gates, suites
+from trainer.services import artifacts, bases, engine_work, evaluations, gates, suites
 from trainer.services.bases import BaseBuildKind
 from trainer.services.evaluations import EvaluationKind
 from trainer.services.training import TrainingKind
@@ -18,6 +18,7 @@ KINDS: list[engine_work.Kind] = [BaseBuildKind(), EvaluationKind(), TrainingKind
 def supervise() -> None:
     """Idempotent and safe to lose: every step looks for rows that lack what should follow."""
     engine_work.supervise(KINDS)
+    artifacts.reap()
     evaluate_new_versions()
     for evaluation in gates.undecided():
         try:

@@ -8,6 +8,7 @@ from django.db import transaction
 from django.db.models import Max
 from django.utils import timezone
 
+from tasks.crash import crash_point
 from tasks.errors import Invalid
 from trainer.contract import Result, Rollout, TrainSpec, encode
 from trainer.launchers.protocol import metrics_after, tail, write_whole
@@ -79,6 +80,7 @@ class TrainingKind:
                 return False
             version = _register(work, line, result)
             _challenge(line, version)
+            crash_point("engine.before_register")
         return True
 
     def stopped_early(self, work: TrainingRun) -> RunState:
