@@ -12,6 +12,7 @@ from rest_framework.response import Response
 from flywheel.api.schema import ApiSchema
 from flywheel.http import idempotency
 from flywheel.http.auth import Caller, caller
+from flywheel.http.json_bodies import ObjectParser
 from flywheel.http.negotiation import AlwaysFirst
 from tasks.errors import Invalid, NotFound, TooLarge
 from tasks.models import Dataset, Team
@@ -46,6 +47,7 @@ class Resource(viewsets.GenericViewSet[Any]):
 
     model: ClassVar[type[models.Model]]
     content_negotiation_class = AlwaysFirst
+    parser_classes = [ObjectParser]
     lookup_value_regex = r"\d+"
     schema = ApiSchema()
     scopes: ClassVar[Mapping[str, Scope]] = {}  # action → scope that an API key needs; write where none is named

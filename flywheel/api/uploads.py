@@ -10,7 +10,6 @@ from drf_spectacular.utils import OpenApiParameter, extend_schema, extend_schema
 from rest_framework import exceptions, serializers
 from rest_framework.decorators import action
 from rest_framework.pagination import CursorPagination
-from rest_framework.parsers import JSONParser
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -164,7 +163,7 @@ class Uploads(Resource):
         return self.page(self.get_object().issues.filter(**self.asked(IssueFilter)), IssueOut)
 
     @extend_schema(request=Nothing, responses=UploadOut)
-    @action(detail=True, methods=["post"], parser_classes=[JSONParser])
+    @action(detail=True, methods=["post"])
     def retry(self, request: Request, pk: str) -> Response:
         """Import a failed upload again, from the row after the last one kept."""
         upload = self.get_object()

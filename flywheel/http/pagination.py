@@ -8,3 +8,4 @@ class NewestFirst(CursorPagination):
     page_size = 50
     page_size_query_param = "limit"
     max_page_size = 500
+    invalid_cursor_message = "This is no place in the list: start again without a cursor."

@@ -4,14 +4,14 @@ from typing import Any
 
 from django.conf import settings
 from drf_spectacular.utils import extend_schema
-from rest_framework.parsers import JSONParser
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
 from flywheel.http.auth import ApiKeyAuthentication, Caller, caller
 from flywheel.http.errors import openai_envelope
+from flywheel.http.json_bodies import ObjectParser
 from flywheel.http.negotiation import AlwaysFirst
-from tasks.errors import Invalid, NotFound, TooLarge
+from tasks.errors import NotFound, TooLarge
 from tasks.states import Scope
 
 
@@ -19,7 +19,7 @@ from tasks.states import Scope
 class Surface(APIView):
     authentication_classes = [ApiKeyAuthentication]
     content_negotiation_class = AlwaysFirst
-    parser_classes = [JSONParser]
+    parser_classes = [ObjectParser]
     scope = Scope.READ
     schema = None
 
@@ -37,10 +37,7 @@ class Surface(APIView):
         return caller(self.request)
 
     def body(self) -> dict[str, Any]:
-        body = self.request.data
-        if not isinstance(body, dict):
-            raise Invalid("invalid_json", "The body must be a JSON object.")
-        return body
+        return dict(self.request.data)
 
 
 class Unknown(Surface):
