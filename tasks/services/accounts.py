@@ -6,7 +6,6 @@ from typing import Any
 
 from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import ValidationError
-from django.core.validators import validate_email
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 from django.utils.text import slugify
@@ -57,11 +56,12 @@ def _check_user(user: User, password: str) -> None:
         ) from None
     try:
         validate_password(password, user)
-        if user.email:
-            validate_email(user.email)
     except ValidationError as fault:
-        param = "email" if fault.code == "invalid" else "password"
-        raise Invalid(f"bad_{param}", " ".join(fault.messages), param) from None
+        raise Invalid("bad_password", " ".join(fault.messages), "password") from None
+    try:
+        User._meta.get_field("email").clean(user.email, user)
+    except ValidationError as fault:
+        raise Invalid("bad_email", " ".join(fault.messages), "email") from None
 
 
 @transaction.atomic

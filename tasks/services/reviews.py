@@ -10,6 +10,7 @@ from django.db.models import OuterRef, QuerySet, Subquery, Value
 from django.db.models.functions import Coalesce
 from django.utils import timezone
 
+from tasks.crash import crash_point
 from tasks.errors import Conflict, Invalid
 from tasks.models import Membership, Proof, Review, Task, User
 from tasks.services.access import require_role
@@ -106,7 +107,7 @@ def bulk(
     """
     decision = _decision(decision)
     _check(decision, reason_code, note)
-    selected = _waiting_for(reviewer, queryset_or_filter)
+    selected = waiting_for(reviewer, queryset_or_filter)
     if dry_run:
         return BulkResult(selected.count(), None)
     batch, count = uuid.uuid4(), 0
@@ -126,7 +127,8 @@ def _decision(decision: Review.Decision | str) -> Review.Decision:
         raise Invalid("unknown_decision", f"A decision is one of {allowed}.", "decision") from None
 
 
-def _waiting_for(reviewer: User, queryset_or_filter: QuerySet[Task] | Mapping[str, Any]) -> QuerySet[Task]:
+def waiting_for(reviewer: User, queryset_or_filter: QuerySet[Task] | Mapping[str, Any]) -> QuerySet[Task]:
+    """Of a selection, what this person may decide on now."""
     if isinstance(queryset_or_filter, Mapping):
         queryset_or_filter = Task.objects.for_user(reviewer).filter(**queryset_or_filter)
     where = Membership.objects.filter(user=reviewer, role__in=[Role.REVIEWER, Role.ADMINISTRATOR])
@@ -171,14 +173,29 @@ def _decide_chunk(
         )
         for pk in moved
     )
+    crash_point("review.before_commit")
     return len(moved)
 
 
 def undo_batch(batch: uuid.UUID, *, actor: User | None) -> int:
     """Take the decisions of one bulk action back; returns how many. Tasks that have moved on since are left."""
-    reviews = Review.objects.filter(batch=batch, undone_at__isnull=True).select_related("space").order_by("pk")
+    return _undo_all(Review.objects.filter(batch=batch, undone_at__isnull=True), actor)
+
+
+def undo_last(queryset: QuerySet[Task], *, actor: User, dry_run: bool = False) -> int:
+    """Take back the last decision on each task of a selection, where the actor reviews; returns how many."""
+    latest = Review.objects.filter(task=OuterRef("pk"), undone_at__isnull=True).order_by("-pk").values("pk")[:1]
+    where = Membership.objects.filter(user=actor, role__in=[Role.REVIEWER, Role.ADMINISTRATOR])
+    decided = Task.objects.filter(
+        pk__in=queryset.order_by().values("pk"), space__in=where.values("team"), state__in=_STATE_OF.values()
+    )
+    standing = Review.objects.filter(pk__in=decided.annotate(latest=Subquery(latest)).values("latest"))
+    return standing.count() if dry_run else _undo_all(standing, actor)
+
+
+def _undo_all(reviews: QuerySet[Review], actor: User | None) -> int:
     groups: dict[tuple[Any, str, str], list[Review]] = {}
-    for review in reviews:
+    for review in reviews.select_related("space").order_by("pk"):
         groups.setdefault((review.space, review.decision, review.before), []).append(review)
     for space, _, _ in groups:
         require_role(actor, space, Role.REVIEWER)

@@ -1,0 +1,96 @@
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.management import CommandError, call_command
+
+from tasks.models import Dataset, Team, Upload
+from tests.tasks.pipeline import lines, sums
+
+pytestmark = pytest.mark.django_db
+
+NUMBER = json.dumps({"type": "number"})
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "sums.jsonl"
+    path.write_bytes(lines([*sums(5), *sums(1), "{broken", {"prompt": "1 + 1?", "reference": 2, "gold": "3"}]))
+    return path
+
+
+def _ingest(*arguments: Any) -> dict[str, Any]:
+    out = io.StringIO()
+    call_command("ingest", *map(str, arguments), "--json", stdout=out)
+    summary: dict[str, Any] = json.loads(out.getvalue())
+    return summary
+
+
+def _private(file: Path, *more: Any) -> dict[str, Any]:
+    return _ingest(file, "--team", "alpha", "--dataset", "Sums", *more)
+
+
+def test_the_summary_tells_what_came_of_every_row(file: Path):
+    summary = _private(file, "--grader", NUMBER)
+
+    assert (summary["rows"], summary["valid"], summary["duplicates"]) == (8, 6, 1)
+    assert summary["rejected"] == {"not_json": 1, "gold_failed": 1}
+    assert (summary["proved"], summary["approved"]) == (5, 5)
+    assert set(summary["seconds"]) == {"receive", "import", "prove"}
+
+
+def test_the_same_file_again_adds_nothing(file: Path):
+    first = _private(file, "--grader", NUMBER)
+
+    again = _private(file)
+
+    assert again["dataset_digest"] == first["dataset_digest"]
+    assert Upload.objects.count() == 1
+
+
+def test_a_grader_given_later_lets_the_waiting_rows_in(file: Path):
+    assert _private(file)["needs_grader"] == 6
+
+    summary = _private(file, "--grader", NUMBER)
+
+    assert (summary["needs_grader"], summary["proved"]) == (0, 5)
+
+
+def test_contributed_rows_wait_for_a_reviewer(file: Path):
+    summary = _ingest(
+        file, "--team", "alpha", "--dataset", "Shared", "--contribute", "--licence", "MIT", "--consent",
+        "--grader", NUMBER,
+    )  # fmt: skip
+
+    assert (summary["proved"], summary["approved"]) == (5, 0)
+    assert Dataset.objects.get().space.is_system
+
+
+def test_contributing_without_a_licence_is_refused_and_nothing_kept(file: Path):
+    with pytest.raises(CommandError, match="SPDX"):
+        _ingest(file, "--team", "alpha", "--dataset", "Shared", "--contribute")
+
+    assert not Dataset.objects.exists()
+
+
+def test_a_file_that_is_not_there_is_said(tmp_path: Path):
+    with pytest.raises(CommandError, match="cannot be read"):
+        _private(tmp_path / "nowhere.jsonl")
+
+
+def test_a_binary_file_ends_badly_with_its_sentence(tmp_path: Path):
+    path = tmp_path / "rows.gz"
+    path.write_bytes(b"\x1f\x8b\x08" + bytes(200))
+
+    with pytest.raises(CommandError, match="gzip"):
+        _private(path)
+
+
+def test_an_existing_team_is_used(file: Path):
+    Team.objects.create(slug="alpha", name="Alpha")
+
+    _private(file)
+
+    assert Team.objects.filter(slug="alpha").count() == 1
