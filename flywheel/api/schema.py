@@ -40,7 +40,8 @@ class ApiSchema(AutoSchema):
 
     def get_override_parameters(self) -> list[Any]:
         given = super().get_override_parameters()
-        if self.method != "POST" or not getattr(self.view, "remembers_replies", False):
+        streams = getattr(self.view, "action", "") in getattr(self.view, "streams_body", ())
+        if self.method != "POST" or streams or not getattr(self.view, "remembers_replies", False):
             return given
         note = "The same key and body again: the same answer, nothing done twice. Another body: 422."
         return [*given, OpenApiParameter("Idempotency-Key", str, OpenApiParameter.HEADER, description=note)]
