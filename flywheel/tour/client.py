@@ -1,6 +1,7 @@
 """The tour's hands: HTTP requests with an API key, exactly as any program would make them."""
 
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,8 @@ class Client:
         return self._request("GET", path, params=params)
 
     def post(self, path: str, body: Any = None) -> Any:
-        return self._request("POST", path, json=body or {})
+        """Repeated under one key, so a request whose reply was lost is not carried out twice."""
+        return self._request("POST", path, json=body or {}, headers={"Idempotency-Key": uuid.uuid4().hex})
 
     def upload(self, path: Path, *, dataset: int) -> Any:
         """The same bytes again answer with the first upload, so a repeated tour sends them again without harm."""
@@ -51,8 +53,7 @@ class Client:
         deadline = time.monotonic() + self._patience
         while True:
             try:
-                body = {"content": content()} if content else {}
-                reply = self._http.request(method, path, **arguments, **body)
+                reply = self._http.request(method, path, content=content() if content else None, **arguments)
                 if reply.status_code < 500 or time.monotonic() > deadline:
                     return _answer(reply)
             except httpx.TransportError as error:

@@ -8,7 +8,6 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from enum import StrEnum
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -22,7 +21,6 @@ from tasks.crash import crash_point
 from tasks.errors import FlywheelError
 from trainer.contract import EngineFault, Heartbeat, Result
 from trainer.launchers.protocol import Handle, LauncherError
-from trainer.models.engine_work import EngineWork
 from trainer.services.launching import launcher, new_directory, path_of
 
 logger = logging.getLogger(__name__)
@@ -33,10 +31,10 @@ class Kind(Protocol):
     """What supervision needs to know of one kind of engine work."""
 
     name: str  # prefix of its run directories
-    model: type[EngineWork]
-    states: type[StrEnum]
+    model: Any  # a concrete EngineWork
+    states: Any  # its StrEnum of states
     queued: Any  # states by role
-    running: frozenset[Any]
+    running: Any  # a set of states
     succeeded: Any
     failed: Any
 

@@ -7,10 +7,9 @@ from pathlib import Path
 from django.conf import settings
 
 from trainer.launchers.local import LocalLauncher
-from trainer.launchers.protocol import Launcher
 
 
-def launcher() -> Launcher:
+def launcher() -> LocalLauncher:
     """Local processes; ENGINE_COMMAND replaces `python -m trainer.engine` (its last argument is the run directory)."""
     command = shlex.split(settings.ENGINE_COMMAND)
     return LocalLauncher(engine_command=tuple(command)) if command else LocalLauncher()

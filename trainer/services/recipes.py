@@ -144,11 +144,11 @@ def _sources(space: Team) -> Iterable[Dataset]:
     )
 
 
-_FIELDS = ("pk", "domain", "exact_key", "family")
+_FIELDS = ("pk", "domain", "exact_key", "family", "content_digest")
 
 
 def _columns(tasks: Any) -> Iterator[tuple[Any, ...]]:
-    """Never the payload: a mixture of a million tasks needs their ids only."""
+    """Never the payload: a mixture of a million tasks needs their ids and digests only."""
     return tasks.values_list(*_FIELDS).iterator(chunk_size=10_000)
 
 
@@ -162,7 +162,7 @@ def _candidates(versions: list[DatasetVersion]) -> Iterator[mixing.Candidate]:
 
 
 def _candidate(row: tuple[Any, ...], dataset: Dataset, digest: str) -> mixing.Candidate:
-    pk, domain, exact_key, family = row
+    pk, domain, exact_key, family, content = row
     return mixing.Candidate(
         task=str(pk),
         domain=domain or dataset.domain or "general",
@@ -171,4 +171,5 @@ def _candidate(row: tuple[Any, ...], dataset: Dataset, digest: str) -> mixing.Ca
         dataset=digest,
         family=str(family) if family else "",
         arrived=pk,
+        content=content[:32],
     )

@@ -47,7 +47,7 @@ class Command(BaseCommand):
             raise CommandError(f"Run {run.pk} {run.state}: {sentence}")
         result = {
             "run": run.pk, "version": run.version.name, "directory": run.version.path, "kl": run.kl,
-            "seconds": round((run.finished_at - run.started_at).total_seconds(), 1),
+            "seconds": _seconds(run),
         }  # fmt: skip
         told = json.dumps(result) if options["json"] else f"{run.version.name} is yours: {run.version.path}"
         self.stdout.write(told)
@@ -63,6 +63,12 @@ class Command(BaseCommand):
                 self.stderr.write(shown := line)
             time.sleep(POLL_SECONDS)
         return run
+
+
+def _seconds(run: TrainingRun) -> float:
+    assert run.started_at is not None
+    assert run.finished_at is not None
+    return round((run.finished_at - run.started_at).total_seconds(), 1)
 
 
 def _dataset(name: str) -> Dataset:
