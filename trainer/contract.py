@@ -1,12 +1,13 @@
 """Types of every file in an engine run directory. Both sides import this module; neither invents a field.
 
-In:   spec.json and, by kind, demonstrations.jsonl (base) | train.jsonl, validation.jsonl, probe.jsonl (train) | items.jsonl (evaluate)
-      control.json, written at any time by the platform: asks a running engine to pause or cancel
-Out:  heartbeat.json (rewritten), metrics.jsonl, samples.jsonl (a few rollouts a step), rollouts/ (Parquet), scores.jsonl (evaluate),
-      checkpoints/step-N/ each with manifest.json, model/ with manifest.json, result.json (last)
+In    spec.json and, by kind: demonstrations.jsonl (base); train.jsonl, validation.jsonl, probe.jsonl (train);
+      items.jsonl (evaluate). control.json may appear at any time: the platform asks to pause or to cancel
+Out   heartbeat.json (rewritten), metrics.jsonl, samples.jsonl (a few rollouts a step), rollouts/ (Parquet),
+      scores.jsonl (evaluate), checkpoints/step-N/ and model/ each with manifest.json, result.json (last)
 
-An artifact is published by write → fsync → manifest with sha-256 → atomic rename. The command is `python -m trainer.engine DIR`.
-The engine holds an exclusive lock on DIR/lock for its life, and leaves when spec.json carries another attempt than its own (fencing).
+An artifact is published by write → fsync → manifest with sha-256 → atomic rename. The command is
+`python -m trainer.engine DIR`. The engine holds an exclusive lock on DIR/lock for its life, and leaves when spec.json
+carries another attempt than its own (fencing).
 """
 
 import hashlib
@@ -73,7 +74,7 @@ class Sampling(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class BaseSpec(msgspec.Struct, frozen=True, tag="base", tag_field="kind", forbid_unknown_fields=True):
-    """Build the small local base model from demonstrations.jsonl. Fixed step count, so that the result is reproducible."""
+    """Build the small local base model from demonstrations.jsonl. The step count is fixed: the result is reproducible."""
 
     seed: int = 0
     steps: int = 450
@@ -119,7 +120,7 @@ class Heartbeat(msgspec.Struct, frozen=True):
 
 
 class Estimate(msgspec.Struct, frozen=True):
-    """A mean with its standard error (0 where n = 1); `n` counts the independent units (sequences, prompts) behind it."""
+    """A mean with its standard error (0 where n = 1); `n` counts the independent units behind it (sequences, prompts)."""
 
     mean: float
     standard_error: float
