@@ -52,7 +52,7 @@ def playground(request: HttpRequest) -> HttpResponse:
 
 
 def names_for(user: Any) -> list[str]:
-    return [model.name for model in serving.modelnames_for(user)]
+    return [model.name for model in serving.model_names(user)]
 
 
 def _chosen(request: HttpRequest, names: list[str]) -> dict[str, str]:

@@ -26,7 +26,7 @@ class Stage:
     address: str
     x: float
     y: float
-    angle: float  # degrees, clockwise from the top
+    angle: int  # degrees, clockwise from the top
 
 
 def stages(user: Any) -> list[Stage]:

@@ -74,20 +74,16 @@ def queue(request: HttpRequest) -> HttpResponse:
     return render(request, "tasks/review_queue.html", context)
 
 
-def _latest(user: Any) -> list[dict[str, Any]]:
+def _latest(user: Any, most: int = 5) -> list[dict[str, Any]]:
     """The user's newest decisions that can still be undone; those of one bulk action are one entry."""
     shown: list[dict[str, Any]] = []
-    seen: set[uuid.UUID] = set()
-    for review in Review.objects.filter(reviewer=user, undone_at=None).select_related("task")[:200]:
-        if review.batch in seen:
-            continue
-        count = 1
-        if review.batch:
-            seen.add(review.batch)
-            count = Review.objects.filter(batch=review.batch, undone_at=None).count()
+    rows = Review.objects.filter(reviewer=user, undone_at=None).select_related("task")
+    while len(shown) < most and (review := rows.first()) is not None:
+        count = rows.filter(batch=review.batch).count() if review.batch else 1
         shown.append({"review": review, "count": count})
-        if len(shown) == 5:
-            break
+        rows = rows.filter(pk__lt=review.pk)
+        if review.batch:
+            rows = rows.exclude(batch=review.batch)
     return shown
 
 

@@ -16,6 +16,7 @@ from django.views.decorators.http import require_POST, require_safe
 
 from tasks.forms import UploadForm, grader_examples
 from tasks.models import Dataset, RowIssue, Upload
+from tasks.proof import DecoyKind, DecoyOutcome
 from tasks.services import datasets, licences, uploads
 from tasks.states import ProofState, UploadState
 from tasks.views import examples, live
@@ -24,7 +25,6 @@ from tasks.views.scope import signed_in
 from tasks.views.waiting import no_worker
 
 ENDED = {UploadState.IMPORTED, UploadState.FAILED}
-DECOYS = ("empty", "echo", "other_gold", "flattery", "every_candidate", "over_long")
 
 
 @login_required
@@ -150,14 +150,22 @@ def _progress(upload: Upload) -> dict[str, Any]:
         "share": share,
         "seconds_left": seconds * (1 - share) / share if 0.02 < share < 1 and not upload.finished_at else None,
         "seconds": seconds,
-        "decoys": _decoys(proof.counts.get("decoys", {})) if proof else [],
+        "decoys": _decoys(proof.counts.get("matrix", {})) if proof else [],
         "finished": upload.state in ENDED and proved,
     }
 
 
-def _decoys(found: Mapping[str, Mapping[str, int]]) -> list[dict[str, Any]]:
-    kinds = [*(kind for kind in DECOYS if kind in found), *(kind for kind in found if kind not in DECOYS)]
-    return [{"kind": kind, **{o: found[kind].get(o, 0) for o in ("refused", "passed", "skipped")}} for kind in kinds]
+def _decoys(matrix: Mapping[str, Mapping[str, Mapping[str, int]]]) -> list[dict[str, Any]]:
+    """A row per grader and kind of wrong answer, the gold first: how many passed, were refused, were skipped."""
+    rows: list[dict[str, Any]] = []
+    for grader, tally in sorted(matrix.items()):
+        gold = tally.get("gold", {})
+        tried = {"passed": gold.get("earned", 0), "refused": gold.get("failed", 0), "skipped": gold.get("absent", 0)}
+        rows.append({"grader": grader, "kind": "gold", **tried})
+        for kind in DecoyKind:
+            counts = tally.get(kind, {})
+            rows.append({"grader": grader, "kind": kind.value, **{o.value: counts.get(o, 0) for o in DecoyOutcome}})
+    return rows
 
 
 def _facts(upload: Upload) -> dict[str, Any]:

@@ -96,7 +96,7 @@ def _entropy(values: Sequence[float | None]) -> str:
     first, last = _ends(known)
     share = last / first if first else 1.0
     if share < 0.3:
-        return f"Entropy is down to {share:.0%} of where it began: the model repeats itself, look at the samples."
+        return f"Entropy is down to {100 * share:.0f} % of where it began: look at the samples for repetition."
     return f"Entropy {_moved(first, last)} nats a token: the model still explores."
 
 
@@ -106,4 +106,4 @@ def _zero_spread(values: Sequence[float | None]) -> str:
         return "Not measured yet."
     _, last = _ends(known)
     judgement = "more than is good: most groups teach nothing" if last > 0.6 else "enough groups still teach something"
-    return f"{last:.0%} of groups have equal rewards, {judgement}."
+    return f"{100 * last:.0f} % of groups have equal rewards, {judgement}."

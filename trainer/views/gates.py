@@ -109,9 +109,9 @@ def _finding(rows: list[dict[str, Any]]) -> str:
 
 def _digests(digests: dict[str, Any]) -> list[tuple[str, str]]:
     flat: list[tuple[str, str]] = []
-    for name, value in digests.items():
+    for name, value in sorted(digests.items()):
         if isinstance(value, dict):
-            flat += [(f"{name.rstrip('s')} {inner}", digest) for inner, digest in value.items()]
+            flat += [(f"{name.rstrip('s')} {inner}", digest) for inner, digest in sorted(value.items())]
         elif value:
             flat.append((name, value))
     return flat

@@ -24,7 +24,7 @@ from trainer.states import RUN_ENDED, RunState
 from trainer.views import findings
 from trainer.views.scope import may_operate, no_supervisor
 
-TABLE_ROWS = 40
+TABLE_ROWS = 20
 
 
 def _find(request: HttpRequest, pk: int) -> TrainingRun:

@@ -7,8 +7,8 @@ from typing import Any
 from django import template
 from django.http import HttpRequest
 from django.urls import reverse
-from django.utils.html import format_html
-from django.utils.safestring import SafeString
+from django.utils.html import conditional_escape, format_html
+from django.utils.safestring import SafeString, mark_safe
 
 register = template.Library()
 
@@ -104,6 +104,16 @@ def elided(sentence: str) -> str:
 
 
 @register.filter
+def coded(sentence: Any) -> SafeString:
+    """`name` in a sentence as code."""
+    parts = [conditional_escape(part) for part in str(sentence).split("`")]
+    if len(parts) % 2 == 0:
+        return format_html("{}", str(sentence))
+    told = "".join(f"<code>{part}</code>" if n % 2 else part for n, part in enumerate(parts))
+    return mark_safe(told)  # noqa: S308  every part was escaped above
+
+
+@register.filter
 def pairs(data: Mapping[str, Any]) -> str:
     """An event's details on one line."""
     return ", ".join(f"{name} {value}" for name, value in data.items())
@@ -125,10 +135,16 @@ def nav_link(context: Mapping[str, Any], name: str, label: str) -> SafeString:
     """A link of the navigation, marked where its page or one below it is open."""
     address = reverse(name)
     here = context["request"].path
-    current = here == address or (address != "/" and here.startswith(f"{address}/"))
+    below = address != "/" and here.startswith(f"{address}/")
+    current = here == address or (below and not any(here.startswith(other) for other in _OWN_ENTRIES.get(name, ())))
     return format_html('<li><a href="{}"{}>{}</a></li>', address, _CURRENT if current else "", label)
 
 
+# Addresses below an entry that have an entry of their own.
+_OWN_ENTRIES = {
+    "ops": ("/ops/recipes", "/ops/gates", "/ops/models", "/ops/schedules"),
+    "review": ("/review/log",),
+}
 _CURRENT = SafeString(' aria-current="page"')
 
 

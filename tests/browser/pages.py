@@ -1,0 +1,69 @@
+"""Every page of the portal, with who opens it."""
+
+from typing import Any
+
+from tasks.models import Task
+
+
+def pages(portal: Any) -> dict[str, tuple[Any, str]]:
+    """Name → (user, path)."""
+    conflict = Task.objects.filter(state="conflict").earliest("pk")
+    proved = Task.objects.filter(state="proved", space__is_system=True).earliest("pk")
+    own = Task.objects.filter(memberships__dataset=portal.contributed, state="approved").earliest("pk")
+    team = portal.team.slug
+    data = {
+        "submit": "/submit",
+        "upload": f"/submit/{portal.upload.pk}",
+        "upload-by-code": f"/submit/{portal.upload.pk}?code=not_json",
+        "datasets": "/datasets",
+        "dataset": f"/datasets/{team}/{portal.contributed.slug}",
+        "private": f"/datasets/{team}/{portal.private.slug}",
+        "train": f"/datasets/{team}/{portal.private.slug}/train",
+        "task": f"/tasks/{own.pk}",
+        "me": "/me",
+    }
+    review = {
+        "review": "/review",
+        "review-task": f"/review/{proved.pk}?state=proved",
+        "review-conflict": f"/review/{conflict.pk}",
+        "log": "/review/log",
+    }
+    models = {
+        "home": "/",
+        "ops": "/ops",
+        "run": f"/ops/runs/{portal.run.pk}",
+        "run-going": f"/ops/runs/{portal.going.pk}",
+        "run-failed": f"/ops/runs/{portal.failed.pk}",
+        "evaluation": f"/ops/evaluations/{portal.held.evaluation_id}",
+        "recipes": "/ops/recipes",
+        "recipe": f"/ops/recipes/{portal.recipe.pk}",
+        "gates": "/ops/gates",
+        "gate-promote": f"/ops/gates/{portal.promoted.pk}",
+        "gate-hold": f"/ops/gates/{portal.held.pk}",
+        "models": "/ops/models",
+        "line": "/ops/models/shared",
+        "version": "/ops/models/shared/v1",
+        "schedules": "/ops/schedules",
+        "playground": "/playground",
+        "formats": "/docs/formats",
+        "graders": "/docs/graders",
+        "errors": "/docs/errors",
+    }
+    return {
+        **{name: (portal.contributor, path) for name, path in data.items()},
+        **{name: (portal.reviewer, path) for name, path in review.items()},
+        **{name: (portal.operator, path) for name, path in models.items()},
+        "newcomer": (portal.stranger, "/"),
+        "empty-datasets": (portal.stranger, "/datasets"),
+        "empty-review": (portal.stranger, "/review"),
+        "not-found": (portal.stranger, f"/submit/{portal.upload.pk}"),
+        "login": (None, "/login"),
+    }
+
+
+NAMES = [
+    *("home", "newcomer", "submit", "upload", "upload-by-code", "datasets", "empty-datasets", "dataset", "private"),
+    *("train", "task", "me", "review", "review-task", "review-conflict", "empty-review", "log", "ops", "run"),
+    *("run-going", "run-failed", "evaluation", "recipes", "recipe", "gates", "gate-promote", "gate-hold", "models"),
+    *("line", "version", "schedules", "playground", "formats", "graders", "errors", "not-found", "login"),
+]

@@ -1,0 +1,61 @@
+"""What the small scripts add: live parts, curves, the theme, the drop zone."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import expect
+
+from tasks.models import Upload
+
+pytestmark = pytest.mark.django_db
+
+
+def test_the_chosen_theme_stays_on_the_next_page(visit: Any, portal: Any):
+    visitor = visit(portal.operator, color_scheme="light")
+    page = visitor.open("/")
+
+    page.get_by_role("button", name="Switch to dark colours").click()
+    visitor.open("/datasets")
+
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(15, 19, 24)"
+
+
+def test_curves_are_drawn_from_the_metrics(visit: Any, portal: Any):
+    page = visit(portal.operator).open(f"/ops/runs/{portal.run.pk}")
+
+    expect(page.locator(".chart canvas")).to_have_count(5)
+
+
+def test_a_dropped_file_is_uploaded_and_its_page_opens(visit: Any, portal: Any, tmp_path: Path):
+    file = tmp_path / "dropped.jsonl"
+    file.write_text('{"prompt": "Compute 2 + 2.", "reference": 4, "grader": {"type": "number"}}\n')
+    page = visit(portal.contributor).open(f"/submit?dataset={portal.private.pk}")
+
+    page.locator("input[type=file]").set_input_files(file)
+    expect(page.get_by_text("dropped.jsonl, 1 kB, will be uploaded.")).to_be_visible()
+    with page.expect_navigation():
+        page.get_by_role("button", name="Upload").click()
+
+    upload = Upload.objects.get(dataset=portal.private, filename="dropped.jsonl")
+    assert page.url.endswith(f"/submit/{upload.pk}")
+
+
+def test_the_status_of_a_run_that_goes_on_is_polled(visit: Any, portal: Any):
+    page = visit(portal.contributor).open(f"/ops/runs/{portal.going.pk}")
+
+    with page.expect_response(lambda reply: reply.url.endswith("/status")) as answer:
+        pass
+
+    assert answer.value.status == 200
+
+
+def test_a_part_that_has_not_changed_is_answered_304(visit: Any, portal: Any):
+    page = visit(portal.stranger).open("/")
+
+    with page.expect_response(
+        lambda reply: reply.url.endswith("/wheel") and reply.status == 304, timeout=15_000
+    ) as answer:
+        pass
+
+    assert answer.value.status == 304

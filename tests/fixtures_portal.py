@@ -1,0 +1,357 @@
+"""A portal with something on every page: two teams, a pool with conflicts and proofs, a line with two champions.
+
+Data-side rows go through the real services; what an engine would write is made up, and judged by the real gate.
+"""
+
+import hashlib
+import json
+import math
+import random
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import msgspec
+import numpy as np
+from django.utils import timezone
+
+from tasks.models import Dataset, Task, Team, Upload, User
+from tasks.models.events import seal
+from tasks.services import accounts, datasets, reviews, uploads
+from tasks.services.importing import import_upload
+from tasks.services.licences import CONSENT_VERSION
+from tasks.services.proving import prove_upload
+from tasks.states import Role, Split
+from trainer.evaluation.decision import Digests
+from trainer.evaluation.gates import decide
+from trainer.evaluation.policy import GatePolicy, Guard
+from trainer.evaluation.scoring import SuiteScores, side_of, suite_of
+from trainer.models import (
+    Alias,
+    AliasMove,
+    BaseBuild,
+    Evaluation,
+    Firing,
+    GateReport,
+    Line,
+    ModelVersion,
+    Recipe,
+    RunMetric,
+    RunSample,
+    SuiteVersion,
+    TrainingRun,
+)
+from trainer.runspec import RunSpec
+from trainer.services import recipes, schedules
+
+PASSWORD = "correct-horse-battery"
+NUMBER = {"type": "number"}
+DOMAINS = ("arithmetic", "maximum", "reverse")
+
+
+@dataclass(frozen=True)
+class Portal:
+    """Who is there and what the tests look at."""
+
+    contributor: User
+    reviewer: User
+    operator: User
+    stranger: User
+    team: Team
+    private: Dataset
+    contributed: Dataset
+    upload: Upload
+    line: Line
+    run: TrainingRun
+    going: TrainingRun
+    failed: TrainingRun
+    promoted: GateReport
+    held: GateReport
+    recipe: Recipe
+
+
+def seed() -> Portal:
+    people = _people()
+    contributor, reviewer, operator, stranger, team, second = people
+    contributed = _dataset(team, "Everyday arithmetic", contributor, contributed=True, domain="arithmetic")
+    upload = _imported(contributed, _sums(140, seed=1) + _broken() + _conflicting(), contributor, "sums.jsonl")
+    other = _dataset(second, "Word puzzles", operator, contributed=True, domain="reverse")
+    _imported(other, _words(60) + _maxima(50), operator, "puzzles.jsonl")
+    private = _dataset(team, "House style", contributor, contributed=False, domain="maximum")
+    _imported(private, _maxima(36, seed=5) + _waiting(), contributor, "house.jsonl")
+    _reviewed(reviewer)
+    line, recipe, run, going, failed, promoted, held = _models(operator, team)
+    seal()
+    return Portal(
+        contributor, reviewer, operator, stranger, team, private, contributed, upload, line, run, going, failed,
+        promoted, held, recipe,
+    )  # fmt: skip
+
+
+def _people() -> tuple[User, User, User, User, Team, Team]:
+    contributor, reviewer, operator, stranger = (
+        User.objects.create_user(name, password=PASSWORD) for name in ("carla", "rita", "otto", "sven")
+    )
+    team = accounts.create_team("Carla's lab", actor=contributor)
+    second = accounts.create_team("Puzzle club", actor=operator)
+    accounts.create_team("Elsewhere", actor=stranger)
+    pool = accounts.pool()
+    accounts.join(pool, reviewer, Role.REVIEWER, actor=None)
+    accounts.join(pool, operator, Role.OPERATOR, actor=None)
+    accounts.create_key(team, contributor, "importer", ["read", "write"], actor=contributor)
+    return contributor, reviewer, operator, stranger, team, second
+
+
+def _dataset(team: Team, name: str, actor: User, *, contributed: bool, domain: str) -> Dataset:
+    rights = {"visibility": "contributed", "licence": "CC-BY-4.0", "consent_version": CONSENT_VERSION}
+    return datasets.create(team, name, actor=actor, domain=domain, **(rights if contributed else {}))
+
+
+def _imported(dataset: Dataset, lines: list[str], actor: User, filename: str) -> Upload:
+    body = "\n".join(lines).encode()
+    upload, _ = uploads.receive(dataset, [body], filename=filename, actor=actor)
+    import_upload(upload.pk)
+    prove_upload(upload.pk)
+    upload.refresh_from_db()
+    return upload
+
+
+def _sums(count: int, *, seed: int) -> list[str]:
+    draw = random.Random(seed)
+    pairs = [(draw.randint(10, 99), draw.randint(10, 99)) for _ in range(count)]
+    return [json.dumps({"prompt": f"Compute {a} + {b}.", "reference": a + b, "grader": NUMBER}) for a, b in pairs]
+
+
+def _conflicting() -> list[str]:
+    return [json.dumps({"prompt": "Compute 17 + 25.", "reference": answer, "grader": NUMBER}) for answer in (42, 43)]
+
+
+def _broken() -> list[str]:
+    return [
+        '{"prompt": "Compute 3 + 4.", "reference": ',
+        json.dumps({"reference": 4, "grader": NUMBER}),
+        json.dumps({"prompt": "Compute 5 + 5.", "grader": {"type": "numbr"}, "reference": 10}),
+        json.dumps({"prompt": "Compute 6 + 5.", "grader": NUMBER}),
+        json.dumps({"prompt": "=Compute 8 + 5.", "reference": "thirteen", "grader": NUMBER}),
+        json.dumps({"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}),
+    ]
+
+
+def _words(count: int) -> list[str]:
+    draw = random.Random(3)
+    words = ["".join(draw.choices("abcdefgh", k=5)) for _ in range(count)]
+    grader = {"type": "set_match"}
+    return [
+        json.dumps({"prompt": f"Reverse the string {word}.", "reference": [word[::-1]], "grader": grader})
+        for word in words
+    ]
+
+
+def _maxima(count: int, *, seed: int = 4) -> list[str]:
+    draw = random.Random(seed)
+    triples = [[draw.randint(10, 99) for _ in range(3)] for _ in range(count)]
+    return [
+        json.dumps(
+            {
+                "prompt": f"Which is largest: {a}, {b} or {c}?",
+                "reference": max(a, b, c),
+                "grader": NUMBER,
+                "domain": "maximum",
+            }
+        )
+        for a, b, c in triples
+    ]
+
+
+def _waiting() -> list[str]:
+    return [json.dumps({"prompt": f"Name a word with {n} letters.", "reference": n}) for n in range(3, 8)]
+
+
+def _reviewed(reviewer: User) -> None:
+    waiting = Task.objects.filter(space__is_system=True, state="proved").order_by("pk")
+    first = list(waiting[:3])
+    for task in first[:2]:
+        reviews.approve(task, reviewer=reviewer, note="clear")
+    reviews.reject(first[2], reviewer=reviewer, reason_code="unclear", note="Say which unit.")
+    most = waiting.values_list("pk", flat=True)[: waiting.count() - 25]
+    reviews.bulk(Task.objects.filter(pk__in=list(most)), "approved", reviewer=reviewer)
+
+
+# The model side, as an engine would have left it
+
+
+def _models(operator: User, team: Team) -> tuple[Any, ...]:
+    pool = accounts.pool()
+    line = Line.objects.create(team=pool, slug="shared", name="Shared model", purpose="shared")
+    BaseBuild.objects.create(line=line, source="local", state="succeeded", step=450, total_steps=450)
+    recipe = recipes.create(
+        line, "everything", {"weights": {"arithmetic": 2, "maximum": 1}, "cap_per_contributor": 0.7}, actor=operator
+    )
+    mixture = recipes.build(recipe, seed=7, actor=operator)
+    versions = [_version(line, 0)]
+    _crown(line, versions[0], None, "The base is the first champion.")
+    reports = []
+    for number, (gain, verdict_hint) in enumerate(((0.14, "PROMOTE"), (0.0, "HOLD"), (0.05, "PROMOTE")), start=1):
+        run = _run(line, mixture, versions[0], "succeeded", seed=number)
+        candidate = _version(line, number, run=run, parent=versions[0])
+        report = _report(line, candidate, versions[0], gain=gain, fall=verdict_hint == "HOLD", seed=number)
+        reports.append(report)
+        if report.verdict == "PROMOTE" and number == 1:
+            _crown(line, candidate, report, report.sentence)
+            versions.insert(0, candidate)
+    going = _run(line, mixture, versions[0], "running", seed=9, steps=46)
+    broken = _run(line, mixture, versions[0], "failed", seed=11, steps=8)
+    TrainingRun.objects.filter(pk=broken.pk).update(
+        error={
+            "boundary": "training",
+            "code": "loss_not_finite",
+            "sentence": "The loss became NaN at step 8: start again with half the learning rate.",
+        }
+    )
+    expert = Line.objects.create(team=team, slug="carlas-lab-house", name="House expert", purpose="expert")
+    _crown(expert, _version(expert, 0), None, "The expert starts from shared/v1.")
+    schedule = schedules.create(line, recipe, "0 3 * * 1-5", actor=operator, timezone="Europe/Berlin")
+    now = timezone.now()
+    for days, outcome, reason, run in (
+        (2, "ran", "412 newly approved tasks since the last run.", reports[0].evaluation.candidate.run),
+        (1, "skipped", "37 newly approved tasks; at least 100 are asked for.", None),
+    ):
+        due = now - timedelta(days=days)
+        Firing.objects.create(schedule=schedule, due_at=due, outcome=outcome, reason=reason, run=run)
+    first_run = reports[0].evaluation.candidate.run
+    return line, recipe, first_run, going, broken, reports[0], reports[1]
+
+
+def _version(line: Line, number: int, *, run: Any = None, parent: Any = None) -> ModelVersion:
+    digest = hashlib.sha256(f"{line.slug}/{number}".encode()).hexdigest()
+    kl = {"mean": 1.93, "standard_error": 0.06, "n": 128} if run else None
+    origin = f"run {run.pk}" if run else "built locally"
+    return ModelVersion.objects.create(
+        line=line, number=number, digest=digest, run=run, parent=parent, origin=origin, parameters=468_224,
+        bytes=1_912_384, kl=kl,
+    )  # fmt: skip
+
+
+def _crown(line: Line, version: ModelVersion, report: Any, reason: str) -> None:
+    old = line.alias("champion")
+    Alias.objects.update_or_create(line=line, name="champion", defaults={"version": version})
+    Alias.objects.get_or_create(line=line, name="anchor", defaults={"version": version})
+    AliasMove.objects.create(line=line, name="champion", old=old, new=version, report=report, reason=reason[:500])
+
+
+def _run(line: Line, mixture: Any, start: ModelVersion, state: str, *, seed: int, steps: int = 100) -> TrainingRun:
+    now = timezone.now()
+    ended = state in ("succeeded", "failed")
+    run = TrainingRun.objects.create(
+        line=line, mixture=mixture, start=start, state=state, spec=msgspec.to_builtins(RunSpec(seed=seed)),
+        step=steps, total_steps=100, attempt=1 if ended else 2, phase="done" if ended else "training",
+        started_at=now - timedelta(seconds=80), finished_at=now if ended else None, estimated_seconds=92,
+        tokens=417_000, kl={"mean": 1.93, "standard_error": 0.06, "n": 128} if ended else None,
+        peak_memory_bytes=690_000_000, lease_until=now + timedelta(hours=1),
+        notes=[f"{mixture.size} tasks, 100 steps of 16 prompts × 8 answers: about 92 seconds."],
+    )  # fmt: skip
+    draw = random.Random(seed)
+    RunMetric.objects.bulk_create(RunMetric(run=run, step=n, data=_metrics(n, draw)) for n in range(1, steps + 1))
+    RunSample.objects.bulk_create(_sample(run, step, draw) for step in range(1, steps + 1, 9) for _ in range(4))
+    return run
+
+
+def _metrics(step: int, draw: random.Random) -> dict[str, Any]:
+    share = math.sqrt(step / 100)
+    measured = step % 20 == 0 or step == 1
+    estimate = {"standard_error": 0.021, "n": 96}
+    return {
+        "step": step,
+        "total_steps": 100,
+        "at": 0.0,
+        "reward_mean": round(0.22 + 0.23 * share + draw.gauss(0, 0.02), 4),
+        "entropy": round(1.21 - 0.42 * share + draw.gauss(0, 0.01), 4),
+        "zero_spread_share": round(min(max(0.35 - 0.1 * share + draw.gauss(0, 0.04), 0), 1), 4),
+        "clip_share": round(0.02 + 0.01 * draw.random(), 4),
+        "completion_tokens_mean": round(5.2 + draw.gauss(0, 0.1), 2),
+        "truncated_share": 0.0,
+        "seconds_step": 0.81,
+        **({"kl": {"mean": 1.93 * share, "standard_error": 0.05, "n": 128}} if measured else {}),
+        **({"validation_reward": {"mean": 0.21 + 0.2 * share, **estimate}} if measured else {}),
+    }
+
+
+def _sample(run: TrainingRun, step: int, draw: random.Random) -> RunSample:
+    a, b = draw.randint(10, 99), draw.randint(10, 99)
+    right = draw.random() < 0.4
+    said = a + b if right else a + b - 10
+    data = {
+        "step": step,
+        "key": "1",
+        "domain": "arithmetic",
+        "prompt": f"Compute {a} + {b}.",
+        "completion": str(said),
+        "reward": float(right),
+        "advantage": 0.6 if right else -0.4,
+        "reason": "Matches the reference." if right else f"Expected {a + b}, read {said}.",
+    }
+    return RunSample(run=run, step=step, data=data)
+
+
+def _report(
+    line: Line, candidate: ModelVersion, champion: ModelVersion, *, gain: float, fall: bool, seed: int
+) -> GateReport:
+    suites = [_scores(name, 320, gain=gain, seed=seed + n) for n, name in enumerate(DOMAINS[:2])]
+    suites.append(_scores("reverse", 320, gain=-0.12 if fall else gain, seed=seed + 7))
+    policy = GatePolicy(guards=tuple(Guard(suite=name) for name in DOMAINS), permutations=999)
+    digests = Digests(
+        policy=policy.digest(), champion=champion.digest, candidate=candidate.digest, sampling="5" * 64,
+        suites={name: hashlib.sha256(name.encode()).hexdigest() for name in DOMAINS},
+    )  # fmt: skip
+    decision = decide(policy, suites, expected=digests, found=digests)
+    evaluation = Evaluation.objects.create(
+        line=line, candidate=candidate, champion=champion, sampling={"answers_per_item": 4, "temperature": 1.0},
+        policy=msgspec.to_builtins(policy), policy_digest=policy.digest(), state="succeeded", attempt=1, step=2560,
+        total_steps=2560, phase="done", plan=_plan(),
+    )  # fmt: skip
+    for name in DOMAINS:
+        suite, _ = SuiteVersion.objects.get_or_create(
+            line=line, name=name, number=1, defaults={"digest": digests.suites[name], "item_count": 320}
+        )
+        evaluation.suites.add(suite)
+    return GateReport.objects.create(
+        line=line, evaluation=evaluation, verdict=decision.verdict, sentence=decision.sentence[:500],
+        decision=msgspec.to_builtins(decision), flips=_flips(), policy_digest=policy.digest(),
+    )  # fmt: skip
+
+
+def _scores(name: str, n: int, *, gain: float, seed: int) -> SuiteScores:
+    """Bimodal items: most are nearly always or nearly never solved; `gain` moves the candidate's chances."""
+    draw = np.random.default_rng(seed)
+    chance_n = np.where(draw.random(n) < 0.3, 0.85, 0.05)
+    champion_n_k = (draw.random((n, 4)) < chance_n[:, None]).astype(float)
+    moved_n = np.clip(chance_n + gain, 0, 1)
+    candidate_n_k = (draw.random((n, 4)) < moved_n[:, None]).astype(float)
+    sides = {"champion": side_of(champion_n_k), "candidate": side_of(candidate_n_k)}
+    return suite_of(name, [f"{name}-{i}" for i in range(n)], sides)
+
+
+def _plan() -> dict[str, Any]:
+    suites = [
+        {"suite": name, "n": 320, "answers_per_item": 4, "power": 0.81, "minimal_effect": 0.031} for name in DOMAINS
+    ]
+    return {"suites": suites, "sentences": [f"{name}: 320 items × 4 answers." for name in DOMAINS]}
+
+
+def _flips() -> list[dict[str, Any]]:
+    kinds = ["regression"] * 4 + ["gain"] * 8
+    return [
+        {
+            "suite": "arithmetic",
+            "task": n,
+            "prompt": f"Compute {20 + n} + {47 + n}.",
+            "kind": kind,
+            "champion": {"completion": str(67 + 2 * n), "reason": "Matches the reference.", "score": 1.0},
+            "candidate": {"completion": str(57 + 2 * n), "reason": f"Expected {67 + 2 * n}.", "score": 0.0},
+        }
+        for n, kind in enumerate(kinds)
+    ]
+
+
+def sealed_prompts(portal: Portal) -> list[str]:
+    return [task.prompt for task in Task.objects.filter(space=portal.line.team, split=Split.SEALED)[:5]]
