@@ -23,7 +23,7 @@ COUNTED = 10_000  # rows that a list counts and pages through; a filter finds wh
 _WIDE = (models.JSONField, models.TextField)
 
 
-class BoundedPaginator(Paginator):  # type: ignore[type-arg]
+class BoundedPaginator(Paginator):
     """Counts no further than COUNTED."""
 
     @cached_property
@@ -32,7 +32,7 @@ class BoundedPaginator(Paginator):  # type: ignore[type-arg]
         return int(rows.order_by()[:COUNTED].count())
 
 
-class ReadOnly(admin.ModelAdmin):  # type: ignore[type-arg]
+class ReadOnly(admin.ModelAdmin):
     """Rows to look at. Writes are verbs of the services."""
 
     list_per_page = 50

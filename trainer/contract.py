@@ -74,7 +74,7 @@ class Sampling(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class BaseSpec(msgspec.Struct, frozen=True, tag="base", tag_field="kind", forbid_unknown_fields=True):
-    """Build the small local base model from demonstrations.jsonl. The step count is fixed: the result is reproducible."""
+    """Build the small local base model from demonstrations.jsonl. A fixed step count makes it reproducible."""
 
     seed: int = 0
     steps: int = 450
@@ -120,7 +120,7 @@ class Heartbeat(msgspec.Struct, frozen=True):
 
 
 class Estimate(msgspec.Struct, frozen=True):
-    """A mean with its standard error (0 where n = 1); `n` counts the independent units behind it (sequences, prompts)."""
+    """A mean with its standard error (0 where n = 1); `n` counts the independent units (sequences, prompts)."""
 
     mean: float
     standard_error: float

@@ -2,7 +2,7 @@
 
 What yields to what: the cap is kept always, the weights are kept always, the size gives way. A mixture that cannot keep
 both cap and weights at any size is refused. The same tasks, recipe and seed give the same digest in whatever order the
-tasks arrive; a task is ranked by a seeded hash of its id, so no random state is carried around.
+tasks arrive; a task is ranked by a seeded hash of its content, so no random state is carried around and no id matters.
 """
 
 import hashlib
@@ -35,6 +35,12 @@ class Candidate:
     dataset: str = ""  # digest of the dataset version it comes from
     family: str = ""  # near-duplicate family, "" : its own
     arrived: int = 0  # of tasks with one exact key the first to arrive is taken
+    content: str = ""  # digest of what it asks and expects, "" : its id
+
+    @property
+    def name(self) -> str:
+        """What ranks and digest go by: ids differ where the same files were imported in another order."""
+        return self.content or self.task
 
 
 class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -90,11 +96,11 @@ def mix(candidates: Iterable[Candidate], recipe: Recipe) -> MixturePlan:
     cells = _cells(ranked, shares)
     taken = _allocate(ranked, cells, shares, recipe, sentences)
     chosen = [candidate for cell, count in taken.items() for candidate in cells[cell][:count]]
-    order = _interleaved(chosen, recipe.seed)
+    order = [candidate for _, candidate in _spread(chosen, recipe.seed)]
     datasets = sorted({candidate.dataset for candidate in offered})
     return MixturePlan(
-        tasks=order,
-        digest=_digest(recipe, datasets, order),
+        tasks=[candidate.task for candidate in order],
+        digest=_digest(recipe, datasets, [candidate.name for candidate in order]),
         recipe=recipe,
         datasets=datasets,
         domains=_counts([c.domain for c in unique], [c.domain for c in chosen]),
@@ -129,7 +135,7 @@ def _within_families(pool: Sequence[Candidate], recipe: Recipe) -> list[Candidat
         return list(pool)
     members: Counter[str] = Counter()
     kept = []
-    for candidate in sorted(pool, key=lambda c: (_rank(recipe.seed, c.task), c.task)):
+    for candidate in sorted(pool, key=lambda c: (_rank(recipe.seed, c.name), c.name)):
         family = candidate.family or candidate.exact_key
         members[family] += 1
         if members[family] <= recipe.per_family:
@@ -172,17 +178,13 @@ def _ranked(pool: Sequence[Candidate], seed: int) -> list[Candidate]:
 def _spread(pool: Sequence[Candidate], seed: int) -> list[tuple[float, Candidate]]:
     by_domain: dict[str, list[tuple[int, str, Candidate]]] = {}
     for candidate in pool:
-        by_domain.setdefault(candidate.domain, []).append((_rank(seed, candidate.task), candidate.task, candidate))
+        by_domain.setdefault(candidate.domain, []).append((_rank(seed, candidate.name), candidate.name, candidate))
     placed = []
     for members in by_domain.values():
         members.sort(key=lambda member: member[:2])
-        placed += [((at + 0.5) / len(members), rank, task, c) for at, (rank, task, c) in enumerate(members)]
+        placed += [((at + 0.5) / len(members), rank, name, c) for at, (rank, name, c) in enumerate(members)]
     placed.sort(key=lambda place: place[:3])
     return [(position, candidate) for position, _, _, candidate in placed]
-
-
-def _interleaved(chosen: Sequence[Candidate], seed: int) -> list[str]:
-    return [candidate.task for _, candidate in _spread(chosen, seed)]
 
 
 def _cells(ranked: Sequence[Candidate], shares: Mapping[str, float]) -> dict[Cell, list[Candidate]]:
@@ -389,5 +391,5 @@ def _counts(available: Iterable[str], used: Iterable[str]) -> list[Count]:
 
 
 def _digest(recipe: Recipe, datasets: Sequence[str], order: Sequence[str]) -> str:
-    """SHA-256 over recipe, dataset digests and ordered ids, as canonical JSON."""
+    """SHA-256 over recipe, dataset digests and the ordered tasks' names, as canonical JSON."""
     return hashlib.sha256(msgspec.json.encode([recipe, datasets, order], order="sorted")).hexdigest()

@@ -3,7 +3,12 @@
 from typing import Any
 
 # Chosen before any result was seen: better on the pooled suites, and in no domain worse by 2 points.
-POLICY: dict[str, Any] = {"target": "overall", "answers_per_item": 4, "expected_effect": 0.05, "expected_guard_effect": 0.03}
+POLICY: dict[str, Any] = {
+    "target": "overall",
+    "answers_per_item": 4,
+    "expected_effect": 0.05,
+    "expected_guard_effect": 0.03,
+}
 RECIPE_NAME = "tour"
 RECIPE: dict[str, Any] = {"cap_per_contributor": 0.6}
 OVERRIDES: dict[str, Any] = {}

@@ -1,7 +1,6 @@
 """The steps of the tour. Each looks first whether it is done, so a tour that was killed goes on where it was."""
 
 import json
-import os
 import sys
 import time
 from collections.abc import Callable
@@ -9,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from django.conf import settings
+from django.db import InterfaceError, OperationalError, connection
 
 from flywheel.samples import datasets as samples
 from flywheel.samples.demonstrations import demonstrations
@@ -24,8 +24,10 @@ PATIENCE_SECONDS = 1800
 
 
 class Tour:
-    def __init__(self, url: str, *, seed: int) -> None:
+    def __init__(self, url: str, *, seed: int, share: float = 1.0) -> None:
+        """`share` of each sample file's rows is uploaded."""
         self.seed = seed
+        self.share = share
         self.url = url
         read_write = [Scope.READ, Scope.WRITE]
         self.reviewer = Client(url, people.of_the_pool("rosa", Role.REVIEWER, read_write).key)
@@ -49,7 +51,7 @@ class Tour:
         """Two contributors upload their files; the ids of the uploads."""
         self.directory.mkdir(parents=True, exist_ok=True)
         uploads = []
-        for sample in samples.write_datasets(self.directory, self.seed, batch=turn):
+        for sample in samples.write_datasets(self.directory, self.seed, batch=turn, scale=self.share):
             client = self._contributor(sample.contributor, sample.team)
             dataset = self._dataset(client, sample)
             upload = client.upload(sample.path, dataset=dataset)
@@ -195,10 +197,19 @@ def _follow_run(run: TrainingRun) -> None:
 
 def _wait(what: str, done: Callable[[], bool]) -> None:
     deadline = time.monotonic() + PATIENCE_SECONDS
-    while not done():
+    while not _answered(done):
         if time.monotonic() > deadline:
             raise TourError(f"Waited {PATIENCE_SECONDS // 60} minutes for {what}: look at the worker's log.")
         time.sleep(0.3)
+
+
+def _answered(question: Callable[[], bool]) -> bool:
+    """Asked of the database, which may be restarting: then the next time."""
+    try:
+        return question()
+    except (OperationalError, InterfaceError):
+        connection.close()
+        return False
 
 
 def _failed_base(line: Line) -> bool:
@@ -219,7 +230,7 @@ def _failed_evaluation(run: TrainingRun) -> bool:
 
 def _write_whole(path: Path, rows: Any) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    incoming = path.with_suffix(f".{os.getpid()}")
+    incoming = path.with_suffix(".partial")
     with incoming.open("w", encoding="utf-8") as file:
         for row in rows:
             file.write(json.dumps(row, ensure_ascii=False) + "\n")

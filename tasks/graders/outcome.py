@@ -12,7 +12,7 @@ Check = Callable[[str, Mapping[str, Any]], Grade]
 _NO_SUB_SCORES: Mapping[str, float] = {}
 
 
-class ModelFault(Exception):  # noqa: N818 - a fault is what it is called here
+class ModelFault(Exception):
     """The completion is not what the grader needs: incorrect, score 0, with a flag."""
 
     def __init__(self, flag: str, reason: str) -> None:
@@ -21,7 +21,7 @@ class ModelFault(Exception):  # noqa: N818 - a fault is what it is called here
         self.reason = reason
 
 
-class AuthorFault(Exception):  # noqa: N818
+class AuthorFault(Exception):
     """The item or the grader's configuration is not what grading needs: ungradable, with a flag."""
 
     def __init__(self, flag: str, reason: str) -> None:

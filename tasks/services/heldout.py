@@ -1,6 +1,7 @@
 """Held-out suites: the model side registers the prompts on which it measures, and no training task may repeat them."""
 
 from collections.abc import Iterable
+from typing import Any
 
 from django.db import transaction
 from django.db.models import Exists, OuterRef
@@ -36,7 +37,11 @@ def _reject_contaminated(suite: HeldOutSuite) -> int:
     own = HeldOutKey.objects.filter(suite=suite, exact_key=OuterRef("exact_key"))
     sealed = PromptSplit.objects.filter(space=suite.space, exact_key=OuterRef("exact_key"), split=Split.SEALED)
     repeats = Task.objects.filter(Exists(own), ~Exists(sealed), space=suite.space)
-    changes = {"reason": CODES["contaminated"].sentence, "reason_code": "contaminated", "approved_at": None}
+    changes: dict[str, Any] = {
+        "reason": CODES["contaminated"].sentence,
+        "reason_code": "contaminated",
+        "approved_at": None,
+    }
     rejected = 0
     for state in sorted(set(TaskState) - {TaskState.PARSED, TaskState.REJECTED, TaskState.WITHDRAWN}):
         while pks := list(repeats.filter(state=state).values_list("pk", flat=True)[:CHUNK]):

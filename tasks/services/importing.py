@@ -112,7 +112,8 @@ def add_counts(before: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:
 
 def keep_issues(upload_id: int, issues: list[Issue]) -> None:
     if issues:
-        limits = [RowIssue._meta.get_field(name).max_length for name in _ISSUE_COLUMNS]
+        columns: list[Any] = [RowIssue._meta.get_field(name) for name in _ISSUE_COLUMNS]
+        limits = [column.max_length for column in columns]
         rows = ([getattr(found, name) for name in _ISSUE_COLUMNS] for found in issues)
         cut = (
             [value if limit is None else value[:limit] for value, limit in zip(row, limits, strict=True)]

@@ -17,7 +17,7 @@ from django.utils import timezone
 from tasks.models.events import Subject, record
 
 
-class FencedOff(Exception):  # noqa: N818 - not an error: another worker has the work now
+class FencedOff(Exception):
     """Another worker has claimed this work."""
 
 

@@ -8,6 +8,7 @@ than the one before.
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import msgspec
 from django.db import connection
@@ -99,7 +100,7 @@ def merge(chunk: Chunk, dataset: Dataset, upload_id: int) -> Merged:
     if not chunk.rows:
         return merged
     keep_graders(chunk.graders.values())
-    values = {"space": dataset.space_id, "dataset": dataset.pk, "upload": upload_id, "clash": CLASH}
+    values: dict[str, Any] = {"space": dataset.space_id, "dataset": dataset.pk, "upload": upload_id, "clash": CLASH}
     with connection.cursor() as cursor:
         cursor.execute(_INCOMING)
         copy_rows("incoming", PreparedRow._fields, chunk.rows)

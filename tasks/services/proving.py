@@ -202,7 +202,7 @@ class _Work:
             own = [row for row in left if row.outcome == outcome]
             counts[new] += len(self._move(own, old, new, **(_WHY if new is not TaskState.PROVED else _NO_REASON)))
         undecided = [
-            row._replace(state=_AFTER.get((row.outcome, row.state), row.state)) for row in left if not row.decided
+            row._replace(state=_AFTER.get((row.outcome or "", row.state), row.state)) for row in left if not row.decided
         ]
         approval = Team.Approval(Team.objects.values_list("approval", flat=True).get(pk=self.space.pk))
         for old in _LET_IN[approval]:

@@ -132,7 +132,8 @@ def waiting_for(reviewer: User, queryset_or_filter: QuerySet[Task] | Mapping[str
     if isinstance(queryset_or_filter, Mapping):
         queryset_or_filter = Task.objects.for_user(reviewer).filter(**queryset_or_filter)
     where = Membership.objects.filter(user=reviewer, role__in=[Role.REVIEWER, Role.ADMINISTRATOR])
-    chosen = Task.objects.filter(pk__in=queryset_or_filter.order_by().values("pk"))
+    rows: Any = queryset_or_filter
+    chosen = Task.objects.filter(pk__in=rows.order_by().values("pk"))
     return chosen.filter(state__in=REVIEWABLE, space__in=where.values("team"))
 
 

@@ -59,7 +59,7 @@ def _withdraw_chunk(rows: QuerySet[DatasetTask], pks: Sequence[int], actor: User
     teams = Dataset.objects.filter(pk__in=own.values("dataset")).values("team")
     others = DatasetTask.objects.filter(task=OuterRef("pk")).exclude(dataset__team__in=teams)
     tasks = list(Task.objects.select_for_update().filter(pk__in=pks).annotate(shared=Exists(others)).order_by("pk"))
-    kept = [task.pk for task in tasks if task.shared]  # type: ignore[attr-defined]
+    kept = [task.pk for task in tasks if task.shared]
     withdrawn = 0
     for space_id, state in sorted({(task.space_id, task.state) for task in tasks if task.pk not in set(kept)}):
         if state == TaskState.WITHDRAWN:

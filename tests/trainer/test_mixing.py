@@ -61,6 +61,15 @@ def test_the_same_tasks_recipe_and_seed_give_the_same_mixture_in_any_order(pool,
     assert mixed(shuffled, recipe) == mixed(pool, recipe)
 
 
+def test_the_same_contents_under_other_ids_give_the_same_digest():
+    first = [Candidate(f"{n}", "add", "ada", exact_key=f"k{n}", arrived=n, content=f"c{n}") for n in range(50)]
+    later = [
+        Candidate(f"{999 - n}", "add", "ada", exact_key=f"k{n}", arrived=999 - n, content=f"c{n}") for n in range(50)
+    ]
+
+    assert mix(later, Recipe(seed=3)).digest == mix(first, Recipe(seed=3)).digest
+
+
 @settings(max_examples=60, deadline=None)
 @given(pools(), recipes)
 def test_no_contributor_holds_more_than_the_cap(pool, recipe):

@@ -3,7 +3,7 @@
 from trainer.contract import EngineFault
 
 
-class Fault(Exception):  # noqa: N818 - a fault is what the contract calls it
+class Fault(Exception):
     """Ends the run with status failed. Whoever raises it has something to say to the person who started the run."""
 
     def __init__(self, boundary: str, code: str, sentence: str) -> None:
@@ -11,9 +11,9 @@ class Fault(Exception):  # noqa: N818 - a fault is what the contract calls it
         self.record = EngineFault(boundary=boundary, code=code, sentence=sentence)
 
 
-class Fenced(Exception):  # noqa: N818 - no error: the engine leaves on request
+class Fenced(Exception):
     """Another attempt has taken over the directory: leave without another write."""
 
 
-class Stopped(Exception):  # noqa: N818 - no error: the engine leaves on request
+class Stopped(Exception):
     """Somebody asked the engine to stop (control.json or SIGTERM) and what it holds is safe to leave."""

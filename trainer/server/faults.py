@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 
-class Fault(Exception):  # noqa: N818  (the architecture's word for it)
+class Fault(Exception):
     def __init__(
         self,
         status: int,

@@ -18,11 +18,11 @@ _NUMBER = re.compile(r"v(\d{1,9})")
 _PROBE = Limits(connect_seconds=0.5, silence_seconds=1, total_seconds=2)
 
 
-class ModelServerDown(FlywheelError):  # noqa: N818  a refusal, named like the others
+class ModelServerDown(FlywheelError):
     status = 503
 
 
-class ModelServerRefused(FlywheelError):  # noqa: N818
+class ModelServerRefused(FlywheelError):
     """What the model server found wrong with the request, in its own words and with its own status."""
 
     def __init__(self, status: int, code: str, sentence: str, param: str | None) -> None:

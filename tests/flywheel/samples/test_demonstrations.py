@@ -54,7 +54,7 @@ def _is_flawed(family, demonstration):
     if family.domain == "reversals":
         return completion in prompt
     if family.domain == "choices":
-        return (completion == "A") == (int(prompt[-1]) % 2 == 1)
+        return completion in ("odd", "even")
     if family.domain == "vowels":
         return completion[0] not in "aeiou"
     return int(completion) != max(map(int, prompt.split()[1:]))

@@ -184,7 +184,7 @@ def test_an_import_goes_on_behind_the_last_committed_chunk(dataset: Dataset, set
     assert states(dataset) == ["valid"] * 10
 
 
-class _Stopped(Exception):  # noqa: N818
+class _Stopped(Exception):
     pass
 
 

@@ -168,7 +168,7 @@ def test_a_proof_that_was_stopped_goes_on_and_counts_nothing_twice(dataset: Data
     assert (counts["tasks"], counts["proved"]) == (10, 10)
 
 
-class _Stopped(Exception):  # noqa: N818
+class _Stopped(Exception):
     pass
 
 

@@ -32,6 +32,14 @@ def _result(directory):
     return msgspec.json.decode((directory / "result.json").read_bytes(), type=Result)
 
 
+def _loaded_by_the_engine(directory, module):
+    """Whether an engine that has worked on the directory has imported the module, in an interpreter of its own."""
+    code = "import sys; from trainer.engine.__main__ import main; main(sys.argv[:2]); print(sys.argv[2] in sys.modules)"
+    command = [sys.executable, "-c", code, str(directory), module]
+    said = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout
+    return said.strip().splitlines()[-1] == "True"
+
+
 def _until(condition, engine):
     while not condition():
         assert engine.poll() is None
@@ -69,21 +77,15 @@ def test_a_malformed_spec_names_the_field(tmp_path):
 
 def test_a_malformed_spec_needs_no_torch(tmp_path):
     (tmp_path / "spec.json").write_text("{}")
-    code = f"import sys\nfrom trainer.engine.__main__ import main\nmain(['', {str(tmp_path)!r}])\nprint('torch' in sys.modules)"
 
-    said = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True)
-
-    assert said.stdout.strip() == "False"
+    assert not _loaded_by_the_engine(tmp_path, "torch")
 
 
 def test_the_engine_loads_no_django(tiny, tmp_path):
     prepare_training(tmp_path, train_spec(tiny, steps=1))
-    code = f"import sys\nfrom trainer.engine.__main__ import main\nmain(['', {str(tmp_path)!r}])\nprint('django' in sys.modules)"
 
-    said = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True)
-
+    assert not _loaded_by_the_engine(tmp_path, "django")
     assert _result(tmp_path).status == "succeeded"
-    assert said.stdout.strip().splitlines()[-1] == "False"
 
 
 def test_a_missing_file_is_one_sentence(tmp_path):

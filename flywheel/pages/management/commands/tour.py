@@ -20,12 +20,15 @@ class Command(BaseCommand):
         parser.add_argument("--report", type=Path, help="write what happened to this JSON file")
         parser.add_argument("--turns", type=int, default=1, help="turns of the wheel, each with more data")
         parser.add_argument("--seed", type=int, default=1, help="of samples, base, mixture and training")
+        parser.add_argument("--share", type=float, default=1.0, help="of each sample file's rows, from 0.1 to 1")
         parser.add_argument("--url", default=os.environ.get("WEB_URL", "http://127.0.0.1:8000"))
 
     def handle(self, *args: Any, **options: Any) -> None:
+        if not 0.1 <= options["share"] <= 1:
+            raise CommandError(f"--share goes from 0.1 to 1, not {options['share']:g}: fewer rows make no suite.")
         started = time.monotonic()
         try:
-            turns = self._turn(Tour(options["url"], seed=options["seed"]), options["turns"])
+            turns = self._turn(Tour(options["url"], seed=options["seed"], share=options["share"]), options["turns"])
         except TourError as stopped:
             raise CommandError(str(stopped)) from stopped
         if options["report"]:
