@@ -10,6 +10,7 @@ import pytest
 
 from flywheel.embedded import children
 from flywheel.embedded.children import Child, answers_http
+from flywheel.embedded.process import wait_until
 
 
 def _child(tmp_path: Path, *command: str, **more: object) -> Child:
@@ -74,8 +75,11 @@ def test_a_child_that_had_settled_starts_again_without_a_long_pause(tmp_path: Pa
 
 
 def test_a_child_that_ignores_the_request_is_killed_after_its_grace(tmp_path: Path):
-    child = _child(tmp_path, "bash", "-c", "trap '' TERM; while :; do sleep 0.1; done", grace_seconds=0.5)
+    deaf = tmp_path / "deaf"
+    script = f"trap '' TERM; touch {deaf}; while :; do sleep 0.1; done"
+    child = _child(tmp_path, "bash", "-c", script, grace_seconds=0.5)
     child.launch()
+    assert wait_until(deaf.exists, timeout_seconds=30)
 
     child.ask_to_stop()
     child.finish_stopping()
