@@ -26,11 +26,12 @@ def main(report: str, ledger: str, seed: str, share: str) -> None:
     from django.core.management import call_command
 
     django.setup()
-    from tasks.models import Team
+    from tasks.models import Team, events
 
     Team.objects.filter(is_system=True).update(split_salt=SALT)
     call_command("tour", report=Path(report), seed=int(seed), share=float(share))
     deadline = time.monotonic() + SETTLE_SECONDS
+    events.seal()
     while (found := faults()) and time.monotonic() < deadline:  # sealing and reaping come round every few seconds
         time.sleep(0.5)
     rows = json.loads(Path(report).read_text())["turns"][0]["rows"]

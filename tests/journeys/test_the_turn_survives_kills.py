@@ -203,3 +203,38 @@ def test_kills_may_come_one_after_the_other(new: New, calm: Ledger, seed: int):
         turn.kill(turn.random.choice(PARTS))
 
     same(turn.finish(), calm)
+
+
+@pytest.mark.proof
+def test_an_engine_that_outlives_everything_else_is_taken_up_again(new: New, calm: Ledger):
+    turn = new(seed=3)
+    turn.start()
+    turn.wait_for("run")
+    turn.kill_everything(spare_engines=True)
+    turn.start(resume=True)
+
+    ledger = turn.finish()
+
+    same(ledger, calm)
+    assert ledger["attempts"]["run"] == 1
+
+
+@pytest.mark.proof
+def test_a_real_engine_may_be_killed_while_it_builds_trains_and_evaluates(new: New, calm: Ledger):
+    turn = new(seed=4, ENGINE_COMMAND="")
+    turn.patience = 5.0
+    turn.start()
+    for moment in ("base", "training, step", "evaluation"):
+        turn.wait_for(moment)
+        turn.kill("engine")
+
+    ledger = turn.finish()
+
+    told_by_the_engine = {"reports", "moves", "events"}
+    assert ledger["faults"] == []
+    assert {name: ledger["attempts"][name] for name in ("base", "run", "evaluation")} == dict.fromkeys(
+        ("base", "run", "evaluation"), 2
+    )
+    assert {name: value for name, value in ledger["facts"].items() if name not in told_by_the_engine} == {
+        name: value for name, value in calm["facts"].items() if name not in told_by_the_engine
+    }

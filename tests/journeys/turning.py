@@ -37,6 +37,7 @@ class Turn:
     environment: dict[str, str] = field(default_factory=dict)
     seed: int = SEED
     share: float = SHARE
+    patience: float = 1.0  # times the usual waits
     process: "subprocess.Popen[bytes] | None" = None
 
     @property
@@ -60,7 +61,7 @@ class Turn:
     def finish(self) -> dict[str, Any]:
         """Wait for the end; the ledger. Nothing of the turn runs any more."""
         assert self.process is not None
-        status = self.process.wait(TURN_SECONDS)
+        status = self.process.wait(TURN_SECONDS * self.patience)
         assert status == 0, f"exit status {status}:\n{self.output()[-3000:]}"
         assert not self._alive(), "processes outlived the turn"
         return dict(json.loads((self.root / "ledger.json").read_text()))
@@ -75,7 +76,8 @@ class Turn:
         reached = self._engine_works(moment) if moment in ("base", "run", "evaluation") else self._said(moment)
         assert self.process is not None
         ended = self.process.poll
-        assert wait_until(lambda: reached() or ended() is not None, timeout_seconds=MOMENT_SECONDS), moment
+        patience = MOMENT_SECONDS * self.patience
+        assert wait_until(lambda: reached() or ended() is not None, timeout_seconds=patience), moment
         assert ended() is None, f"ended before {moment!r}:\n{self.output()[-3000:]}"
         time.sleep(self.random.random())
 
@@ -101,12 +103,23 @@ class Turn:
             with suppress(psutil.NoSuchProcess):
                 _kill([psutil.Process(self._pid(part))])
 
-    def kill_everything(self) -> None:
+    def kill_everything(self, *, spare_engines: bool = False) -> None:
         """Supervisor, children, servers and engines: as if the machine had lost its power."""
         assert self.process is not None
-        _kill(self._alive())
+        assert wait_until(lambda: not self._killed(spare_engines), timeout_seconds=30, every_seconds=0.2)
         self.process.wait()
-        assert wait_until(lambda: not self._alive(), timeout_seconds=30)
+
+    def _killed(self, spare_engines: bool) -> list[psutil.Process]:
+        """Kill what lives; what that was. Backends of Postgres outlive their postmaster for a moment."""
+        found = [process for process in self._alive() if not (spare_engines and self._is_engine(process))]
+        _kill(found)
+        return found
+
+    def _is_engine(self, process: psutil.Process) -> bool:
+        """Or its minder."""
+        with suppress(psutil.Error):
+            return any(f"{self.data}/runs/" in word for word in process.cmdline())
+        return False
 
     def _pid(self, part: str) -> int:
         return int(read_state(self.data / "stack")["children"][part]["pid"])
