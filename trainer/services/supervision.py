@@ -4,12 +4,12 @@ import logging
 
 from tasks.errors import FlywheelError
 from trainer.contract import EngineFault
-from trainer.models import BaseBuild, Line, ModelVersion
-from trainer.services import artifacts, bases, engine_work, evaluations, gates, suites
+from trainer.models import BaseBuild, ModelVersion
+from trainer.services import artifacts, bases, engine_work, evaluations, gates
 from trainer.services.bases import BaseBuildKind
 from trainer.services.evaluations import EvaluationKind
 from trainer.services.training import TrainingKind
-from trainer.states import EvaluationState, LinePurpose
+from trainer.states import AliasName, EvaluationState
 
 logger = logging.getLogger(__name__)
 KINDS: list[engine_work.Kind] = [BaseBuildKind(), EvaluationKind(), TrainingKind()]
@@ -28,17 +28,19 @@ def supervise() -> None:
 
 
 def evaluate_new_versions() -> None:
-    """The newest trained version of a line, where the line evaluates by itself and has something sealed."""
-    for line in Line.objects.filter(auto_evaluate=True):
-        newest = line.versions.exclude(run=None).order_by("-number").first()
-        if newest is None or newest.evaluations.exists() or newest.aliases.filter(name="champion").exists():
-            continue
-        if line.purpose == LinePurpose.EXPERT and not suites.available(line):
-            continue
+    """Evaluate what training has made, where the line does that by itself; what cannot be evaluated says why, once."""
+    waiting = ModelVersion.objects.filter(
+        line__auto_evaluate=True,
+        run__isnull=False,
+        evaluations=None,
+        aliases__name=AliasName.CHALLENGER,
+        not_evaluated="",
+    )
+    for version in waiting.select_related("line__team", "run"):
         try:
-            evaluations.start(newest, actor=None)
+            evaluations.start(version, actor=None)
         except FlywheelError as refused:
-            logger.info("%s is not evaluated: %s", newest, refused.sentence)
+            ModelVersion.objects.filter(pk=version.pk).update(not_evaluated=refused.sentence[:500])
 
 
 def take_in_base(build_id: int) -> ModelVersion | None:

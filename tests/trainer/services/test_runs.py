@@ -33,6 +33,14 @@ def test_a_contributor_trains_an_expert_on_a_private_dataset(line: Line, fill: F
     assert run.version.parent.digest == line.alias("champion").digest
 
 
+def test_an_expert_without_sealed_rows_says_why_it_is_not_evaluated(line: Line, fill: Fill, contributor: User):
+    run = runs.train_expert(fill("few", visibility="private", sealed=0), actor=contributor, overrides={"steps": 4})
+
+    settle(lambda: finished(run) and run.version.not_evaluated != "")
+
+    assert "must be sealed" in run.version.not_evaluated
+
+
 def test_an_experts_second_run_goes_on_from_its_newest_version(line: Line, fill: Fill, contributor: User):
     dataset = fill("letters", visibility="private", sealed=0)
     first = runs.train_expert(dataset, actor=contributor, overrides={"steps": 4})
