@@ -124,8 +124,9 @@ def _patterns(letters: str) -> tuple[re.Pattern[str], re.Pattern[str], re.Patter
         r"\b(?i:answer|option|choice|choose|pick)\b(?:\s{1,2}(?i:is|are|would\s{1,2}be))?[\s:=*_]{0,8}|\\boxed\s{0,2}\{"
     )
     stated = re.compile(rf"(?:{claims})((?:(?i:option|choice)\s{{1,2}})?{joined})")
-    # Small letters are words too often ("a"), and so are A and I before another word.
-    alone = re.compile(rf"(?<![\w'’-])(?:[{letters}](?![\w'’-])(?<![AI](?=\s[a-z]))|(?<=\()[{both}](?=\)))")
+    # Small letters are words too often ("a"), and so are A and I before another word: but "A or B" names two.
+    word = rf"\s(?!(?:or|and)\s[{letters}](?![\w'’-]))[a-z]"
+    alone = re.compile(rf"(?<![\w'’-])(?:[{letters}](?![\w'’-])(?<![AI](?={word}))|(?<=\()[{both}](?=\)))")
     return stated, alone, re.compile(rf"(?<![A-Za-z\\])[{both}](?![A-Za-z])")
 
 

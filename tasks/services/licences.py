@@ -50,10 +50,14 @@ def check(licence: str, consent_version: str) -> str:
     """The licence as SPDX spells it, for data that its contributor shares. Raises Invalid otherwise."""
     found = _BY_LOWER.get(licence.strip().lower())
     if found is None:
-        said = f"'{licence}' is not" if licence else "There is no"
+        said = (
+            f"'{licence}' is not a licence that contributed data may have"
+            if licence
+            else "Contributing needs a licence"
+        )
         raise Invalid(
             "unknown_licence",
-            f"{said} a licence that contributed data may have: name one by its SPDX id, for example CC-BY-4.0.",
+            f"{said}: name one by its SPDX id, for example CC-BY-4.0.",
             "licence",
         )
     if consent_version != CONSENT_VERSION:

@@ -64,7 +64,8 @@ def test_another_choice_or_none_is_incorrect(completion):
 
 
 @pytest.mark.parametrize(
-    "completion", ["A, B, C, D", "The answer is A or B", "Answer: A, B", "A) Mars\nB) Venus", "\\boxed{A, B}"]
+    "completion",
+    ["A, B, C, D", "A or B", "A and B", "The answer is A or B", "Answer: A, B", "A) Mars\nB) Venus", "\\boxed{A, B}"],
 )
 def test_a_reply_that_names_several_choices_has_not_chosen(completion):
     found = grade(completion)
