@@ -360,7 +360,7 @@ class Migration(migrations.Migration):
         ),
         migrations.AddIndex(
             model_name='task',
-            index=models.Index(fields=['space', 'state', 'id'], name='task_queue'),
+            index=models.Index(fields=['state', 'space', 'id'], name='task_queue'),
         ),
         migrations.AddIndex(
             model_name='task',

@@ -75,7 +75,8 @@ class Task(StateModel):
             )
         ]
         indexes = [
-            models.Index(fields=["space", "state", "id"], name="task_queue"),
+            # The state first: a look-up of keys in a space must not be able to choose this index.
+            models.Index(fields=["state", "space", "id"], name="task_queue"),
             models.Index(fields=["space", "approved_at"], condition=Q(state=TaskState.APPROVED), name="task_approved"),
             models.Index(fields=["id"], condition=Q(state=TaskState.NEEDS_GRADER), name="task_waits_for_grader"),
         ]

@@ -1,8 +1,8 @@
 """A prepared chunk into a space: new rows become tasks, known ones gain provenance, clashing ones go to review.
 
-Runs inside one transaction under the space's lock. Joins go by index: hash and merge joins are off, because the planner
-cannot know how small a chunk is beside the table, and reading the table once a chunk would make every import slower
-than the one before.
+Runs inside one transaction under the space's lock. Every look-up is a scalar subquery or fenced by OFFSET 0, so that it
+goes by index, row by row: the planner's statistics lag behind an import, and a join that it believes small has read the
+whole space once a row.
 """
 
 from collections import Counter
@@ -30,9 +30,10 @@ CREATE TEMP TABLE incoming (
 """
 _TAKE_CONTAMINATED = """
 DELETE FROM incoming i
- WHERE EXISTS (SELECT FROM tasks_heldoutkey h WHERE h.space_id = %(space)s AND h.exact_key = i.exact_key)
-   AND NOT EXISTS (SELECT FROM tasks_promptsplit p
-                    WHERE p.space_id = %(space)s AND p.exact_key = i.exact_key AND p.split = 'sealed')
+ WHERE (SELECT true FROM tasks_heldoutkey h
+         WHERE h.space_id = %(space)s AND h.exact_key = i.exact_key LIMIT 1)
+   AND (SELECT p.split FROM tasks_promptsplit p
+         WHERE p.space_id = %(space)s AND p.exact_key = i.exact_key) IS DISTINCT FROM 'sealed'
 RETURNING line
 """
 _SPLITS = """
@@ -47,20 +48,19 @@ INSERT INTO tasks_task (space_id, state, reason, reason_code, messages, item, go
 SELECT %(space)s, state,
        CASE state WHEN 'conflict' THEN %(clash)s ELSE '' END, CASE state WHEN 'conflict' THEN 'conflict' ELSE '' END,
        messages, item, gold, grader, domain, metadata,
-       exact_key, answer_digest, number_signature, template, content_digest, norm_version, split, now()
+       exact_key, answer_digest, number_signature, template, content_digest, norm_version,
+       (SELECT p.split FROM tasks_promptsplit p WHERE p.space_id = %(space)s AND p.exact_key = fresh.exact_key), now()
   FROM (
-    SELECT DISTINCT ON (i.exact_key, i.answer_digest, i.grader) i.line, i.messages, i.item, i.gold, i.grader, i.domain,
-           i.metadata, i.exact_key, i.answer_digest, i.number_signature, i.template, i.content_digest, i.norm_version,
-           p.split,
+    SELECT DISTINCT ON (i.exact_key, i.answer_digest, i.grader) i.*,
            CASE WHEN i.grader IS NULL THEN 'needs_grader'
-                WHEN i.clashes OR EXISTS (
-                     SELECT FROM tasks_task t
+                WHEN i.clashes OR (
+                     SELECT true FROM tasks_task t
                       WHERE t.space_id = %(space)s AND t.exact_key = i.exact_key
-                        AND t.answer_digest <> i.answer_digest AND t.state <> 'withdrawn' AND t.state <> 'rejected')
+                        AND t.answer_digest <> i.answer_digest AND t.state <> 'withdrawn' AND t.state <> 'rejected'
+                      LIMIT 1)
                 THEN 'conflict' ELSE 'valid' END AS state
       FROM (SELECT *, min(answer_digest) OVER same_prompt <> max(answer_digest) OVER same_prompt AS clashes
               FROM incoming WINDOW same_prompt AS (PARTITION BY exact_key)) i
-      JOIN tasks_promptsplit p ON p.space_id = %(space)s AND p.exact_key = i.exact_key
      ORDER BY i.exact_key, i.answer_digest, i.grader, i.line
   ) fresh
  ORDER BY line
@@ -69,19 +69,23 @@ RETURNING id, state
 """
 _MEMBERSHIPS = """
 INSERT INTO tasks_datasettask (dataset_id, task_id, upload_id, line, role, duplicate)
-SELECT %(dataset)s, t.id, %(upload)s, i.line, 'split', NOT (i.line = i.first_line AND t.id = ANY(%(new)s))
-  FROM (SELECT line, exact_key, answer_digest, grader,
-               min(line) OVER (PARTITION BY exact_key, answer_digest, grader) AS first_line FROM incoming) i
-  JOIN tasks_task t ON t.space_id = %(space)s AND t.exact_key = i.exact_key AND t.answer_digest = i.answer_digest
-                   AND t.state <> 'withdrawn' AND coalesce(t.grader_id, '') = coalesce(i.grader, '')
- ORDER BY i.line
+SELECT %(dataset)s, task, %(upload)s, line, 'split', NOT (line = first_line AND task = ANY(%(new)s))
+  FROM (
+    SELECT i.line, min(i.line) OVER (PARTITION BY i.exact_key, i.answer_digest, i.grader) AS first_line,
+           (SELECT t.id FROM tasks_task t
+             WHERE t.space_id = %(space)s AND t.exact_key = i.exact_key AND t.answer_digest = i.answer_digest
+               AND t.state <> 'withdrawn' AND coalesce(t.grader_id, '') = coalesce(i.grader, '')) AS task
+      FROM incoming i OFFSET 0
+  ) known
+ ORDER BY line
 RETURNING duplicate
 """
-_SAME_PROMPTS = """
-SELECT t.id, t.state FROM tasks_task n
-  JOIN tasks_task t ON t.space_id = n.space_id AND t.exact_key = n.exact_key AND t.answer_digest <> n.answer_digest
- WHERE n.id = ANY(%(new)s) AND t.state IN ('valid', 'proved', 'unproved')
- ORDER BY t.id FOR UPDATE OF t
+_OTHER_SIDES = """
+SELECT other.id FROM tasks_task n, LATERAL (
+       SELECT t.id FROM tasks_task t
+        WHERE t.space_id = n.space_id AND t.exact_key = n.exact_key AND t.answer_digest <> n.answer_digest
+          AND t.state <> 'withdrawn' OFFSET 0) other
+ WHERE n.id = ANY(%(new)s)
 """
 
 
@@ -104,7 +108,6 @@ def merge(chunk: Chunk, dataset: Dataset, upload_id: int) -> Merged:
     with connection.cursor() as cursor:
         cursor.execute(_INCOMING)
         copy_rows("incoming", PreparedRow._fields, chunk.rows)
-        cursor.execute("SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off")
         cursor.execute(_TAKE_CONTAMINATED, values)
         merged.issues = [issue("contaminated", line=line, field="prompt") for (line,) in cursor.fetchall()]
         cursor.execute(_SPLITS, values)
@@ -135,15 +138,15 @@ def open_conflicts(space_id: int, conflicting: Sequence[int]) -> int:
     if not conflicting:
         return 0
     with connection.cursor() as cursor:
-        cursor.execute(_SAME_PROMPTS, {"new": list(conflicting)})
-        others = cursor.fetchall()
+        cursor.execute(_OTHER_SIDES, {"new": list(conflicting)})
+        others = sorted({pk for (pk,) in cursor.fetchall()})
+    found = Task.objects.select_for_update().filter(pk__in=others).order_by("pk").values_list("pk", "state")
+    sides = list(found)  # locked in the order of their ids, before any of them moves
     moved = 0
     for old in (TaskState.VALID, TaskState.PROVED, TaskState.UNPROVED):
-        ids = {pk for pk, state in others if state == old}
-        if ids:
-            moved += len(
-                Task.objects.advance_many(
-                    ids, old, TaskState.CONFLICT, team=space_id, reason=CLASH, reason_code="conflict"
-                )
+        if pks := {pk for pk, state in sides if state == old}:
+            done = Task.objects.advance_many(
+                pks, old, TaskState.CONFLICT, team=space_id, reason=CLASH, reason_code="conflict"
             )
+            moved += len(done)
     return moved

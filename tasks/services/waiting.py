@@ -92,11 +92,13 @@ def _twins(tasks: Iterable[Task], grader: Grader) -> dict[int, int]:
     with connection.cursor() as cursor:
         cursor.execute(
             """
-            SELECT w.id, t.id FROM tasks_task w JOIN tasks_task t
-                ON t.space_id = w.space_id AND t.exact_key = w.exact_key AND t.answer_digest = w.answer_digest
-             WHERE w.id = ANY(%s) AND t.grader_id = %s AND t.state <> 'withdrawn'
+            SELECT w.id, twin.id FROM tasks_task w, LATERAL (
+                   SELECT t.id FROM tasks_task t
+                    WHERE t.space_id = w.space_id AND t.exact_key = w.exact_key AND t.answer_digest = w.answer_digest
+                      AND t.grader_id = %s AND t.state <> 'withdrawn' OFFSET 0) twin
+             WHERE w.id = ANY(%s)
             """,
-            [[task.pk for task in tasks], grader.pk],
+            [grader.pk, [task.pk for task in tasks]],
         )
         return dict(cursor.fetchall())
 
@@ -129,9 +131,10 @@ def _make_valid(dataset: Dataset, tasks: Sequence[Task], grader: Grader) -> None
         )
         cursor.execute(
             """
-            SELECT w.id FROM tasks_task w WHERE w.id = ANY(%s) AND EXISTS (
-                   SELECT FROM tasks_task t WHERE t.space_id = w.space_id AND t.exact_key = w.exact_key
-                      AND t.answer_digest <> w.answer_digest AND t.state <> 'withdrawn' AND t.state <> 'rejected')
+            SELECT w.id FROM tasks_task w WHERE w.id = ANY(%s) AND (
+                   SELECT true FROM tasks_task t WHERE t.space_id = w.space_id AND t.exact_key = w.exact_key
+                      AND t.answer_digest <> w.answer_digest AND t.state <> 'withdrawn' AND t.state <> 'rejected'
+                    LIMIT 1)
             """,
             [pks],
         )

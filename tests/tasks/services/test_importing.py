@@ -3,10 +3,11 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.db import connection
 from django.utils import timezone
 
 from tasks.models import Dataset, DatasetTask, Event, PromptSplit, ProofRun, RowIssue, Task, Upload
-from tasks.services import importing, leases, preparing, reviews, uploads
+from tasks.services import importing, leases, merging, preparing, reviews, uploads
 from tasks.states import Split, TaskState, UploadState
 from tests.cast import Person
 from tests.tasks.pipeline import imported, lines, proved, receive, states, sums, tasks
@@ -407,3 +408,25 @@ def test_content_is_what_the_digest_says(dataset: Dataset):
     task = tasks(dataset)[0]
 
     assert preparing.content_digest_of(task.messages, task.item, task.gold, task.grader_id) == task.content_digest
+
+
+def test_keys_are_looked_up_by_index_though_the_statistics_say_the_space_is_empty(
+    dataset: Dataset, contributed: Dataset
+):
+    """A join that the planner believes small reads the whole space once a row: the plan must not depend on belief."""
+    imported(dataset, sums(500))
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE tasks_task; ANALYZE tasks_promptsplit")
+        cursor.execute(merging._INCOMING)
+        values = {"space": contributed.space_id, "dataset": contributed.pk, "upload": 0, "new": [0], "clash": ""}
+        plans = {}
+        for name, statement in (("tasks", merging._TASKS), ("memberships", merging._MEMBERSHIPS)):
+            cursor.execute("EXPLAIN " + statement, values)
+            plans[name] = "\n".join(line for (line,) in cursor.fetchall())
+
+    for plan in plans.values():
+        conditions = [
+            line for line in plan.splitlines() if "Index Cond" in line and "exact_key)::text = i.exact_key" in line
+        ]
+        assert len(conditions) == 1
+        assert "Nested Loop" not in plan
