@@ -1,7 +1,8 @@
 """Named crash points: FLYWHEEL_CRASH_AT=import.after_chunk kills this process there with SIGKILL, import.after_chunk:3
-at the third passing. How tests show that a kill at any place loses nothing; without the variable nothing happens.
+at the third passing; several are separated by commas. How tests show that a kill at any place loses nothing; without
+the variable nothing happens.
 
-FLYWHEEL_CRASH_ONCE names a file: the first process that gets there makes it and dies, later ones pass."""
+FLYWHEEL_CRASH_ONCE names a folder: the first process that gets to a point leaves its name there, later ones pass."""
 
 import os
 import signal
@@ -13,19 +14,20 @@ _passed: Counter[str] = Counter()
 
 
 def crash_point(name: str) -> None:
-    wanted, _, passing = os.environ.get(VARIABLE, "").partition(":")
-    if name != wanted:
-        return
-    _passed[name] += 1
-    if _passed[name] == int(passing or 1) and _is_first():
-        os.kill(os.getpid(), signal.SIGKILL)
+    for point in os.environ.get(VARIABLE, "").split(","):
+        wanted, _, passing = point.partition(":")
+        if name == wanted:
+            _passed[name] += 1
+            if _passed[name] == int(passing or 1) and _is_first(name):
+                os.kill(os.getpid(), signal.SIGKILL)
 
 
-def _is_first() -> bool:
-    if not (path := os.environ.get(ONCE, "")):
+def _is_first(name: str) -> bool:
+    if not (folder := os.environ.get(ONCE, "")):
         return True
+    os.makedirs(folder, exist_ok=True)
     try:
-        os.close(os.open(path, os.O_CREAT | os.O_EXCL))
+        os.close(os.open(os.path.join(folder, name), os.O_CREAT | os.O_EXCL))
     except FileExistsError:
         return False
     return True

@@ -163,9 +163,21 @@ def test_a_process_may_die_at_any_named_point(new: New, calm: Ledger, tmp_path: 
 
     ledger = turn.finish()
 
-    assert (tmp_path / "crashed").exists()
+    assert os.listdir(tmp_path / "crashed") == [point.partition(":")[0]]
     same(ledger, calm)
     assert point not in CRASH_POINTS or ledger["attempts"][CRASH_POINTS[point]] == 2
+
+
+@pytest.mark.proof
+def test_processes_may_die_at_all_named_points_of_one_turn(new: New, calm: Ledger, tmp_path: Path):
+    points = [*CRASH_POINTS, *CRASH_POINTS_OF_OTHERS]
+    turn = new(FLYWHEEL_CRASH_AT=",".join(points), FLYWHEEL_CRASH_ONCE=str(tmp_path / "crashed"))
+    turn.start()
+
+    ledger = turn.finish()
+
+    assert sorted(os.listdir(tmp_path / "crashed")) == sorted(point.partition(":")[0] for point in points)
+    same(ledger, calm)
 
 
 @pytest.mark.proof
