@@ -8,14 +8,19 @@ from tasks.forms import JsonObject
 from trainer.models import BaseBuild, Recipe
 from trainer.runspec import PRESETS
 
+FEW_SHOT = "few-shot"  # what an expert's owner gets without asking for anything else
+
 
 class TrainForm(forms.Form):
     """The few knobs that an expert's owner meets; the preset decides the others."""
 
-    preset = forms.ChoiceField(choices=[(name, name) for name in PRESETS], initial="few-shot")
+    preset = forms.ChoiceField(required=False, choices=[(name, name) for name in PRESETS], initial=FEW_SHOT)
     steps = forms.IntegerField(required=False, min_value=0, max_value=100_000)
     learning_rate = forms.FloatField(required=False, min_value=0, max_value=1)
     seed = forms.IntegerField(required=False, min_value=0)
+
+    def clean_preset(self) -> str:
+        return self.cleaned_data["preset"] or FEW_SHOT
 
     def overrides(self) -> dict[str, Any]:
         given = self.cleaned_data

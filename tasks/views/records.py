@@ -4,6 +4,7 @@ from typing import Any
 
 from tasks.graders import registry
 from tasks.models import Dataset, DatasetTask, Task
+from tasks.proof import DecoyOutcome
 from tasks.states import REVIEWABLE
 
 
@@ -11,11 +12,15 @@ def record_of(task: Task, user: Any) -> dict[str, Any]:
     """Everything that a page about the task shows; other teams' datasets and tasks stay out."""
     visible = Dataset.objects.for_user(user)
     sources = DatasetTask.objects.filter(task=task, dataset__in=visible).select_related("dataset__team", "upload")
+    proof = task.proofs.filter(grader=task.grader_id).first()
+    decoys = proof.decoys if proof else []
     rivals = Task.objects.for_user(user).filter(space=task.space_id, exact_key=task.exact_key).exclude(pk=task.pk)
     return {
         "task": task,
         "answer": answer_of(task),
-        "proof": task.proofs.filter(grader=task.grader_id).first(),
+        "proof": proof,
+        "refused_decoys": [d["kind"].replace("_", " ") for d in decoys if d["outcome"] == DecoyOutcome.REFUSED],
+        "other_decoys": [decoy for decoy in decoys if decoy["outcome"] != DecoyOutcome.REFUSED],
         "sources": sources.order_by("pk")[:10],
         "rivals": [(rival, answer_of(rival)) for rival in rivals.select_related("grader").order_by("pk")[:10]],
         "decisions": task.reviews.select_related("reviewer")[:10],

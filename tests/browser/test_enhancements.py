@@ -24,7 +24,7 @@ def test_the_chosen_theme_stays_on_the_next_page(visit: Any, portal: Any):
 def test_curves_are_drawn_from_the_metrics(visit: Any, portal: Any):
     page = visit(portal.operator).open(f"/ops/runs/{portal.run.pk}")
 
-    expect(page.locator(".chart canvas")).to_have_count(5)
+    expect(page.locator(".chart canvas")).to_have_count(6)
 
 
 def test_a_dropped_file_is_uploaded_and_its_page_opens(visit: Any, portal: Any, tmp_path: Path):

@@ -9,6 +9,7 @@ CHARTS = (  # name, title, curves, those with a 95 % band
     ("kl", "KL to the start, nats a sequence", "kl", "kl"),
     ("entropy", "Entropy, nats a token", "entropy", ""),
     ("zero_spread", "Groups without spread", "zero_spread", ""),
+    ("tokens", "Length of answers, tokens", "tokens", ""),
 )
 _SINGLE = {
     "reward": "reward_mean",
@@ -44,6 +45,7 @@ def sentences(steps: Sequence[Mapping[str, Any]]) -> dict[str, str]:
         "kl": _kl(drawn),
         "entropy": _entropy(drawn["entropy"]),
         "zero_spread": _zero_spread(drawn["zero_spread"]),
+        "tokens": _length(drawn["tokens"], drawn["truncated"]),
     }
 
 
@@ -107,3 +109,12 @@ def _zero_spread(values: Sequence[float | None]) -> str:
     _, last = _ends(known)
     judgement = "more than is good: most groups teach nothing" if last > 0.6 else "enough groups still teach something"
     return f"{100 * last:.0f} % of groups have equal rewards, {judgement}."
+
+
+def _length(tokens: Sequence[float | None], truncated: Sequence[float | None]) -> str:
+    known = _known(tokens)
+    if not known:
+        return "Not measured yet."
+    _, last = _ends(known)
+    cut = _known(truncated)
+    return f"Answers are {last:.1f} tokens long; {100 * cut[-1] if cut else 0:.1f} % are cut off at the limit."

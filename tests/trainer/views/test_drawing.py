@@ -1,0 +1,65 @@
+"""Coordinates of the drawings: what is better lies to the right, what is higher lies higher."""
+
+from dataclasses import dataclass
+
+from trainer.views import drawing
+
+
+def row(**changes):
+    return {
+        "suite": "s", "role": "guard", "finding": "pass", "difference": 0.01, "low": -0.01, "high": 0.03,
+        "threshold": -0.02, "margin": 0.02, "anchor": None, **changes,
+    }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Score:
+    name: str
+    mean: float
+    low: float
+    high: float
+
+
+def test_a_better_candidate_lies_right_of_the_zero_line():
+    forest = drawing.forest([row(difference=0.01)])
+
+    assert forest.rows[0].middle > forest.zero
+
+
+def test_the_interval_spans_its_point():
+    drawn = drawing.forest([row()]).rows[0]
+
+    assert drawn.low < drawn.middle < drawn.high
+
+
+def test_the_margin_is_shaded_from_its_bound_to_zero():
+    forest = drawing.forest([row(margin=0.02, threshold=-0.02)])
+    drawn = forest.rows[0]
+
+    assert (drawn.margin_x, round(drawn.margin_x + drawn.margin_width, 1)) == (drawn.threshold_x, forest.zero)
+
+
+def test_a_target_has_no_margin_to_shade():
+    assert drawing.forest([row(margin=0, threshold=0)]).rows[0].margin_x is None
+
+
+def test_every_mark_lies_within_the_paper():
+    forest = drawing.forest([row(low=-0.4, high=0.5), row(anchor={"difference": 0.2})])
+
+    assert all(0 <= x <= forest.width for drawn in forest.rows for x in (drawn.low, drawn.middle, drawn.high))
+
+
+def test_ticks_are_round_numbers():
+    assert drawing.ticks(-0.034, 0.071, about=6) == [-0.02, 0.0, 0.02, 0.04, 0.06]
+
+
+def test_a_higher_score_is_drawn_higher():
+    chart = drawing.score_chart([Score("a/v0", 0.2, 0.18, 0.22), Score("a/v1", 0.4, 0.38, 0.42)])
+
+    assert chart.points[1].y < chart.points[0].y
+
+
+def test_scores_that_are_all_equal_can_be_drawn():
+    chart = drawing.score_chart([Score("a/v0", 0.0, 0.0, 0.0)])
+
+    assert chart.points[0].label == "v0"

@@ -1,0 +1,38 @@
+"""/ops: what runs, what failed, what comes next."""
+
+from datetime import timedelta
+
+import pytest
+from django.utils import timezone
+
+from tests.fixtures_portal import Portal
+from tests.portal_client import browser, text
+from trainer.models import TrainingRun
+
+pytestmark = pytest.mark.django_db
+
+
+def test_a_failed_run_is_an_alarm_with_its_sentence(portal: Portal):
+    assert "The loss became NaN at step 8" in text(browser(portal.operator).get("/ops"))
+
+
+def test_the_next_turn_is_told(portal: Portal):
+    assert "Next turn: everything of Shared model at" in text(browser(portal.operator).get("/ops"))
+
+
+def test_work_that_nobody_looks_after_is_told(portal: Portal):
+    TrainingRun.objects.filter(pk=portal.going.pk).update(lease_until=timezone.now() - timedelta(minutes=5))
+
+    assert "Nobody has looked after run" in text(browser(portal.operator).get("/ops/queue"))
+
+
+def test_a_state_in_the_address_filters_the_runs(portal: Portal):
+    rows = browser(portal.operator).get("/ops?state=failed").context["page"].rows
+
+    assert [run.pk for run in rows] == [portal.failed.pk]
+
+
+def test_an_evaluation_shows_the_plan_made_before_it_ran(portal: Portal):
+    page = text(browser(portal.operator).get(f"/ops/evaluations/{portal.held.evaluation_id}"))
+
+    assert "arithmetic: 320 items × 4 answers." in page
