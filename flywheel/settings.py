@@ -35,7 +35,7 @@ def _secret(name: str, file: str) -> str:
 DATABASE_CONFIGURED = bool(env.str("DATABASE_URL", default=""))
 DEBUG = env.bool("DEBUG", default=False)
 SECRET_KEY = _secret("SECRET_KEY", "secret_key")
-ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["127.0.0.1", "localhost", "[::1]", "testserver"])
+ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["127.0.0.1", "localhost", "[::1]"])
 CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
 WEB_PORT = _whole("WEB_PORT", 8000, low=1, high=65535)
 BEHIND_TLS = env.bool("BEHIND_TLS", default=False)
@@ -223,6 +223,7 @@ MODEL_SERVER_URL = env.str("MODEL_SERVER_URL", default="http://127.0.0.1:8001")
 MODEL_SERVER_TOKEN = _secret("MODEL_SERVER_TOKEN", "model_server_token")
 ENGINE_COMMAND = env.str("ENGINE_COMMAND", default="")  # "" : this interpreter with -m trainer.engine
 ENGINE_SLOTS = _whole("ENGINE_SLOTS", 1, low=1, high=64)  # engine processes at a time
+ENGINE_THREADS = _whole("ENGINE_THREADS", 0, low=0, high=1024)  # of one engine; 0: all cores
 ENGINE_LEASE_SECONDS = _whole("ENGINE_LEASE_SECONDS", 60, low=5, high=3600)
 ENGINE_ATTEMPTS = _whole("ENGINE_ATTEMPTS", 5, low=1, high=100)
 IMPORT_LEASE_SECONDS = _whole("IMPORT_LEASE_SECONDS", 15, low=2, high=3600)

@@ -11,8 +11,10 @@ from trainer.launchers.local import LocalLauncher
 
 def launcher() -> LocalLauncher:
     """Local processes; ENGINE_COMMAND replaces `python -m trainer.engine` (its last argument is the run directory)."""
-    command = shlex.split(settings.ENGINE_COMMAND)
-    return LocalLauncher(engine_command=tuple(command)) if command else LocalLauncher()
+    environment = {"ENGINE_THREADS": str(settings.ENGINE_THREADS)} if settings.ENGINE_THREADS else {}
+    if command := shlex.split(settings.ENGINE_COMMAND):
+        return LocalLauncher(engine_command=tuple(command), environment=environment)
+    return LocalLauncher(environment=environment)
 
 
 def new_directory(kind: str) -> str:
