@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 from django.db import connection, transaction
-from django.db.models import Exists, OuterRef, Subquery, Value
+from django.db.models import OuterRef, QuerySet, Subquery, Value
 from django.db.models.functions import Coalesce
 from django.utils import timezone
 
@@ -54,7 +54,7 @@ class Candidate(NamedTuple):
     messages: list[dict[str, str]]
     item: dict[str, Any]
     gold: str | None
-    proved: bool
+    proved: int | None  # its proof, where there is one
 
 
 class Proved(NamedTuple):
@@ -65,7 +65,7 @@ class Proved(NamedTuple):
     state: str
     kind: str | None  # of grader
     outcome: str | None
-    decided: bool  # a person has had it in hand
+    decided: int | None  # a review, where a person has had it in hand
 
 
 _SETTLED = (
@@ -133,7 +133,7 @@ class _Work:
 
     def _stretch(self, after: int) -> list[Candidate]:
         kept = Proof.objects.filter(task=OuterRef("task"), grader=OuterRef("task__grader"))
-        rows = DatasetTask.objects.filter(upload=self.upload, line__gt=after).annotate(proved=Exists(kept))
+        rows = DatasetTask.objects.filter(upload=self.upload, line__gt=after).annotate(proved=_first(kept))
         return [Candidate(*row) for row in rows.order_by("line").values_list(*_CANDIDATE_COLUMNS)[:CHUNK_LINES]]
 
     def _grade(self, stretch: Sequence[Candidate]) -> None:
@@ -180,8 +180,8 @@ class _Work:
     def _proved(self, after: int) -> list[Proved]:
         own = Proof.objects.filter(task=OuterRef("task"), grader=OuterRef("task__grader"))
         rows = DatasetTask.objects.filter(upload=self.upload, line__gt=after).annotate(
-            outcome=Subquery(own.values("outcome")[:1]),
-            decided=Exists(Review.objects.filter(task=OuterRef("task"))),
+            outcome=_first(own, "outcome"),
+            decided=_first(Review.objects.filter(task=OuterRef("task"))),
         )
         columns = ("line", "task_id", "task__state", "task__grader__type", "outcome", "decided")
         return [Proved(*row) for row in rows.order_by("line").values_list(*columns)[:MOVED_AT_ONCE]]
@@ -224,6 +224,11 @@ class _Work:
         return ProofRun.objects.advance(
             self.pk, ProofState.PROVING, new, attempt=self.attempt, finished_at=timezone.now(), data=held.counts
         )
+
+
+def _first(rows: QuerySet[Any], column: str = "pk") -> Subquery:
+    """By index for each row. Exists() is planned as a hash over the whole table, read anew with every chunk."""
+    return Subquery(rows.values(column)[:1])
 
 
 def _from_proof(column: str) -> Any:

@@ -2,9 +2,7 @@
 
 from typing import Any
 
-from django.db.models import Exists, OuterRef
-
-from tasks.models import Dataset, DatasetTask, ProofRun, Task, Upload
+from tasks.models import DatasetTask, ProofRun, Upload
 from tasks.services import leases, uploads
 from tasks.services.wake import wake
 from tasks.states import ProofState, TaskState, UploadState
@@ -29,6 +27,5 @@ def _oldest(rows: Any, column: str) -> list[int]:
 
 def _datasets_with_work() -> Any:
     """Datasets that have a default grader by now, and rows that wait for one."""
-    tasks = Task.objects.filter(state=TaskState.NEEDS_GRADER)
-    waiting = DatasetTask.objects.filter(dataset=OuterRef("pk"), task__in=tasks)
-    return Dataset.objects.filter(Exists(waiting), default_grader__isnull=False).values_list("pk", flat=True)[:AT_ONCE]
+    rows = DatasetTask.objects.filter(task__state=TaskState.NEEDS_GRADER, dataset__default_grader__isnull=False)
+    return rows.order_by("dataset_id").values_list("dataset_id", flat=True).distinct()[:AT_ONCE]

@@ -6,7 +6,7 @@ A task that other teams brought too stays with them: only the withdrawing team's
 from collections.abc import Sequence
 
 from django.db import transaction
-from django.db.models import Exists, OuterRef, QuerySet
+from django.db.models import OuterRef, QuerySet, Subquery
 
 from tasks.errors import Forbidden, Invalid
 from tasks.models import Dataset, DatasetTask, Task, Team, User
@@ -58,7 +58,12 @@ def _withdraw_chunk(rows: QuerySet[DatasetTask], pks: Sequence[int], actor: User
     own = rows.filter(task__in=pks)
     teams = Dataset.objects.filter(pk__in=own.values("dataset")).values("team")
     others = DatasetTask.objects.filter(task=OuterRef("pk")).exclude(dataset__team__in=teams)
-    tasks = list(Task.objects.select_for_update().filter(pk__in=pks).annotate(shared=Exists(others)).order_by("pk"))
+    tasks = list(
+        Task.objects.select_for_update()
+        .filter(pk__in=pks)
+        .annotate(shared=Subquery(others.values("pk")[:1]))
+        .order_by("pk")
+    )
     kept = [task.pk for task in tasks if task.shared]
     withdrawn = 0
     for space_id, state in sorted({(task.space_id, task.state) for task in tasks if task.pk not in set(kept)}):
