@@ -32,9 +32,9 @@ CRASH_POINTS_OF_OTHERS = [
     "run.before_commit",
     "engine.after_claim",
     "launch.before_handle",
-    "engine.after_launch:2",
-    "engine.before_finish:2",
-    "adopt.before_publish:2",
+    "engine.after_launch",
+    "engine.before_finish",
+    "adopt.before_publish",
     "engine.before_register",
     "gate.before_commit",
 ]
