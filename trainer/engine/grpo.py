@@ -99,6 +99,7 @@ class _Run:
         self.budget = rewards.ErrorBudget()
         self.counters = Counters()
         self.kl: Estimate | None = None
+        self.last_fault = ""  # of the grading, in the grader's words
 
     def _some(self, name: str, count: int) -> list[PromptItem]:
         path = self.directory / name
@@ -123,8 +124,6 @@ class _Run:
                 f"{self.budget.errors} of {self.budget.graded} rollouts could not be graded, over "
                 f"{rewards.ERROR_BUDGET:.0%}: repair the grader or its references. The last: {self.last_fault}",
             )
-
-    last_fault: str = ""
 
 
 def _trainer(run: _Run) -> "_OrderedTrainer":
@@ -200,7 +199,7 @@ def _adapter(recipe: RunSpec) -> LoraConfig | None:
     )
 
 
-class _OrderedTrainer(GRPOTrainer):  # type: ignore[misc]
+class _OrderedTrainer(GRPOTrainer):
     """GRPOTrainer that times its sampling and publishes its checkpoints."""
 
     def __init__(self, *, run: _Run, **settings: Any) -> None:
@@ -310,7 +309,7 @@ def _rollouts(
     ]
 
 
-class _Watch(TrainerCallback):  # type: ignore[misc]
+class _Watch(TrainerCallback):
     """Measures and reports after every step, and decides when to save and when to leave."""
 
     def __init__(self, run: _Run, grading: _Rewards, trainer: _OrderedTrainer) -> None:

@@ -46,17 +46,24 @@ def _until(condition, engine):
         time.sleep(0.02)
 
 
-def test_a_base_is_built_from_the_command_line(tmp_path):
-    result = run_engine(prepare(tmp_path, BASE, demonstrations=demonstration_lines()))
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    directory = prepare(tmp_path_factory.mktemp("built"), BASE, demonstrations=demonstration_lines())
+    return directory, run_engine(directory)
 
-    assert (result.status, result.model) == ("succeeded", checkpoints.verified(tmp_path / "model"))
+
+def test_a_base_is_built_from_the_command_line(built):
+    directory, result = built
+
+    assert (result.status, result.model) == ("succeeded", checkpoints.verified(directory / "model"))
 
 
-def test_the_result_says_how_long_and_how_large(tmp_path):
-    result = run_engine(prepare(tmp_path, BASE, demonstrations=demonstration_lines()))
+def test_the_result_says_how_long_the_work_took(built):
+    assert built[1].seconds["building"] > 0
 
-    assert result.seconds["building"] > 0
-    assert result.peak_memory_bytes > 50_000_000
+
+def test_the_result_says_how_large_the_engine_was(built):
+    assert built[1].peak_memory_bytes > 50_000_000
 
 
 def test_a_directory_without_a_spec_fails_at_the_spec_boundary(tmp_path):

@@ -10,7 +10,7 @@ import pytest
 from tests.trainer.engine.conftest import prepare, prompt_line, start_engine
 from trainer.contract import EvaluateSpec, Sampling, Score
 from trainer.engine import evaluate
-from trainer.engine.faults import Fault
+from trainer.engine.faults import Fault, Stopped
 from trainer.engine.progress import Progress
 
 DRAWN = Sampling(answers_per_item=3, max_completion_tokens=4, seed=5)
@@ -116,6 +116,16 @@ def test_a_kill_in_the_middle_leaves_nothing_lost_and_nothing_doubled(tmp_path, 
     counts = Counter((score.side, score.key, score.sample) for score in _scores(directory))
     assert len(counts) == 3000 * 3 * 2
     assert set(counts.values()) == {1}
+
+
+def test_a_request_to_stop_ends_after_a_whole_chunk(tmp_path, tiny, monkeypatch):
+    directory, spec = _directory(tmp_path, tiny)
+    with Progress(directory, 1) as progress:
+        monkeypatch.setattr(progress, "require_own_attempt", lambda: setattr(progress, "stop", "terminate"))
+        with pytest.raises(Stopped):
+            evaluate.evaluate(spec, directory, progress)
+
+    assert len(_scores(directory)) == 12
 
 
 def test_chunks_are_the_same_whatever_the_order_of_the_file():
