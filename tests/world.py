@@ -4,6 +4,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 from django.utils import timezone
 
 from tasks.models import Dataset, DatasetVersion, Review, Task, Upload
@@ -13,6 +14,7 @@ from tasks.services.importing import import_upload
 from tasks.services.licences import CONSENT_VERSION
 from tasks.services.proving import prove_upload
 from tests.cast import Person
+from trainer import mixing
 from trainer.models import (
     Alias,
     AliasMove,
@@ -115,8 +117,9 @@ def full(
 
 
 def _turn(line: Line, base: ModelVersion, frozen: DatasetVersion, task: Task) -> dict[str, int]:
-    recipe = Recipe.objects.create(line=line, name="all", body={})
-    mixture = Mixture.objects.create(recipe=recipe, body={}, seed=0, digest="1" * 64, size=1)
+    body = msgspec.to_builtins(mixing.Recipe())
+    recipe = Recipe.objects.create(line=line, name="all", body=body)
+    mixture = Mixture.objects.create(recipe=recipe, body=body, seed=0, digest="1" * 64, size=1)
     mixture.dataset_versions.add(frozen)
     MixtureEntry.objects.create(mixture=mixture, position=0, task=task)
     run = TrainingRun.objects.create(line=line, start=base, dataset_version=frozen, spec={}, state="succeeded")

@@ -89,7 +89,7 @@ class Datasets(Resource):
         """Make a dataset. Contributed ones need an SPDX licence and the current consent version."""
         given = self.given(DatasetIn)
         team = self.team(given.pop("team", None))
-        return self.shown(datasets.create(team, given.pop("name"), actor=request.user, **given), DatasetOut, 201)
+        return self.shown(datasets.create(team, given.pop("name"), actor=self.user, **given), DatasetOut, 201)
 
     @extend_schema(responses=CountsOut)
     @action(detail=True)
@@ -102,13 +102,13 @@ class Datasets(Resource):
     def grader(self, request: Request, pk: str) -> Response:
         """Set the grader of rows that name none."""
         dataset, config = self.get_object(), self.given(GraderIn)["grader"]
-        return Response({"waiting": datasets.set_default_grader(dataset, config, actor=request.user)})
+        return Response({"waiting": datasets.set_default_grader(dataset, config, actor=self.user)})
 
     @extend_schema(request=Nothing, responses={201: VersionOut})
     @action(detail=True, methods=["post"])
     def freeze(self, request: Request, pk: str) -> Response:
         """Freeze the approved tasks into a version. The same content gives the version that is there already."""
-        return self.shown(datasets.freeze(self.get_object(), actor=request.user), VersionOut, 201)
+        return self.shown(datasets.freeze(self.get_object(), actor=self.user), VersionOut, 201)
 
     @extend_schema(responses=VersionOut(many=True))
     @action(detail=True)

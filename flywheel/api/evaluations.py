@@ -74,7 +74,7 @@ class Evaluations(Resource):
     def create(self, request: Request) -> Response:
         """Evaluate a candidate against its line's champion. One that is under way is not doubled."""
         candidate = self.find(self.rows(ModelVersion), self.given(EvaluationIn)["candidate"], "candidate")
-        return self.shown(evaluations.start(candidate, actor=request.user), EvaluationOut, 201)
+        return self.shown(evaluations.start(candidate, actor=self.user), EvaluationOut, 201)
 
 
 class Suites(Resource):

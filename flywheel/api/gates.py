@@ -20,7 +20,7 @@ class ReportOut(serializers.ModelSerializer[GateReport]):
 
     class Meta:
         model = GateReport
-        fields = (
+        fields: tuple[str, ...] = (
             "id", "line", "line_slug", "evaluation", "candidate", "champion", "verdict", "sentence", "policy_digest",
             "created_at",
         )  # fmt: skip

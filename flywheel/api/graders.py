@@ -44,7 +44,7 @@ class GradeOut(serializers.Serializer[Any]):
     read = serializers.CharField(allow_null=True, help_text="What was read out of the completion.")
     reason = serializers.CharField()
     sub_scores = serializers.DictField(child=serializers.FloatField())
-    errors = serializers.ListField(child=serializers.CharField())
+    errors = serializers.ListField(child=serializers.CharField())  # type: ignore[assignment]  # a field, not the property
     seconds = serializers.FloatField()
 
 

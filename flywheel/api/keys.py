@@ -24,7 +24,7 @@ class KeyOut(serializers.ModelSerializer[ApiKey]):
 
     class Meta:
         model = ApiKey
-        fields = (
+        fields: tuple[str, ...] = (
             "id", "team", "user", "name", "prefix", "scopes", "created_at", "expires_at", "revoked_at", "last_used_at",
         )  # fmt: skip
 
@@ -80,7 +80,7 @@ class Keys(Resource):
         given = self.given(KeyIn)
         team = self.team(given.pop("team", None))
         user = self._member(team, given.pop("user", None))
-        key, secret = accounts.create_key(team, user, actor=request.user, **given)
+        key, secret = accounts.create_key(team, user, actor=self.user, **given)
         return Response({**KeyOut(key).data, "secret": secret}, status=201)
 
     def _member(self, team: Any, username: str | None) -> User:
@@ -94,5 +94,5 @@ class Keys(Resource):
     @extend_schema(responses={204: None})
     def destroy(self, request: Request, pk: str) -> Response:
         """Revoke the key, at once and for good."""
-        accounts.revoke_key(self.get_object(), actor=request.user)
+        accounts.revoke_key(self.get_object(), actor=self.user)
         return Response(status=204)

@@ -56,7 +56,9 @@ class LineIn(Given):
     slug = serializers.SlugField(max_length=60, required=False, default="", help_text="Of a shared line.")
     team = serializers.SlugField(required=False, help_text="Of an expert.")
     start = serializers.IntegerField(required=False, help_text="Version id that an expert starts from.")
-    source = serializers.ChoiceField(choices=BaseBuild.Source.choices, required=False)
+    source = serializers.ChoiceField(  # type: ignore[assignment]  # a field, not the attribute
+        choices=BaseBuild.Source.choices, required=False
+    )
     location = serializers.CharField(max_length=500, required=False, help_text="Directory or hub id of the base.")
     revision = serializers.CharField(max_length=64, required=False, help_text="Commit of the hub id.")
     seed = serializers.IntegerField(min_value=0, required=False)
@@ -101,26 +103,26 @@ class Lines(Resource):
         if purpose == LinePurpose.SHARED:
             given.pop("team", None), given.pop("start", None)
             slug = given.pop("slug") or slugify(name)
-            return self.shown(lines.create_shared(name, slug, actor=request.user, **given), LineOut, 201)
+            return self.shown(lines.create_shared(name, slug, actor=self.user, **given), LineOut, 201)
         if "start" not in given:
             raise Invalid("start_missing", "Name the version that the expert starts from: give its id.", "start")
         start = self.find(self.rows(ModelVersion), given["start"], "start")
-        line = lines.create_expert(self.team(given.get("team")), name, start, actor=request.user)
+        line = lines.create_expert(self.team(given.get("team")), name, start, actor=self.user)
         return self.shown(line, LineOut, 201)
 
     @extend_schema(request=PolicyIn, responses=PolicyIn)
     @action(detail=True, methods=["put"])
     def policy(self, request: Request, pk: str) -> Response:
-        """Set the gate policy. Candidates that are under evaluation keep the one they began with."""
+        """Set the gate policy. A candidate that is under evaluation becomes INVALID: evaluate it again."""
         line = self.get_object()
-        policy = lines.set_policy(line, self.given(PolicyIn)["policy"], actor=request.user)
+        policy = lines.set_policy(line, self.given(PolicyIn)["policy"], actor=self.user)
         return Response({"policy": msgspec.to_builtins(policy)})
 
     @extend_schema(request=RollBackIn, responses={201: AliasMoveOut})
     @action(detail=True, methods=["post"], url_path="roll-back")
     def roll_back(self, request: Request, pk: str) -> Response:
         """Make the champion before this one champion again."""
-        move = promotion.roll_back(self.get_object(), actor=request.user, reason=self.given(RollBackIn)["reason"])
+        move = promotion.roll_back(self.get_object(), actor=self.user, reason=self.given(RollBackIn)["reason"])
         return self.shown(move, AliasMoveOut, 201)
 
     @extend_schema(responses=AliasMoveOut(many=True))

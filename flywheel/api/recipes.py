@@ -82,13 +82,13 @@ class Recipes(Resource):
         """Make a recipe for a line."""
         given = self.given(RecipeIn)
         line = self.find(self.rows(Line), given.pop("line"), "line")
-        return self.shown(recipes.create(line, actor=request.user, **given), RecipeOut, 201)
+        return self.shown(recipes.create(line, actor=self.user, **given), RecipeOut, 201)
 
     @extend_schema(request=RecipeChange, responses=RecipeOut)
     def update(self, request: Request, pk: str) -> Response:
         """Change what the next mixture looks like; mixtures that were built stay as they are."""
         recipe, given = self.get_object(), self.given(RecipeChange)
-        return self.shown(recipes.update(recipe, actor=request.user, **given), RecipeOut)
+        return self.shown(recipes.update(recipe, actor=self.user, **given), RecipeOut)
 
     @extend_schema(request=SeedIn, responses=PreviewOut)
     @action(detail=True, methods=["post"])
@@ -103,5 +103,5 @@ class Recipes(Resource):
     @action(detail=True, methods=["post"])
     def build(self, request: Request, pk: str) -> Response:
         """Build the mixture. The same content and seed give the one that is there already."""
-        mixture = recipes.build(self.get_object(), seed=self.given(SeedIn)["seed"], actor=request.user)
+        mixture = recipes.build(self.get_object(), seed=self.given(SeedIn)["seed"], actor=self.user)
         return self.shown(mixture, MixtureOut, 201)

@@ -15,7 +15,7 @@ from flywheel.http.auth import Caller, caller
 from flywheel.http.json_bodies import ObjectParser
 from flywheel.http.negotiation import AlwaysFirst
 from tasks.errors import Invalid, NotFound, TooLarge
-from tasks.models import Dataset, Team
+from tasks.models import Dataset, Team, User
 from tasks.states import Scope
 
 M = TypeVar("M", bound=models.Model)
@@ -62,6 +62,10 @@ class Resource(viewsets.GenericViewSet[Any]):
     def caller(self) -> Caller:
         return caller(self.request)
 
+    @property
+    def user(self) -> User:
+        return self.caller.user
+
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         super().initial(request, *args, **kwargs)
         if self.action in self.streams_body:
@@ -70,7 +74,7 @@ class Resource(viewsets.GenericViewSet[Any]):
             limit = settings.DATA_UPLOAD_MAX_MEMORY_SIZE // 2**20
             raise TooLarge("body_too_large", f"The request is larger than {limit} MiB: send files to /api/v1/uploads.")
         if request.method == "POST" and idempotency.HEADER in request.headers and self.remembers_replies:
-            self.post = idempotency.once(self.post)  # type: ignore[attr-defined]
+            self.post = idempotency.once(getattr(self, "post"))  # noqa: B009  set per request by as_view
 
     def get_queryset(self) -> Any:
         if getattr(self, "swagger_fake_view", False):

@@ -87,7 +87,7 @@ class Reviews(Resource):
         """Decide on many tasks at once; with dry_run, only say how many it would be."""
         given = self.given(BulkIn)
         result = reviews.bulk(
-            self._queue(dict(given["filter"])), given["decision"], reviewer=request.user,
+            self._queue(dict(given["filter"])), given["decision"], reviewer=self.user,
             reason_code=given["reason_code"], note=given["note"], dry_run=given["dry_run"],
         )  # fmt: skip
         return self.shown(result, BulkOut)
@@ -97,7 +97,7 @@ class Reviews(Resource):
     def undo(self, request: Request, pk: str) -> Response:
         """Take one decision back: the task returns to where it was."""
         review = self.get_object()
-        reviews.undo(review, actor=request.user)
+        reviews.undo(review, actor=self.user)
         review.refresh_from_db()
         return self.shown(review, ReviewOut)
 
@@ -107,7 +107,7 @@ class Reviews(Resource):
         """Take the decisions of one bulk action back."""
         if not self.get_queryset().filter(batch=uuid_of(batch)).exists():
             raise NotFound("not_found", "There is no such bulk action that you may see: check its id.", "batch")
-        return Response({"undone": reviews.undo_batch(uuid_of(batch), actor=request.user)})
+        return Response({"undone": reviews.undo_batch(uuid_of(batch), actor=self.user)})
 
 
 def uuid_of(text: str) -> UUID:

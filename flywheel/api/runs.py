@@ -116,12 +116,12 @@ class Runs(Resource):
         given = self._looked_up(self.given(RunIn))
         line = given.pop("line", None)
         if line is not None:
-            run = runs.start(line, actor=request.user, **given)
+            run = runs.start(line, actor=self.user, **given)
         elif given.get("recipe") or given.get("mixture"):
             source = given.get("recipe") or given["mixture"].recipe
-            run = runs.start(source.line, actor=request.user, **given)
+            run = runs.start(source.line, actor=self.user, **given)
         elif "dataset" in given:
-            run = runs.train_expert(given.pop("dataset"), actor=request.user, **given)
+            run = runs.train_expert(given.pop("dataset"), actor=self.user, **given)
         else:
             raise Invalid("source_missing", "Name a dataset, a recipe or a mixture to train on.", "dataset")
         return self.shown(run, RunOut, 201)
@@ -179,5 +179,5 @@ class Runs(Resource):
 
     def _moved(self, verb: Callable[..., Any]) -> Response:
         run = self.get_object()
-        verb(run, actor=self.request.user)
+        verb(run, actor=self.user)
         return self.shown(self.get_object(), RunOut)

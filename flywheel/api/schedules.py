@@ -83,7 +83,7 @@ class Schedules(Resource):
         given = self.given(ScheduleIn)
         line = self.find(self.rows(Line), given.pop("line"), "line")
         recipe = self.find(self.rows(Recipe), given.pop("recipe"), "recipe")
-        return self.shown(schedules.create(line, recipe, actor=request.user, **given), ScheduleOut, 201)
+        return self.shown(schedules.create(line, recipe, actor=self.user, **given), ScheduleOut, 201)
 
     @extend_schema(request=ScheduleChange, responses=ScheduleOut)
     def partial_update(self, request: Request, pk: str) -> Response:
@@ -91,7 +91,7 @@ class Schedules(Resource):
         schedule, given = self.get_object(), self.given(ScheduleChange)
         if "recipe" in given:
             given["recipe"] = self.find(self.rows(Recipe), given["recipe"], "recipe")
-        return self.shown(schedules.update(schedule, actor=request.user, **given), ScheduleOut)
+        return self.shown(schedules.update(schedule, actor=self.user, **given), ScheduleOut)
 
     @extend_schema(responses=FiringOut(many=True))
     @action(detail=True)
@@ -103,4 +103,4 @@ class Schedules(Resource):
     @action(detail=True, methods=["post"])
     def fire(self, request: Request, pk: str) -> Response:
         """Run now, whatever is new."""
-        return self.shown(schedules.fire_now(self.get_object(), actor=request.user), FiringOut, 201)
+        return self.shown(schedules.fire_now(self.get_object(), actor=self.user), FiringOut, 201)

@@ -46,7 +46,7 @@ class ApiSchema(AutoSchema):
         note = "The same key and body again: the same answer, nothing done twice. Another body: 422."
         return [*given, OpenApiParameter("Idempotency-Key", str, OpenApiParameter.HEADER, description=note)]
 
-    def _get_response_bodies(self, direction: str = "response") -> dict[str, Any]:
+    def _get_response_bodies(self, direction: Any = "response") -> dict[str, Any]:
         bodies = super()._get_response_bodies(direction)
         refusal = self._get_response_for_code(
             OpenApiResponse(Problem, "A refusal."), "default", ["application/problem+json"]

@@ -22,7 +22,7 @@ class TaskOut(serializers.ModelSerializer[Task]):
 
     class Meta:
         model = Task
-        fields = (
+        fields: tuple[str, ...] = (
             "id", "space", "state", "reason", "reason_code", "domain", "split", "grader_type", "prompt", "created_at",
         )  # fmt: skip
 
@@ -93,14 +93,14 @@ class Tasks(Resource):
     def approve(self, request: Request, pk: str) -> Response:
         """Let the task in."""
         task, given = self.get_object(), self.given(ApprovalIn)
-        return self.shown(reviews.approve(task, reviewer=request.user, **given), ReviewOut, 201)
+        return self.shown(reviews.approve(task, reviewer=self.user, **given), ReviewOut, 201)
 
     @extend_schema(request=RejectionIn, responses={201: ReviewOut})
     @action(detail=True, methods=["post"])
     def reject(self, request: Request, pk: str) -> Response:
         """Keep the task out, with a reason."""
         task, given = self.get_object(), self.given(RejectionIn)
-        return self.shown(reviews.reject(task, reviewer=request.user, **given), ReviewOut, 201)
+        return self.shown(reviews.reject(task, reviewer=self.user, **given), ReviewOut, 201)
 
 
 def narrowed(resource: Resource, asked: dict[str, Any]) -> Any:

@@ -74,13 +74,13 @@ class Teams(Resource):
         given = self.given(TeamIn)
         if self.caller.team is not None:
             raise Forbidden("key_is_for_one_team", "A key acts in its own team: sign in to make another one.")
-        return self.shown(accounts.create_team(actor=request.user, **given), TeamOut, 201)
+        return self.shown(accounts.create_team(actor=self.user, **given), TeamOut, 201)
 
     @extend_schema(request=TeamChange, responses=TeamOut)
     def partial_update(self, request: Request, pk: str) -> Response:
         """Say who approves proved tasks of the team's own space."""
         team = self.get_object()
-        accounts.set_approval(team, self.given(TeamChange)["approval"], actor=request.user)
+        accounts.set_approval(team, self.given(TeamChange)["approval"], actor=self.user)
         return self.shown(self.get_object(), TeamOut)
 
     @extend_schema(responses=MemberOut(many=True))
@@ -94,9 +94,9 @@ class Teams(Resource):
     def join(self, request: Request, pk: str) -> Response:
         """Give a user a role."""
         team, given = self.get_object(), self.given(MemberIn)
-        require_role(request.user, team, Role.ADMINISTRATOR)  # before the look-up: it would tell who exists
+        require_role(self.user, team, Role.ADMINISTRATOR)  # before the look-up: it would tell who exists
         user = _user(User.objects.all(), given["user"])
-        return self.shown(accounts.join(team, user, given["role"], actor=request.user), MemberOut, 201)
+        return self.shown(accounts.join(team, user, given["role"], actor=self.user), MemberOut, 201)
 
     @extend_schema(responses={204: None})
     @action(detail=True, methods=["delete"], url_path=r"members/(?P<user>[\w.@+-]+)/(?P<role>[a-z]+)")
@@ -104,7 +104,7 @@ class Teams(Resource):
         """Take a role away, or give one's own up."""
         team = self.get_object()
         member = _user(User.objects.filter(memberships__team=team), user)
-        if not accounts.leave(team, member, role, actor=request.user):
+        if not accounts.leave(team, member, role, actor=self.user):
             raise NotFound("not_found", f"{user} does not have the role {role} in this team.", "role")
         return Response(status=204)
 
@@ -113,4 +113,4 @@ def _user(users: Any, username: str) -> User:
     user = users.filter(username=username).first()
     if user is None:
         raise NotFound("not_found", f"There is no user {username[:80]}: check the name.", "user")
-    return user  # type: ignore[no-any-return]
+    return user

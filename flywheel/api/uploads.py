@@ -118,7 +118,7 @@ class Uploads(Resource):
                 "dataset_missing", "Name the dataset: add ?dataset=… or a form field ahead of the file.", "dataset"
             )
         upload, created = uploads.receive(
-            self.dataset(dataset), stream, filename=filename or "upload.jsonl", actor=request.user
+            self.dataset(dataset), stream, filename=filename or "upload.jsonl", actor=self.user
         )
         return self.shown(upload, UploadOut, 201 if created else 200)
 
@@ -167,6 +167,6 @@ class Uploads(Resource):
     def retry(self, request: Request, pk: str) -> Response:
         """Import a failed upload again, from the row after the last one kept."""
         upload = self.get_object()
-        uploads.retry(upload, actor=request.user)
+        uploads.retry(upload, actor=self.user)
         upload.refresh_from_db()
         return self.shown(upload, UploadOut)

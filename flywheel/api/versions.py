@@ -22,7 +22,7 @@ from trainer.services import promotion
 
 class ModelVersionOut(serializers.ModelSerializer[ModelVersion]):
     name = serializers.CharField(help_text="What chat completions call it.")
-    parent = serializers.CharField(source="parent.name", default=None)
+    parent = serializers.CharField(source="parent.name", default=None)  # type: ignore[assignment]  # a field
     aliases = serializers.SerializerMethodField()
 
     class Meta:
@@ -68,7 +68,7 @@ class Versions(Resource):
         """Make it its line's champion. A shared line needs the gate's PROMOTE against today's champion."""
         version, given = self.get_object(), self.given(PromotionIn)
         report = self.find(self.rows(GateReport), given["report"], "report") if "report" in given else None
-        move = promotion.promote(version, actor=request.user, reason=given["reason"], report=report)
+        move = promotion.promote(version, actor=self.user, reason=given["reason"], report=report)
         return self.shown(move, AliasMoveOut, 201)
 
     @extend_schema(responses={(200, "application/zip"): OpenApiTypes.BINARY})

@@ -36,5 +36,5 @@ class Withdrawals(Resource):
             subject = self.find(self.rows(Task), given["task"], "task")
         else:
             subject = self.dataset(given["dataset"])
-        count = withdrawals.withdraw(subject, actor=request.user, reason=given["reason"])
+        count = withdrawals.withdraw(subject, actor=self.user, reason=given["reason"])
         return Response({"withdrawn": count}, status=201)

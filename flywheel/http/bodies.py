@@ -46,7 +46,8 @@ def file_of_form(request: HttpRequest) -> tuple[dict[str, str], str, Iterator[by
     if not boundary or not boundary.isascii() or len(boundary) > 200:
         raise Invalid("form_unreadable", "The form has no usable boundary: let your client set its Content-Type.")
     fields: dict[str, str] = {}
-    parts = iter(Parser(LazyStream(ChunkIter(WholeBody(request), CHUNK_BYTES)), boundary.encode()))
+    body: Any = WholeBody(request)
+    parts = iter(Parser(LazyStream(ChunkIter(body, CHUNK_BYTES)), boundary.encode()))
     for kind, headers, content in parts:
         about = headers.get("content-disposition", ("", {}))[1]
         if kind == FIELD:

@@ -69,7 +69,7 @@ def _refused(error: Exception, context: dict[str, Any]) -> Response | None:
     while isinstance(detail, dict | list):
         first = next(iter(detail)) if isinstance(detail, dict) else 0
         path += [str(first)] if isinstance(detail, dict) and first != api_settings.NON_FIELD_ERRORS_KEY else []
-        detail, codes = detail[first], codes[first]  # type: ignore[index,call-overload]
+        detail, codes = detail[first], codes[first]  # type: ignore[index]
         param = ".".join(path) or None
     reply.data = (reply.status_code, str(codes), str(detail), param)
     return reply
