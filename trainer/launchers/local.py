@@ -53,7 +53,7 @@ class LocalLauncher:
             if earlier := _stored_handle(run_dir, attempt):
                 return earlier
             (run_dir / "control.json").unlink(missing_ok=True)  # a request to an earlier attempt was answered by it
-            pid = self._start(run_dir, attempt)
+            pid = self._unrecorded(run_dir) or self._start(run_dir, attempt)
             crash_point("launch.before_handle")
             handle = Handle(self.name, socket.gethostname(), pid, birth(pid) or "", attempt)
             write_whole(run_dir / "handle.json", msgspec.json.encode(handle))
@@ -83,6 +83,15 @@ class LocalLauncher:
                 with contextlib.suppress(psutil.NoSuchProcess):
                     child.kill()
         return _gone_within(handle, 10)
+
+    def _unrecorded(self, run_dir: Path) -> int | None:
+        """An engine of a submit that died before it wrote the handle. An earlier attempt's is in the handle."""
+        known = _read_handle(run_dir)
+        wanted = [*self.engine_command, str(run_dir)]
+        for process in psutil.process_iter(["cmdline"]):
+            if process.info["cmdline"] == wanted and (known is None or process.pid != known.pid):
+                return int(process.pid)
+        return None
 
     def _start(self, run_dir: Path, attempt: int) -> int:
         """The engine's pid. Waits only for the minder's first half, so no zombie stays with the caller."""
@@ -164,11 +173,15 @@ def _gone_within(handle: Handle, seconds: float) -> bool:
 
 
 def _stored_handle(run_dir: Path, attempt: int) -> Handle | None:
+    handle = _read_handle(run_dir)
+    return handle if handle and handle.attempt == attempt else None
+
+
+def _read_handle(run_dir: Path) -> Handle | None:
     try:
-        handle = msgspec.json.decode((run_dir / "handle.json").read_bytes(), type=Handle)
+        return msgspec.json.decode((run_dir / "handle.json").read_bytes(), type=Handle)
     except (FileNotFoundError, msgspec.DecodeError):
         return None
-    return handle if handle.attempt == attempt else None
 
 
 @contextlib.contextmanager

@@ -67,6 +67,15 @@ def knobs(run_dir: Path, **values: object) -> None:
     (run_dir / "fake.json").write_text(json.dumps(values))
 
 
+def test_an_engine_whose_launch_died_before_it_was_written_down_is_taken_up(run_dir: Path, started: Callable) -> None:
+    _, handle = started(SLEEPER)
+    (run_dir / "handle.json").unlink()
+
+    _, again = started(SLEEPER)
+
+    assert again == handle
+
+
 def test_an_engine_that_ends_leaves_result_and_exit_code(run_dir: Path, started: Callable) -> None:
     launcher, handle = started()
 
