@@ -3,7 +3,7 @@
 from typing import Any
 
 from tasks.models import DatasetTask, ProofRun, Upload
-from tasks.services import leases, uploads
+from tasks.services import idempotency, leases, uploads
 from tasks.services.wake import wake
 from tasks.states import ProofState, TaskState, UploadState
 
@@ -18,7 +18,13 @@ def sweep() -> dict[str, int]:
     for job, pks in (("import_upload", imports), ("prove_upload", proofs), ("check_grader", waiting)):
         for pk in pks:
             wake(job, pk)
-    return {"imports": len(imports), "proofs": len(proofs), "graders": len(waiting), "files": uploads.reap()}
+    return {
+        "imports": len(imports),
+        "proofs": len(proofs),
+        "graders": len(waiting),
+        "files": uploads.reap(),
+        "replies": idempotency.forget_old(),
+    }
 
 
 def _oldest(rows: Any, column: str) -> list[int]:

@@ -71,7 +71,7 @@ def create_key(request: HttpRequest) -> HttpResponse:
 @require_POST
 def revoke_key(request: HttpRequest, pk: int) -> HttpResponse:
     key = get_object_or_404(ApiKey, pk=pk, user=signed_in(request))
-    accounts.revoke_key(key, actor=request.user)
+    accounts.revoke_key(key, actor=signed_in(request))
     messages.success(request, f"The key {key.name} is revoked: it opens nothing any more.")
     return redirect("me")
 
@@ -82,7 +82,7 @@ def create_team(request: HttpRequest) -> HttpResponse:
     form = TeamForm(request.POST)
     if not form.is_valid():
         raise Invalid("name_missing", "Give the team a name of at most 120 characters.", "name")
-    team = accounts.create_team(form.cleaned_data["name"], actor=request.user)
+    team = accounts.create_team(form.cleaned_data["name"], actor=signed_in(request))
     messages.success(request, f"{team.name} is yours: you are its administrator.")
     return redirect("me")
 
@@ -97,6 +97,6 @@ def add_member(request: HttpRequest, slug: str) -> HttpResponse:
     user = User.objects.filter(username=form.cleaned_data["username"], is_active=True).first()
     if user is None:
         raise Invalid("no_such_user", "There is no user of that name: ask an administrator to make the account.")
-    accounts.join(team, user, form.cleaned_data["role"], actor=request.user)
+    accounts.join(team, user, form.cleaned_data["role"], actor=signed_in(request))
     messages.success(request, f"{user.username} is {form.cleaned_data['role']} of {team.name}.")
     return redirect("me")

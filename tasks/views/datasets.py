@@ -159,8 +159,8 @@ def set_grader(request: HttpRequest, team: str, slug: str) -> HttpResponse:
     dataset = find(request, team, slug)
     form = DefaultGraderForm(request.POST)
     if not form.is_valid():
-        raise Invalid("bad_grader", " ".join(form.errors["grader"]), "grader")
-    waiting = datasets.set_default_grader(dataset, form.cleaned_data["grader"], actor=request.user)
+        raise Invalid("bad_grader", " ".join(map(str, form.errors["grader"])), "grader")
+    waiting = datasets.set_default_grader(dataset, form.cleaned_data["grader"], actor=signed_in(request))
     messages.success(
         request,
         f"The grader is set. {waiting:,} rows that waited for one are being checked now."
@@ -175,7 +175,7 @@ def set_grader(request: HttpRequest, team: str, slug: str) -> HttpResponse:
 def freeze(request: HttpRequest, team: str, slug: str) -> HttpResponse:
     dataset = find(request, team, slug)
     newest = dataset.versions.first()
-    version = datasets.freeze(dataset, actor=request.user)
+    version = datasets.freeze(dataset, actor=signed_in(request))
     if newest is not None and newest.pk == version.pk:
         messages.info(request, f"Nothing has changed since version {version.number}: it is still the newest.")
     else:
@@ -190,7 +190,7 @@ def withdraw(request: HttpRequest, team: str, slug: str) -> HttpResponse:
     form = ReasonForm(request.POST)
     if not form.is_valid():
         raise Invalid("reason_missing", "Say why the dataset is withdrawn: the record keeps it.", "reason")
-    count = withdrawals.withdraw(dataset, actor=request.user, reason=form.cleaned_data["reason"])
+    count = withdrawals.withdraw(dataset, actor=signed_in(request), reason=form.cleaned_data["reason"])
     messages.success(request, f"{count:,} tasks are withdrawn: they leave every future mixture.")
     return redirect("dataset", team, slug)
 
@@ -202,7 +202,7 @@ def withdraw_task(request: HttpRequest, pk: int) -> HttpResponse:
     form = ReasonForm(request.POST)
     if not form.is_valid():
         raise Invalid("reason_missing", "Say why the task is withdrawn: the record keeps it.", "reason")
-    withdrawals.withdraw(task, actor=request.user, reason=form.cleaned_data["reason"])
+    withdrawals.withdraw(task, actor=signed_in(request), reason=form.cleaned_data["reason"])
     messages.success(request, f"Task {task.pk} is withdrawn.")
     return redirect("task", pk)
 

@@ -65,7 +65,7 @@ def queue(request: HttpRequest) -> HttpResponse:
         "total": sum(counts.values()),
         "domains": waiting.filter(state=state).order_by("domain").values_list("domain", flat=True).distinct()[:20],
         "spaces": teams_with(signed_in(request), Role.REVIEWER),
-        "dataset": Dataset.objects.for_user(request.user).filter(pk=whole(request.GET.get("dataset"))).first(),
+        "dataset": Dataset.objects.for_user(request.user).filter(pk=whole(request.GET.get("dataset")) or 0).first(),
         "filter": _filter_of(asked).urlencode(),
         "bulk": BulkForm(),
         "decisions": _latest(request.user),
@@ -114,7 +114,7 @@ def review_page(request: HttpRequest, pk: int) -> HttpResponse:
     waiting = narrowed(waiting_for(request.user), request.GET).exclude(pk=pk)
     older = list(waiting.filter(pk__lt=pk).order_by("-pk").values_list("pk", flat=True)[:3])
     newer = waiting.filter(pk__gt=pk).order_by("pk").values_list("pk", flat=True).first()
-    last = Review.objects.filter(reviewer=request.user, undone_at=None).first()
+    last = Review.objects.filter(reviewer=signed_in(request), undone_at=None).first()
     context = {
         **record_of(task, request.user),
         "next": older,
@@ -133,7 +133,7 @@ def review_page(request: HttpRequest, pk: int) -> HttpResponse:
 def approve(request: HttpRequest, pk: int) -> HttpResponse:
     task = get_object_or_404(Task.objects.for_user(request.user), pk=pk)
     following = _following(request, pk)
-    reviews.approve(task, reviewer=request.user, note=request.POST.get("note", "")[:500])
+    reviews.approve(task, reviewer=signed_in(request), note=request.POST.get("note", "")[:500])
     messages.success(request, f"Task {pk} is approved.")
     return following
 
@@ -147,7 +147,7 @@ def reject(request: HttpRequest, pk: int) -> HttpResponse:
         raise Invalid("reason_missing", "Choose why the task is rejected: its contributor reads it.", "reason_code")
     following = _following(request, pk)
     given = form.cleaned_data
-    reviews.reject(task, reviewer=request.user, reason_code=given["reason_code"], note=given["note"])
+    reviews.reject(task, reviewer=signed_in(request), reason_code=given["reason_code"], note=given["note"])
     messages.success(request, f"Task {pk} is rejected.")
     return following
 
@@ -166,7 +166,7 @@ def _following(request: HttpRequest, pk: int) -> HttpResponse:
 @require_POST
 def undo(request: HttpRequest, pk: int) -> HttpResponse:
     review = get_object_or_404(Review.objects.filter(task__in=Task.objects.for_user(request.user)), pk=pk)
-    reviews.undo(review, actor=request.user)
+    reviews.undo(review, actor=signed_in(request))
     messages.success(request, f"Undone: task {review.task_id} is {review.before} again.")
     kept = _filter_of(QueryDict(request.POST.get("filter", ""))).urlencode()
     return redirect(f"{reverse('review-task', args=[review.task_id])}?{kept}")
@@ -176,7 +176,7 @@ def undo(request: HttpRequest, pk: int) -> HttpResponse:
 @require_POST
 def undo_batch(request: HttpRequest, batch: uuid.UUID) -> HttpResponse:
     get_object_or_404(Review.objects.filter(task__in=Task.objects.for_user(request.user), batch=batch)[:1])
-    count = reviews.undo_batch(batch, actor=request.user)
+    count = reviews.undo_batch(batch, actor=signed_in(request))
     messages.success(request, f"Undone: {count:,} tasks are where they were.")
     return redirect("review")
 
@@ -188,14 +188,14 @@ def bulk(request: HttpRequest) -> HttpResponse:
     query = QueryDict(request.POST.get("filter", ""))
     form = BulkForm(request.POST)
     if not form.is_valid():
-        raise Invalid("bulk_incomplete", " ".join(e for errors in form.errors.values() for e in errors))
+        raise Invalid("bulk_incomplete", " ".join(str(e) for errors in form.errors.values() for e in errors))
     given = form.cleaned_data
     rows = narrowed(waiting_for(request.user), query)
     confirmed = request.POST.get("confirm") == "1"
     result = reviews.bulk(
         rows,
         given["decision"],
-        reviewer=request.user,
+        reviewer=signed_in(request),
         reason_code=given["reason_code"],
         note=given["note"],
         dry_run=not confirmed,

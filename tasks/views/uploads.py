@@ -73,14 +73,14 @@ def _receive(request: HttpRequest, form: UploadForm) -> tuple[Upload, bool]:
     dataset = given["dataset"] or _new_dataset(request, given)
     file = given["file"]
     stream: Iterable[bytes] = file.chunks() if file else io.BytesIO(given["pasted"].encode())
-    return uploads.receive(dataset, stream, filename=file.name if file else "pasted.jsonl", actor=request.user)
+    return uploads.receive(dataset, stream, filename=file.name if file else "pasted.jsonl", actor=signed_in(request))
 
 
 def _new_dataset(request: HttpRequest, given: Mapping[str, Any]) -> Dataset:
     return datasets.create(
         given["team"],
         given["name"],
-        actor=request.user,
+        actor=signed_in(request),
         domain=given["domain"],
         visibility=given["visibility"],
         licence=given["licence"],
@@ -122,7 +122,7 @@ def upload_progress(request: HttpRequest, pk: int) -> HttpResponse:
 @require_POST
 def retry(request: HttpRequest, pk: int) -> HttpResponse:
     upload = _find(request, pk)
-    uploads.retry(upload, actor=request.user)
+    uploads.retry(upload, actor=signed_in(request))
     messages.success(request, "The import goes on after the last row that was kept.")
     return redirect("upload", pk)
 
@@ -186,4 +186,5 @@ def _facts(upload: Upload) -> dict[str, Any]:
 
 
 def _issues(issues: QuerySet[RowIssue]) -> Iterator[dict[str, Any]]:
-    yield from issues.values("line", "field", "code", "sentence", "remedy", "value").iterator(chunk_size=2000)
+    rows = issues.values("line", "field", "code", "sentence", "remedy", "value").iterator(chunk_size=2000)
+    return map(dict, rows)

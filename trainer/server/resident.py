@@ -66,7 +66,7 @@ def load(store: Store, digest: str, device: str) -> Resident:
             tokenizer = AutoTokenizer.from_pretrained(directory, local_files_only=True, trust_remote_code=False)
         except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
             raise corrupt(digest, f"transformers cannot load it ({_first_line(error)})") from error
-    model.to(device)  # type: ignore[arg-type]  # torch's overloads do not survive the wrapper of transformers
+    model.to(device)
     return Resident(model, tokenizer, digest)
 
 

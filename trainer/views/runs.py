@@ -17,7 +17,7 @@ from tasks.models import Dataset
 from tasks.views import live
 from tasks.views.listing import exported, whole
 from tasks.views.scope import signed_in
-from trainer.forms import TrainForm
+from trainer.forms import FEW_SHOT, TrainForm
 from trainer.models import RunSample, TrainingRun
 from trainer.services import runs
 from trainer.states import RUN_ENDED, RunState
@@ -147,9 +147,9 @@ def train(request: HttpRequest, team: str, slug: str) -> HttpResponse:
     dataset = get_object_or_404(rows, team__slug=team, slug=slug)
     given = request.POST if request.method == "POST" else (request.GET or None)
     form = TrainForm(given)
-    preset, overrides, estimate, refusal = "few-shot", {}, None, ""
+    preset, overrides, estimate, refusal = FEW_SHOT, {}, None, ""
     if form.is_bound and not form.is_valid() and request.method == "POST":
-        raise Invalid("settings_invalid", " ".join(e for errors in form.errors.values() for e in errors))
+        raise Invalid("settings_invalid", " ".join(str(e) for errors in form.errors.values() for e in errors))
     if form.is_bound and form.is_valid():
         preset, overrides = form.cleaned_data["preset"], form.overrides()
     if request.method == "POST":

@@ -53,7 +53,7 @@ def _given(request: HttpRequest, recipes: Any) -> dict[str, Any]:
     form = ScheduleForm(recipes, request.POST)
     if not form.is_valid():
         field, errors = next(iter(form.errors.items()))
-        raise Invalid("schedule_invalid", f"{field}: {' '.join(errors)}", field)
+        raise Invalid("schedule_invalid", f"{field}: {' '.join(map(str, errors))}", field)
     return dict(form.cleaned_data)
 
 

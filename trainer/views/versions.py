@@ -199,7 +199,7 @@ def set_policy(request: HttpRequest, slug: str) -> HttpResponse:
     line = find_line(request, slug)
     form = PolicyForm(request.POST)
     if not form.is_valid():
-        raise Invalid("policy_invalid", " ".join(form.errors["policy"]), "policy")
+        raise Invalid("policy_invalid", " ".join(map(str, form.errors["policy"])), "policy")
     lines.set_policy(line, form.cleaned_data["policy"], actor=request.user)
     messages.success(request, "The policy is changed. A candidate that is being evaluated becomes INVALID by it.")
     return redirect("line", slug)
@@ -211,7 +211,7 @@ def register(request: HttpRequest) -> HttpResponse:
     form = LineForm(request.POST)
     if not form.is_valid():
         field, errors = next(iter(form.errors.items()))
-        raise Invalid("line_invalid", f"{field}: {' '.join(errors)}", field)
+        raise Invalid("line_invalid", f"{field}: {' '.join(map(str, errors))}", field)
     line = lines.create_shared(actor=request.user, **form.cleaned_data)
     messages.success(request, f"{line.name} is registered; its base is being taken in.")
     return redirect("line", line.slug)
