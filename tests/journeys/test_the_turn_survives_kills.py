@@ -38,7 +38,15 @@ CRASH_POINTS_OF_OTHERS = [
     "engine.before_register",
     "gate.before_commit",
 ]
-MOMENTS = ["uploads ada-", "uploads grace-", "proof pending", "rosa reviews", "base", "run", "evaluation"]
+MOMENTS = [
+    "base",
+    "uploads ada-",
+    "uploads grace-",
+    "upload 1: ",
+    "rosa reviews",
+    "run",
+    "evaluation",
+]  # in their order
 PARTS = ["importer", "worker", "engine", "model-server", "web", "beat", "broker", "postgres"]
 
 
