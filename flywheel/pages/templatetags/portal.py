@@ -114,8 +114,10 @@ def coded(sentence: Any) -> SafeString:
 
 
 @register.filter
-def pairs(data: Mapping[str, Any]) -> str:
-    """An event's details on one line."""
+def pairs(data: Any) -> str:
+    """A mapping on one line; "" where there is none."""
+    if not isinstance(data, Mapping):
+        return ""
     return ", ".join(f"{name} {value}" for name, value in data.items())
 
 
