@@ -7,6 +7,7 @@ from pathlib import Path
 
 import msgspec
 
+from tasks.crash import crash_point
 from trainer.contract import Artifact, Manifest, encode, manifest_digest
 from trainer.engine.faults import Fault
 
@@ -25,8 +26,10 @@ def publish(partial: Path, final: Path, *, step: int = 0) -> Manifest:
         # rename() cannot replace a full directory. A kill between these lines leaves no `final`; the next attempt
         # resumes from the last checkpoint and publishes again.
         shutil.rmtree(final)
+    crash_point("artifact.before_rename")
     partial.rename(final)
     _sync(final.parent)
+    crash_point("artifact.after_rename")
     return manifest
 
 

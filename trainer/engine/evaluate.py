@@ -12,6 +12,7 @@ from pathlib import Path
 import msgspec
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from tasks.crash import crash_point
 from trainer import rewards
 from trainer.contract import Estimate, EvalItem, EvaluateSpec, ModelRef, PromptItem, Sampling, Score, encode
 from trainer.engine import loading, probes, rows, sampling
@@ -143,6 +144,7 @@ class _Scores:
         with self._path.open("ab") as file:
             file.write(b"".join(encode(line) + b"\n" for line in lines))
         self._count(lines)
+        crash_point("scores.after_chunk")
 
     def _cut(self, whole: Sequence[Score]) -> None:
         self._kept = None

@@ -1,13 +1,12 @@
 import json
 import signal
-import time
 from collections import Counter
 from pathlib import Path
 
 import msgspec
 import pytest
 
-from tests.trainer.engine.conftest import prepare, prompt_line, start_engine
+from tests.trainer.engine.conftest import prepare, prompt_line, run_engine, start_engine
 from trainer.contract import EvaluateSpec, Sampling, Score
 from trainer.engine import evaluate
 from trainer.engine.faults import Fault, Stopped
@@ -100,21 +99,14 @@ def test_a_finished_evaluation_asks_nothing_again(tmp_path, tiny, monkeypatch):
 
 
 def test_a_kill_in_the_middle_leaves_nothing_lost_and_nothing_doubled(tmp_path, tiny):
-    directory, _ = _directory(tmp_path, tiny, items=[_item(number) for number in range(3000)])
-    engine = start_engine(directory)
-    scores = directory / "scores.jsonl"
-    while not scores.exists() or scores.stat().st_size < 1000:
-        assert engine.poll() is None
-        time.sleep(0.005)
-    engine.send_signal(signal.SIGKILL)
-    assert engine.wait() == -signal.SIGKILL
+    directory, _ = _directory(tmp_path, tiny, items=[_item(number) for number in range(400)])
 
-    again = start_engine(directory)
-    said, _ = again.communicate()
+    killed = start_engine(directory, FLYWHEEL_CRASH_AT="scores.after_chunk:2").wait()
+    result = run_engine(directory)
 
-    assert again.returncode == 0, said
+    assert (killed, result.status) == (-signal.SIGKILL, "succeeded")
     counts = Counter((score.side, score.key, score.sample) for score in _scores(directory))
-    assert len(counts) == 3000 * 3 * 2
+    assert len(counts) == 400 * 3 * 2
     assert set(counts.values()) == {1}
 
 

@@ -1,7 +1,6 @@
 import json
 import shutil
 import signal
-import time
 from pathlib import Path
 
 import msgspec
@@ -190,22 +189,16 @@ def uninterrupted(tiny, tmp_path_factory):
     return directory
 
 
-def _killed(directory, after_step):
-    engine = start_engine(directory)
-    while not (directory / "checkpoints" / f"step-{after_step}").exists():
-        assert engine.poll() is None
-        time.sleep(0.005)
-    engine.send_signal(signal.SIGKILL)
-    assert engine.wait() == -signal.SIGKILL
-
-
 def test_a_killed_run_resumes_to_bit_identical_weights(uninterrupted, tiny, tmp_path):
     spec = train_spec(tiny, steps=STEPS, save_every=4)
-    _killed(prepare_training(tmp_path, spec), after_step=8)
+    prepare_training(tmp_path, spec)
+    killed = start_engine(tmp_path, FLYWHEEL_CRASH_AT="artifact.before_rename:3").wait()
 
     prepare(tmp_path, msgspec.structs.replace(spec, attempt=2))
     result = run_engine(tmp_path)
 
+    assert killed == -signal.SIGKILL
+    assert min(step for step, line in _metrics(tmp_path).items() if line.attempt == 2) == 9
     assert (result.status, result.attempt, result.step) == ("succeeded", 2, STEPS)
     assert checkpoints.read_manifest(tmp_path / "model") == checkpoints.read_manifest(uninterrupted / "model")
 
