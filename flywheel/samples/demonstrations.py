@@ -3,8 +3,8 @@
 The flaw is deliberate and openly stated. A base of half a million weights, built in a minute from clean demonstrations,
 leaves reinforcement learning nothing to find. Built from demonstrations of which a stated share is wrong (the smallest
 number for the largest, an un-reversed word, the wrong shape) it answers both ways, stands at about a third sampled pass
-rate (20 to 45 % by domain) by construction, and has headroom that rewards alone can win. The gain that the tour shows is real reinforcement
-learning; the room for it is made here.
+rate (20 to 45 % by domain) by construction, and has headroom that rewards alone can win. The gain that the tour shows
+is real reinforcement learning; the room for it is made here.
 """
 
 from collections.abc import Iterator, Sequence
