@@ -10,6 +10,10 @@ POLICY: dict[str, Any] = {
     "expected_guard_effect": 0.03,
 }
 RECIPE_NAME = "tour"
-RECIPE: dict[str, Any] = {"cap_per_contributor": 0.6}
+# Equal weights, because a mixture in balance keeps every domain; a cap, because one contributor owns two thirds.
+RECIPE: dict[str, Any] = {
+    "weights": {"choices": 0.2, "maxima": 0.2, "records": 0.2, "reversals": 0.2, "vowels": 0.2},
+    "cap_per_contributor": 0.6,
+}
 OVERRIDES: dict[str, Any] = {}
 QUESTION = "Reverse xkcd"
