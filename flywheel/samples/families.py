@@ -53,10 +53,10 @@ def _reversal(random: Random) -> Question:
 
 
 def _choice(random: Random) -> Question:
-    """Odd or even, by letter; the sloppy answer is the word, which is no choice."""
+    """Odd or even, by letter; the sloppy answer is the word, which is no choice. Echoing the prompt names both letters."""
     number = random.randint(10_000, 99_999)
     letter, word = ("B", "odd") if number % 2 else ("A", "even")
-    return Question(f"A even B odd: {number}", letter, letter, word)
+    return Question(f"even A, odd B: {number}", letter, letter, word)
 
 
 def _vowels(random: Random) -> Question:
