@@ -53,7 +53,7 @@ def _reversal(random: Random) -> Question:
 
 
 def _choice(random: Random) -> Question:
-    """Odd or even, by letter; the sloppy answer is the word, which is no choice. Echoing the prompt names both letters."""
+    """Odd or even, by letter; the sloppy answer is the word. An echo of the prompt names both letters: no choice."""
     number = random.randint(10_000, 99_999)
     letter, word = ("B", "odd") if number % 2 else ("A", "even")
     return Question(f"even A, odd B: {number}", letter, letter, word)
