@@ -44,7 +44,7 @@ turn: install ## the tour without a terminal, into var/turn.json (RESUME=1, TURN
 		$(PYTHON) manage.py tour --report "$(CURDIR)/var/turn.json" --turns $(TURNS) --seed $(SEED)
 
 test: lint browser ## linters, types, contracts and all tests
-	@$(PYTHON) -m pytest $(TESTS) -n $(PYTEST_WORKERS) --dist worksteal
+	@$(PYTHON) -m pytest $(TESTS) -n $(PYTEST_WORKERS) --dist loadfile
 
 proof: install browser ## the long sweeps: many kill points, many seeds
 	@$(PYTHON) -m pytest $(TESTS) -m proof --timeout 7200

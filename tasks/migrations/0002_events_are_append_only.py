@@ -1,6 +1,4 @@
-"""Events and their seals refuse UPDATE, DELETE and TRUNCATE; the system team and its salt exist from the start."""
-
-import secrets
+"""Events and their seals refuse UPDATE and DELETE."""
 
 from django.db import migrations
 
@@ -21,15 +19,8 @@ DROP FUNCTION flywheel_append_only();
 """
 
 
-def make_system_team(apps, schema_editor):
-    apps.get_model("tasks", "Team").objects.create(
-        slug="pool", name="Shared pool", is_system=True, approval="person", split_salt=secrets.token_hex(16)
-    )
-
-
 class Migration(migrations.Migration):
     dependencies = [("tasks", "0001_initial")]
     operations = [
         migrations.RunSQL(GUARD, UNGUARD),
-        migrations.RunPython(make_system_team, migrations.RunPython.noop),
     ]

@@ -24,6 +24,14 @@ def pool() -> Team:
     return Team.objects.get(is_system=True)
 
 
+def ensure_pool() -> Team:
+    """Made once, with a split salt of its own; a database that has it keeps it as it is."""
+    team, _ = Team.objects.get_or_create(
+        is_system=True, defaults={"slug": "pool", "name": "Shared pool", "approval": Team.Approval.PERSON}
+    )
+    return team
+
+
 @transaction.atomic
 def create_user(username: str, password: str, email: str = "", *, actor: User | None) -> User:
     """By the platform, a superuser or an administrator of the pool."""

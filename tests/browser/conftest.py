@@ -1,4 +1,4 @@
-"""A real Chromium on a real server, on one seeded database for the whole folder."""
+"""A real Chromium on a real server, on a database that is seeded anew for every module."""
 
 import os
 import shutil
@@ -11,22 +11,19 @@ from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, s
 os.environ.setdefault("DJANGO_ALLOW_ASYNC_UNSAFE", "true")  # playwright's loop runs in this thread
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def portal(django_db_setup: None, django_db_blocker: Any) -> Iterator[Any]:
     """Committed rows, so that the server's threads see them; afterwards the database is as the migrations left it."""
     from django.core.management import call_command
 
-    from tasks.models import Team
     from tests import fixtures_portal
 
     with django_db_blocker.unblock():
-        pool = Team.objects.filter(is_system=True).values().get()
         yield fixtures_portal.seed()
         call_command("flush", interactive=False, verbosity=0)
-        Team.objects.create(**pool)
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def site(portal: Any) -> Iterator[str]:
     from django.conf import settings
     from django.contrib.staticfiles.handlers import StaticFilesHandler
@@ -44,7 +41,7 @@ def site(portal: Any) -> Iterator[str]:
     connection.close_pool()  # type: ignore[attr-defined]  # the server's threads leave theirs there
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
     path = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
     assert path, "These tests need Chromium: install it, or name it in CHROMIUM."
@@ -76,7 +73,7 @@ class Visitor:
         return self.page
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def sessions(portal: Any, django_db_blocker: Any) -> dict[int, str]:
     """User → session key, committed: the server's threads must see them."""
     from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY
@@ -94,7 +91,7 @@ def sessions(portal: Any, django_db_blocker: Any) -> dict[int, str]:
     return keys
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def visitors(chromium: Browser, site: str, sessions: dict[int, str]) -> Iterator[Any]:
     """visitors(user) → the same Visitor for every test that only reads."""
     known: dict[Any, Visitor] = {}

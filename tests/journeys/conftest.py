@@ -25,9 +25,6 @@ def platform(transactional_db: None, settings: Any, tmp_path: Path, monkeypatch:
     settings.DATA_DIR = tmp_path / "data"
     settings.DATA_DIR.mkdir()
     monkeypatch.setitem(app.conf, "task_always_eager", True)
-    from tasks.models import Team
-
-    Team.objects.get_or_create(is_system=True, defaults={"slug": "pool", "name": "Shared pool", "approval": "person"})
     return tmp_path
 
 

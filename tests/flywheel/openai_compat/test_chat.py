@@ -6,7 +6,6 @@ from typing import Any
 import openai
 import pytest
 
-from tasks.models import Team
 from tests import cast, world
 from tests.cast import Person
 from tests.fakes import model_server
@@ -26,7 +25,6 @@ def served(settings: Any) -> Iterator[FakeModelServer]:
 
 @pytest.fixture
 def contributor(transactional_db: None) -> Person:
-    Team.objects.get_or_create(is_system=True, defaults={"slug": "pool", "name": "Shared pool", "approval": "person"})
     return cast.of_own_team("carla")
 
 
