@@ -39,7 +39,7 @@ up: install ## start everything on http://127.0.0.1:8000; the tour on an empty d
 	@exec $(PYTHON) -m flywheel.embedded up
 
 turn: install ## the tour without a terminal, into var/turn.json (RESUME=1, TURNS=2, SEED=3)
-	@mkdir -p var/turn
+	@mkdir -p var/turn && rm -f var/turn.json
 	@DATA_DIR="$(CURDIR)/var/turn/data" $(PYTHON) -m flywheel.embedded run $(if $(filter 1,$(RESUME)),,--fresh) -- \
 		$(PYTHON) manage.py tour --report "$(CURDIR)/var/turn.json" --turns $(TURNS) --seed $(SEED)
 

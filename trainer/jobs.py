@@ -9,7 +9,7 @@ from trainer.services import schedules, supervision
 def supervise() -> None:
     supervision.supervise()
     for build_id in supervision.pending_bases():
-        take_in_base.delay(build_id)
+        take_in_base.apply_async((build_id,), expires=5)
 
 
 @shared_task(name="trainer.jobs.take_in_base")

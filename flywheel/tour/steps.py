@@ -39,8 +39,8 @@ class Tour:
         """Register the shared line; its base is built in the background while the data comes in."""
         line = Line.objects.filter(slug=LINE).first()
         if line is None:
-            name = f"samples/demonstrations-{self.seed}.jsonl"
-            _write_whole(Path(settings.DATA_DIR) / name, demonstrations(self.seed))
+            name = f"flawed-{self.seed}.jsonl"
+            _write_whole(Path(settings.DATA_DIR) / "demonstrations" / name, demonstrations(self.seed))
             line = lines.create_shared(
                 "Shared model", LINE, actor=None, demonstrations=name, seed=self.seed, policy=plan.POLICY
             )

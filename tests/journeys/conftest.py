@@ -67,9 +67,10 @@ def sample_rows(family: Family, count: int, *, seed: int = 1) -> bytes:
 
 def write_demonstrations(data_dir: Path, count: int) -> str:
     told = demonstrations(1)
-    with (data_dir / "demonstrations.jsonl").open("w") as file:
+    (data_dir / "demonstrations").mkdir()
+    with (data_dir / "demonstrations" / "flawed.jsonl").open("w") as file:
         file.writelines(json.dumps(next(told)) + "\n" for _ in range(count))
-    return "demonstrations.jsonl"
+    return "flawed.jsonl"
 
 
 def settle(done: Callable[[], bool], seconds: float = 240) -> None:

@@ -11,6 +11,7 @@ class EngineWork(StateModel):
     """Abstract. Every write of a claimed attempt says WHERE id AND attempt = n, a fenced attempt changes none."""
 
     attempt = models.PositiveIntegerField(default=0)
+    tries = models.PositiveIntegerField(default=0)  # attempts since the engine last stopped in good order
     lease_until = models.DateTimeField(null=True, blank=True)
     launcher = models.CharField(max_length=20, default="local")
     handle = models.JSONField(null=True, blank=True)  # the launcher's, as it gave it

@@ -6,6 +6,7 @@ from django.db import models
 from django.db.models import Q
 
 from tasks.models.accounts import Team, User
+from tasks.models.datasets import Dataset
 from tasks.states import Role
 from trainer.states import AliasName, LinePurpose
 
@@ -26,6 +27,7 @@ class Line(models.Model):
     slug = models.SlugField(max_length=60, unique=True)
     name = models.CharField(max_length=120)
     purpose = models.CharField(max_length=10, choices=[(p.value, p.value) for p in LinePurpose])
+    dataset = models.OneToOneField(Dataset, null=True, blank=True, on_delete=models.PROTECT, related_name="expert")
     policy = models.JSONField(default=dict)  # trainer.evaluation.gates.GatePolicy; {}: the default
     policy_changed_at = models.DateTimeField(null=True, blank=True)
     auto_evaluate = models.BooleanField(default=True)

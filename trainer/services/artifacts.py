@@ -59,7 +59,8 @@ def take_in(source: Path, *, names: Iterable[str] | None = None) -> Manifest:
     """Make an artifact of a causal LM directory that somebody else wrote: safetensors only, a tokenizer needed."""
     files = sorted(names if names is not None else (p.name for p in source.iterdir() if p.is_file()))
     wanted = [name for name in files if _belongs(name)]
-    if "config.json" not in wanted or not any(name.endswith(WEIGHTS) for name in wanted):
+    has_tokenizer = any(name in wanted for name in ("tokenizer.json", "tokenizer.model", "vocab.json"))
+    if "config.json" not in wanted or not has_tokenizer or not any(name.endswith(WEIGHTS) for name in wanted):
         raise Invalid(
             "base_incomplete",
             f"{source} is no causal LM directory: it needs config.json, a tokenizer and weights as safetensors.",

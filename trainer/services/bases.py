@@ -31,10 +31,12 @@ class BaseBuildKind:
         return BaseBuild.objects.filter(state=EvaluationState.QUEUED, source=BaseBuild.Source.LOCAL).order_by("pk")
 
     def prepare(self, work: BaseBuild, directory: Path) -> None:
-        demonstrations = Path(settings.DATA_DIR) / work.demonstrations
+        demonstrations = demonstrations_file(work.demonstrations)
         if not demonstrations.is_file():
-            raise Invalid("demonstrations_missing", f"There is no file {work.demonstrations} in the data directory.")
-        shutil.copyfile(demonstrations, directory / "demonstrations.jsonl")
+            raise Invalid("demonstrations_missing", f"There is no {work.demonstrations} among the demonstrations.")
+        partial = directory / ".demonstrations.partial"
+        shutil.copyfile(demonstrations, partial)
+        partial.replace(directory / "demonstrations.jsonl")  # never under the hands of an engine that reads it
         steps = {"steps": work.steps} if work.steps else {}
         write_whole(directory / "spec.json", encode(BaseSpec(seed=work.seed, attempt=work.attempt, **steps)))
 
@@ -61,8 +63,18 @@ class BaseBuildKind:
                 register_base(work.line, result.model, origin="built locally from flawed demonstrations")
         return mine
 
+    def wants_pause(self, work: BaseBuild) -> bool:
+        return False
+
     def stopped_early(self, work: BaseBuild) -> EvaluationState:
         return EvaluationState.QUEUED
+
+
+def demonstrations_file(name: str) -> Path:
+    """A bare file name in DATA_DIR/demonstrations; whoever may register a line must not read other files by it."""
+    if not name or Path(name).name != name:
+        raise Invalid("bad_demonstrations", "Name a file in DATA_DIR/demonstrations, without a path.", "demonstrations")
+    return Path(settings.DATA_DIR) / "demonstrations" / name
 
 
 def take_in(build: BaseBuild) -> ModelVersion | None:
@@ -86,12 +98,12 @@ def take_in(build: BaseBuild) -> ModelVersion | None:
 def _fetch(build: BaseBuild) -> Path:
     """Safetensors, configuration and tokenizer of a pinned revision; never code, never pickles."""
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     patterns = ["*.safetensors", "*.json", "*.jinja", "*.model", "*.txt"]
     try:
         return Path(snapshot_download(build.location, revision=build.revision, allow_patterns=patterns))
-    except (HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError, OSError) as error:
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         raise Invalid(
             "hub_unreachable",
             f"{build.location} at {build.revision} could not be fetched from the hub: check the id, the revision and "

@@ -20,7 +20,7 @@ from django.utils import timezone
 from tasks.crash import crash_point
 from tasks.errors import FlywheelError
 from trainer.contract import EngineFault, Heartbeat, Result
-from trainer.launchers.protocol import Handle, LauncherError
+from trainer.launchers.protocol import Handle, LauncherError, ask
 from trainer.services.launching import launcher, new_directory, path_of
 
 logger = logging.getLogger(__name__)
@@ -50,13 +50,16 @@ class Kind(Protocol):
     def finish(self, work: Any, directory: Path, result: Result) -> bool:
         """Register what came out and move the work to its end, in one transaction. False: somebody else did."""
 
+    def wants_pause(self, work: Any) -> bool:
+        """Somebody has asked for a pause and the engine has not stopped yet."""
+
     def stopped_early(self, work: Any) -> Any:
         """The state of work whose engine handed it back (paused, or SIGTERM): queued again, or paused."""
 
 
 def supervise(kinds: list[Kind]) -> None:
     """One pass over all engine work. A second pass at the same time walks away."""
-    with _alone() as mine:
+    with alone(_SUPERVISOR_LOCK) as mine:
         if not mine:
             return
         for kind in kinds:
@@ -97,8 +100,8 @@ def _claimable(kinds: list[Kind]) -> Iterator[tuple[Kind, Any]]:
 
 
 def _claim(kind: Kind, work: Any) -> None:
-    if work.attempt >= settings.ENGINE_ATTEMPTS:
-        sentence = f"The engine ended {work.attempt} times without a result. Look at its log, then start a new run."
+    if work.tries >= settings.ENGINE_ATTEMPTS:
+        sentence = f"The engine ended {work.tries} times without a result. Look at its log, then start a new run."
         fail(kind, work, EngineFault(boundary="engine", code="too_many_attempts", sentence=sentence))
         return
     with transaction.atomic():
@@ -116,7 +119,7 @@ def _claim(kind: Kind, work: Any) -> None:
             phase="preparing",
         )
         if claimed:
-            rows.filter(pk=work.pk).update(attempt=F("attempt") + 1)
+            rows.filter(pk=work.pk).update(attempt=F("attempt") + 1, tries=F("tries") + 1)
     if claimed:
         crash_point("engine.after_claim")
         _launch(kind, rows.get(pk=work.pk))
@@ -146,6 +149,8 @@ def _follow(kind: Kind, work: Any) -> None:
         _end(kind, work, directory, status.result)
     elif not status.alive:
         _hand_back(kind, work, f"The engine process ended without a result ({_exit(status.exit_code)}).")
+    elif kind.wants_pause(work) and not (directory / "control.json").exists():
+        ask(directory, "pause")  # asked for while the engine was being launched, or by a process that died since
     elif _silent(work, status.heartbeat):
         launcher().stop(msgspec.convert(work.handle, Handle), directory, grace_seconds=1)
         _hand_back(kind, work, "The engine gave no sign of life within its lease and was stopped.")
@@ -159,10 +164,10 @@ def _end(kind: Kind, work: Any, directory: Path, result: Result) -> None:
         fault = result.error or EngineFault(boundary="engine", code="unknown", sentence="The engine gave no reason.")
         fail(kind, work, fault)
     else:
-        _hand_back(kind, work, "The engine stopped at a checkpoint.")
+        _hand_back(kind, work, "The engine stopped at a checkpoint.", tries=0)
 
 
-def _hand_back(kind: Kind, work: Any, reason: str) -> None:
+def _hand_back(kind: Kind, work: Any, reason: str, **changes: Any) -> None:
     new = kind.stopped_early(work)
     kind.model._default_manager.advance(
         work.pk,
@@ -172,6 +177,7 @@ def _hand_back(kind: Kind, work: Any, reason: str) -> None:
         data={"reason": reason, "attempt": work.attempt},
         handle=None,
         lease_until=None,
+        **changes,
     )
 
 
@@ -235,14 +241,14 @@ def _lease() -> Any:
 
 
 @contextmanager
-def _alone() -> Iterator[bool]:
+def alone(lock: int, of: int = 0) -> Iterator[bool]:
     """A session lock of the database: freed with the connection, so a killed worker cannot keep it."""
     with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_try_advisory_lock(%s)", [_SUPERVISOR_LOCK])
+        cursor.execute("SELECT pg_try_advisory_lock(%s, %s)", [lock, of])
         mine = bool(cursor.fetchone()[0])
     try:
         yield mine
     finally:
         if mine:
             with connection.cursor() as cursor:
-                cursor.execute("SELECT pg_advisory_unlock(%s)", [_SUPERVISOR_LOCK])
+                cursor.execute("SELECT pg_advisory_unlock(%s, %s)", [lock, of])

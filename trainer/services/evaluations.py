@@ -141,5 +141,8 @@ class EvaluationKind:
             peak_memory_bytes=max(work.peak_memory_bytes, result.peak_memory_bytes),
         )
 
+    def wants_pause(self, work: Evaluation) -> bool:
+        return False
+
     def stopped_early(self, work: Evaluation) -> EvaluationState:
         return EvaluationState.QUEUED

@@ -17,11 +17,11 @@ from trainer.evaluation.gates import decide as judge
 from trainer.evaluation.policy import policy_from
 from trainer.evaluation.scoring import CANDIDATE, CHAMPION, suites_from
 from trainer.evaluation.suites import graders_digest, suite_digest
-from trainer.models import Evaluation, GateReport, Line
-from trainer.services import promotion, suites
+from trainer.models import Evaluation, GateReport, Line, ModelVersion
+from trainer.services import promotion, suites, training_data
 from trainer.services.evaluations import effective_policy, sampling_digest
 from trainer.services.launching import path_of
-from trainer.states import EvaluationState, Verdict
+from trainer.states import AliasName, EvaluationState, Verdict
 
 MOST_FLIPS = 200  # shown in a report, regressions first
 
@@ -33,12 +33,12 @@ def decide(evaluation: Evaluation) -> GateReport:
     """
     directory = path_of(evaluation.directory)
     items = list(_read(directory / "items.jsonl", EvalItem))
-    decision, flips = _judged(evaluation, directory, items)
     with transaction.atomic():
         line = Line.objects.select_for_update().get(pk=evaluation.line_id)
         existing = GateReport.objects.filter(evaluation=evaluation).first()
         if existing is not None:
             return existing
+        decision, flips = _judged(evaluation, directory, items)
         report = GateReport.objects.create(
             line=line,
             evaluation=evaluation,
@@ -81,7 +81,7 @@ def _judged(
         grouped,
         expected=_expected(evaluation),
         found=_found(evaluation, directory, items),
-        faults=_faults(evaluation),
+        faults=[*_moved(evaluation), *_contamination(evaluation)],
     )
     return decision, _flips(scores)
 
@@ -119,16 +119,32 @@ def _found(evaluation: Evaluation, directory: Path, items: list[EvalItem]) -> Di
     )
 
 
-def _faults(evaluation: Evaluation) -> list[Reason]:
-    """Sealed items that the candidate was trained on. The split forbids it; the gate does not take its word for it."""
-    run = evaluation.candidate.run
-    if run is None or run.mixture is None:
+def _moved(evaluation: Evaluation) -> list[Reason]:
+    """Another promotion, or a roll back, while the engine was at work: nothing follows for today's champion."""
+    champion = evaluation.line.alias(AliasName.CHAMPION)
+    if champion.pk == evaluation.champion_id:
         return []
+    words = f"The champion is {champion.name} by now, not {evaluation.champion.name}: evaluate the candidate again."
+    return [Reason("champion_moved", words)]
+
+
+def _contamination(evaluation: Evaluation) -> list[Reason]:
+    """Sealed items that the candidate, or a version that it goes on from, was trained on.
+
+    The split forbids it in the shared pool; small private sets train on all of their rows. Keys are compared within the
+    line's space.
+    """
     sealed = Task.objects.filter(pk__in=evaluation.suites.values("items__task")).values("exact_key")
-    leaked = run.mixture.entries.filter(task__exact_key__in=sealed).count()
+    leaked: set[str] = set()
+    version: ModelVersion | None = evaluation.candidate
+    while version is not None:
+        if version.run is not None:
+            trained = training_data.trained_on(version.run).filter(space_id=evaluation.line.team_id)
+            leaked.update(trained.filter(exact_key__in=sealed).values_list("exact_key", flat=True))
+        version = version.parent
     if not leaked:
         return []
-    return [Reason("contamination", f"{leaked} prompts of the suites were in the candidate's training mixture.")]
+    return [Reason("contamination", f"{len(leaked)} prompts of the suites were among the rows that trained it.")]
 
 
 def _sources(items: list[EvalItem]) -> dict[str, str]:

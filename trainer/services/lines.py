@@ -8,7 +8,7 @@ from django.utils import timezone
 from django.utils.text import slugify
 
 from tasks.errors import Conflict, Invalid
-from tasks.models import Team
+from tasks.models import Dataset, Team
 from tasks.models.events import Subject, record
 from tasks.services.access import require_role
 from tasks.services.accounts import pool
@@ -16,7 +16,7 @@ from tasks.states import Role
 from trainer.evaluation.policy import GatePolicy, policy_from
 from trainer.models import BaseBuild, Line, ModelVersion
 from trainer.services import wake
-from trainer.services.bases import crown
+from trainer.services.bases import crown, demonstrations_file
 from trainer.states import LinePurpose
 
 
@@ -58,11 +58,16 @@ def create_shared(
 
 
 @transaction.atomic
-def create_expert(team: Team, name: str, start: ModelVersion, *, actor: Any) -> Line:
-    """A team's own line. Its version 0 is the version that it starts from, which becomes champion and anchor."""
+def create_expert(team: Team, name: str, start: ModelVersion, *, actor: Any, dataset: Dataset | None = None) -> Line:
+    """A team's own line. Its version 0 is the version that it starts from, which becomes champion and anchor.
+
+    Slugs are unique among all teams, so one that is taken gets a number: nobody can rename a dataset for it.
+    """
     require_role(actor, team, Role.CONTRIBUTOR, Role.OPERATOR)
-    slug = slugify(f"{team.slug}-{name}")[:60]
-    line = _create(team, name, slug, LinePurpose.EXPERT, actor)
+    slug = slugify(f"{team.slug}-{dataset.slug if dataset else name}")[:60]
+    if dataset is not None and Line.objects.filter(slug=slug).exists():
+        slug = f"{slug[:45]}-{dataset.pk}"
+    line = _create(team, name, slug, LinePurpose.EXPERT, actor, dataset)
     version = ModelVersion.objects.create(
         line=line,
         number=0,
@@ -76,12 +81,14 @@ def create_expert(team: Team, name: str, start: ModelVersion, *, actor: Any) -> 
     return line
 
 
-def _create(team: Team, name: str, slug: str, purpose: LinePurpose, actor: Any) -> Line:
+def _create(team: Team, name: str, slug: str, purpose: LinePurpose, actor: Any, dataset: Dataset | None = None) -> Line:
     if not name.strip() or not slug:
         raise Invalid("name_missing", "Give the line a name with letters or digits.", "name")
     if Line.objects.filter(slug=slug).exists():
         raise Conflict("line_exists", f"There is a line {slug} already: choose another name.", "name")
-    line = Line.objects.create(team=team, name=name.strip(), slug=slug, purpose=purpose, created_by=actor)
+    line = Line.objects.create(
+        team=team, name=name.strip(), slug=slug, purpose=purpose, created_by=actor, dataset=dataset
+    )
     record("line.created", subject=Subject("line", str(line.pk)), team=team.pk, actor=actor, data={"slug": slug})
     return line
 
@@ -89,8 +96,9 @@ def _create(team: Team, name: str, slug: str, purpose: LinePurpose, actor: Any) 
 def _check_base(source: str, location: str, revision: str, demonstrations: str) -> None:
     if source not in BaseBuild.Source.values:
         raise Invalid("unknown_source", f"A base is one of {', '.join(BaseBuild.Source.values)}.", "source")
-    if source == BaseBuild.Source.LOCAL and not demonstrations:
-        raise Invalid("demonstrations_missing", "A local base needs a file of demonstrations.", "demonstrations")
+    if source == BaseBuild.Source.LOCAL and not demonstrations_file(demonstrations).is_file():
+        sentence = f"There is no {demonstrations} in DATA_DIR/demonstrations: put the file there first."
+        raise Invalid("demonstrations_missing", sentence, "demonstrations")
     if source != BaseBuild.Source.LOCAL and not location:
         raise Invalid("location_missing", "Name the directory or the hub id of the base.", "location")
     if source == BaseBuild.Source.HUB and len(revision) != 40:

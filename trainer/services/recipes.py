@@ -16,12 +16,15 @@ from tasks.states import Role, Split, TaskState
 from trainer import mixing
 from trainer.mixing import MixturePlan
 from trainer.models import Line, Mixture, MixtureEntry, Recipe
-from trainer.runspec import PRESETS
+from trainer.runspec import PRESETS, resolve
+from trainer.services import rows
 
 
-def _parse(body: dict[str, Any], preset: str) -> mixing.Recipe:
+def _parse(body: dict[str, Any], preset: str, overrides: dict[str, Any]) -> mixing.Recipe:
+    """Raises Invalid with the name of the first knob that is wrong, of the recipe or of its runs."""
     if preset not in PRESETS:
         raise Invalid("unknown_preset", f"A preset is one of {', '.join(PRESETS)}.", "preset")
+    resolve(preset, rows=1000, parameters=1_000_000, overrides=overrides)
     try:
         return msgspec.convert(body, mixing.Recipe)
     except msgspec.ValidationError as error:
@@ -39,7 +42,7 @@ def create(
     overrides: dict[str, Any] | None = None,
 ) -> Recipe:
     require_role(actor, line.team, Role.OPERATOR)
-    parsed = _parse(body, preset)
+    parsed = _parse(body, preset, overrides or {})
     if Recipe.objects.filter(line=line, name=name).exists():
         raise Conflict("recipe_exists", f"{line.slug} has a recipe {name} already: change that one, or rename.", "name")
     recipe = Recipe.objects.create(
@@ -69,8 +72,8 @@ def update(
     require_role(actor, recipe.line.team, Role.OPERATOR)
     old = recipe.body
     recipe.preset = preset or recipe.preset
-    recipe.body = msgspec.to_builtins(_parse(body, recipe.preset))
     recipe.overrides = recipe.overrides if overrides is None else overrides
+    recipe.body = msgspec.to_builtins(_parse(body, recipe.preset, recipe.overrides))
     recipe.save(update_fields=["body", "preset", "overrides"])
     record(
         "recipe.changed",
@@ -165,7 +168,7 @@ def _candidate(row: tuple[Any, ...], dataset: Dataset, digest: str) -> mixing.Ca
     pk, domain, exact_key, family, content = row
     return mixing.Candidate(
         task=str(pk),
-        domain=domain or dataset.domain or "general",
+        domain=domain or dataset.domain or rows.GENERAL,
         contributor=dataset.team.slug,
         exact_key=exact_key,
         dataset=digest,

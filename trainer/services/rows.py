@@ -1,5 +1,6 @@
 """Tasks as the engine reads them."""
 
+import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,8 @@ import msgspec
 from tasks.models import Task
 from trainer.contract import ChatMessage, EvalItem, PromptItem
 
+GENERAL = "general"  # the domain of tasks that name none
+
 
 def prompt_item(task: Task) -> PromptItem:
     return PromptItem(
@@ -16,7 +19,7 @@ def prompt_item(task: Task) -> PromptItem:
         messages=_messages(task),
         item=task.item,
         grader=_grader(task),
-        domain=task.domain or "general",
+        domain=task.domain or GENERAL,
     )
 
 
@@ -29,7 +32,7 @@ def eval_item(task: Task, suite: str) -> EvalItem:
         messages=_messages(task),
         item=task.item,
         grader=_grader(task),
-        domain=task.domain or "general",
+        domain=task.domain or GENERAL,
     )
 
 
@@ -45,13 +48,19 @@ def in_order(pks: Iterable[int], *, chunk: int = 2000) -> Iterator[Task]:
 
 
 def write_lines(path: Path, rows: Iterable[msgspec.Struct]) -> int:
-    """One JSON line a row; the number of rows. A repeated call writes the same bytes."""
+    """One JSON line a row; the number of rows. The file appears whole or not at all, and only ever with these bytes:
+    an engine that is reading the last attempt's file is not disturbed.
+    """
     written = 0
     encoder = msgspec.json.Encoder()
-    with path.open("wb") as file:
+    partial = path.with_name(f".{path.name}.partial")
+    with partial.open("wb") as file:
         for row in rows:
             file.write(encoder.encode(row) + b"\n")
             written += 1
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)
     return written
 
 

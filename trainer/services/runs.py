@@ -46,17 +46,15 @@ def start(
 ) -> TrainingRun:
     """Queue a run of the line, from its champion. One source: a recipe (mixed now), a built mixture, or a dataset."""
     require_role(actor, line.team, Role.OPERATOR, *_private_extra(line))
+    _require_own_source(line, recipe, mixture, dataset, start_from)
     origin = start_from or _champion(line)
     with transaction.atomic():
         _one_at_a_time(line)
         version: DatasetVersion | None = None
         if dataset is not None:
-            _same_space(line, dataset)
             version = datasets.freeze(dataset, actor=actor)
-        elif mixture is None:
-            if recipe is None:
-                raise Invalid("source_missing", "Name a recipe, a mixture or a dataset to train on.", "recipe")
-            mixture = recipes.build(recipe, seed=seed, actor=None)
+        elif recipe is not None:
+            mixture = recipes.build(recipe, seed=seed, actor=actor)
         if mixture is not None:
             recipe = mixture.recipe
             preset, overrides = preset or recipe.preset, {**recipe.overrides, **(overrides or {})}
@@ -89,23 +87,31 @@ def train_expert(
     overrides: dict[str, Any] | None = None,
     start_from: ModelVersion | None = None,
     seed: int | None = None,
+    grader: dict[str, Any] | None = None,
 ) -> TrainingRun:
     """Train the team's expert on this dataset. Its line is made on first use and goes on from there afterwards."""
     require_role(actor, dataset.team, Role.CONTRIBUTOR, Role.OPERATOR)
     with transaction.atomic():
-        line = Line.objects.filter(team=dataset.team, purpose=LinePurpose.EXPERT, name=dataset.name).first()
+        line = Line.objects.filter(dataset=dataset).first()
         if line is None:
-            line = lines.create_expert(dataset.team, dataset.name, start_from or shared_champion(), actor=actor)
-        origin = start_from or newest(line)
+            base = start_from or shared_champion()
+            line = lines.create_expert(dataset.team, dataset.name, base, actor=actor, dataset=dataset)
         return start(
-            line, actor=actor, dataset=dataset, preset=preset, overrides=overrides, seed=seed, start_from=origin
+            line,
+            actor=actor,
+            dataset=dataset,
+            preset=preset,
+            overrides=overrides,
+            seed=seed,
+            grader=grader,
+            start_from=start_from or newest(line),
         )
 
 
 def estimate(dataset: Dataset, *, preset: str = "few-shot", overrides: dict[str, Any] | None = None) -> Estimate:
     """What training an expert on this dataset would take. No row is written."""
     tasks = datasets.approved(dataset)
-    rows = training_data.count_train(tasks)
+    rows = training_data.train_tasks(tasks, private=True).count()
     if not rows:
         raise Invalid("nothing_approved", "No task of this dataset is approved yet: there is nothing to train on.")
     return _estimate(shared_champion(), preset, rows, overrides, seed=None)
@@ -169,9 +175,26 @@ def _may(run: TrainingRun, actor: Any) -> None:
     require_role(actor, run.line.team, Role.OPERATOR, *_private_extra(run.line))
 
 
-def _same_space(line: Line, dataset: Dataset) -> None:
-    if dataset.space_id != line.team_id and dataset.team_id != line.team_id:
+def _require_own_source(
+    line: Line,
+    recipe: Recipe | None,
+    mixture: Mixture | None,
+    dataset: Dataset | None,
+    start_from: ModelVersion | None,
+) -> None:
+    """One source, and of this line: another line's mixture would show its rows to this line's team.
+
+    The shared line goes on from its own versions only: an expert may have seen what the shared suites hold.
+    """
+    if sum(source is not None for source in (recipe, mixture, dataset)) != 1:
+        raise Invalid("one_source", "Name one thing to train on: a recipe, a mixture or a dataset.", "recipe")
+    mixed = mixture.recipe if mixture is not None else recipe
+    if mixed is not None and mixed.line_id != line.pk:
+        raise Invalid("other_line", f"The recipe belongs to another line than {line.name}.", "recipe")
+    if dataset is not None and line.team_id not in (dataset.space_id, dataset.team_id):
         raise Invalid("other_team", "A line trains on datasets of its own team.", "dataset")
+    if start_from is not None and start_from.line_id != line.pk and line.purpose == LinePurpose.SHARED:
+        raise Invalid("other_line", f"{line.name} goes on from its own versions only.", "start_from")
 
 
 def _one_at_a_time(line: Line) -> None:
@@ -197,7 +220,9 @@ def _resolve(
     overrides: dict[str, Any] | None,
     seed: int | None,
 ) -> Estimate:
-    rows = mixture.size if mixture else training_data.count_train(training_data.version_tasks(version))
+    private = line.purpose == LinePurpose.EXPERT
+    tasks = training_data.version_tasks(version)
+    rows = mixture.size if mixture else training_data.train_tasks(tasks, private=private).count()
     if not rows:
         raise Invalid("nothing_approved", "No approved task is in the training split: there is nothing to train on.")
     return _estimate(origin, preset, rows, overrides, seed)

@@ -17,7 +17,6 @@ from trainer.services import rows
 
 FEWEST = 20  # fewer sealed tasks of a domain are no suite: they could not carry an interval
 MOST = 20_000
-GENERAL = "general"  # the domain of tasks that name none
 
 
 @transaction.atomic
@@ -38,7 +37,7 @@ def available(line: Line) -> dict[str, int]:
     """Approved sealed tasks per domain, of domains with enough for a suite."""
     counts: dict[str, set[str]] = {}
     for domain, key in _sealed(line).values_list("domain", "exact_key"):
-        counts.setdefault(domain or GENERAL, set()).add(key)
+        counts.setdefault(domain or rows.GENERAL, set()).add(key)
     return {domain: len(keys) for domain, keys in sorted(counts.items()) if len(keys) >= FEWEST}
 
 
@@ -58,7 +57,7 @@ def _sealed(line: Line) -> Any:
 
 
 def _freeze_domain(line: Line, domain: str, size: int) -> SuiteVersion:
-    sealed = _sealed(line).filter(domain__in=[domain, ""] if domain == GENERAL else [domain])
+    sealed = _sealed(line).filter(domain__in=[domain, ""] if domain == rows.GENERAL else [domain])
     candidates = [
         SealedTask(key=str(pk), exact_key=key, family=str(family or ""))
         for pk, key, family in sealed.values_list("pk", "exact_key", "family").iterator(chunk_size=10_000)

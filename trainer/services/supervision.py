@@ -12,6 +12,7 @@ from trainer.services.training import TrainingKind
 from trainer.states import AliasName, EvaluationState
 
 logger = logging.getLogger(__name__)
+_TAKE_IN_LOCK = 0x464C5954
 KINDS: list[engine_work.Kind] = [BaseBuildKind(), EvaluationKind(), TrainingKind()]
 
 
@@ -44,14 +45,17 @@ def evaluate_new_versions() -> None:
 
 
 def take_in_base(build_id: int) -> ModelVersion | None:
-    """Fetch or copy a base that needs no engine. A refusal is recorded on the build."""
-    build = BaseBuild.objects.select_related("line").get(pk=build_id)
-    try:
-        return bases.take_in(build)
-    except FlywheelError as refused:
-        fault = EngineFault(boundary="model", code=refused.code, sentence=refused.sentence)
-        engine_work.fail(BaseBuildKind(), build, fault)
-        return None
+    """Fetch or copy a base that needs no engine. One worker at a time; a refusal is recorded on the build."""
+    with engine_work.alone(_TAKE_IN_LOCK, build_id) as mine:
+        build = BaseBuild.objects.select_related("line").get(pk=build_id)
+        if not mine or build.state != EvaluationState.QUEUED:
+            return None
+        try:
+            return bases.take_in(build)
+        except FlywheelError as refused:
+            fault = EngineFault(boundary="model", code=refused.code, sentence=refused.sentence)
+            engine_work.fail(BaseBuildKind(), build, fault)
+            return None
 
 
 def pending_bases() -> list[int]:

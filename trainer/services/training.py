@@ -83,6 +83,9 @@ class TrainingKind:
             crash_point("engine.before_register")
         return True
 
+    def wants_pause(self, work: TrainingRun) -> bool:
+        return work.state == RunState.PAUSING
+
     def stopped_early(self, work: TrainingRun) -> RunState:
         """Paused where somebody asked for it; else queued, and the next attempt goes on from the checkpoint."""
         return RunState.PAUSED if work.state == RunState.PAUSING else RunState.QUEUED

@@ -11,6 +11,7 @@ from tasks.states import Split, TaskState
 from trainer.models import TrainingRun
 from trainer.runspec import RunSpec
 from trainer.services import rows
+from trainer.states import LinePurpose
 
 FEW = 100  # below this a private set is too small to split: every row trains
 _TRAIN, _VALIDATION = DatasetTask.MembershipRole.TRAIN, DatasetTask.MembershipRole.VALIDATION
@@ -25,12 +26,10 @@ def version_tasks(version: DatasetVersion | None) -> Any:
     )
 
 
-def count_train(tasks: Any) -> int:
-    return int(train_tasks(tasks).count())
-
-
-def train_tasks(tasks: Any) -> Any:
-    """Rows whose membership says so, else the training split; all rows of a set that is too small to split."""
+def train_tasks(tasks: Any, *, private: bool) -> Any:
+    """The training split. In a private set the memberships may say otherwise, and all rows of a small one train."""
+    if not private:
+        return tasks.filter(split=Split.TRAIN)
     named = tasks.filter(memberships__role__in=[_TRAIN, _VALIDATION])
     if named.exists():
         return tasks.filter(memberships__role=_TRAIN).distinct()
@@ -42,6 +41,14 @@ def validation_tasks(tasks: Any) -> Any:
     if named.exists():
         return tasks.filter(memberships__role=_VALIDATION).distinct()
     return tasks.none() if tasks.count() < FEW else tasks.filter(split=Split.VALIDATION)
+
+
+def trained_on(run: TrainingRun) -> Any:
+    """The tasks that the run trains on, as a question to the database; withdrawn ones are left out."""
+    if run.mixture is not None:
+        return Task.objects.filter(pk__in=run.mixture.entries.values("task"), state=TaskState.APPROVED)
+    private = run.line.purpose == LinePurpose.EXPERT
+    return train_tasks(version_tasks(run.dataset_version), private=private)
 
 
 def write(run: TrainingRun, spec: RunSpec, directory: Path) -> None:
@@ -59,7 +66,7 @@ def _train_order(run: TrainingRun, spec: RunSpec) -> Iterator[int]:
     if run.mixture is not None:
         entries = run.mixture.entries.filter(task__state=TaskState.APPROVED).order_by("position")
         return entries.values_list("task_id", flat=True).iterator(chunk_size=10_000)
-    chosen = train_tasks(version_tasks(run.dataset_version)).order_by("content_digest")
+    chosen = trained_on(run).order_by("content_digest")
     return chosen.values_list("pk", flat=True).iterator(chunk_size=10_000)
 
 
@@ -72,7 +79,8 @@ def _validation_pks(run: TrainingRun, most: int) -> list[int]:
         )
         tasks = Task.objects.filter(within, state=TaskState.APPROVED, split=Split.VALIDATION)
         each = -(-most // max(len(domains), 1))
-        by_domain = [tasks.filter(domain=domain).order_by("content_digest")[:each] for domain in sorted(domains)]
+        named = {domain: [domain, ""] if domain == rows.GENERAL else [domain] for domain in sorted(domains)}
+        by_domain = [tasks.filter(domain__in=names).order_by("content_digest")[:each] for names in named.values()]
         return [pk for chosen in by_domain for pk in chosen.values_list("pk", flat=True)]
     tasks = validation_tasks(version_tasks(run.dataset_version))
     return list(tasks.order_by("content_digest").values_list("pk", flat=True)[:most])

@@ -17,7 +17,7 @@ from tasks.services import importing, proving, uploads
 from tests.cast import Person
 from tests.tasks.pipeline import content, imported, lines, proved, receive, states, sums
 
-pytestmark = pytest.mark.django_db(transaction=True, serialized_rollback=True)
+pytestmark = pytest.mark.django_db(transaction=True)
 
 ROWS = [*sums(7), "{broken", *sums(2), {"prompt": "2 + 2?", "reference": 4}, {"prompt": "2 + 2?", "reference": 5}]
 _RUN = """

@@ -139,7 +139,7 @@ def test_a_leftover_link_to_a_file_that_has_its_row_does_not_take_the_file(datas
     assert not _left(files)
 
 
-@pytest.mark.django_db(transaction=True, serialized_rollback=True)
+@pytest.mark.django_db(transaction=True)
 def test_an_upload_is_received_though_the_broker_is_down(dataset: Dataset, monkeypatch: Any, files: Path):
     from kombu.exceptions import OperationalError
 

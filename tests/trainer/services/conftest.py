@@ -71,12 +71,14 @@ def fill(team: Team) -> Callable[..., Dataset]:
         domains: tuple[str, ...] = DOMAINS,
         state: TaskState = TaskState.APPROVED,
         owner: Team | None = None,
+        slug: str = "",
     ) -> Dataset:
         owner = owner or team
         dataset = datasets.create(
             owner,
             name,
             actor=None,
+            slug=slug,
             visibility=visibility,
             licence="CC0-1.0" if visibility == "contributed" else "",
             consent_version=datasets.CONSENT_VERSION if visibility == "contributed" else "",
@@ -123,11 +125,11 @@ def fill(team: Team) -> Callable[..., Dataset]:
 @pytest.fixture
 def unbuilt_line(knobs: Callable[..., None], operator: User, settings: object) -> Line:
     """A shared line whose base waits for the engine."""
-    data_dir: Path = settings.DATA_DIR  # type: ignore[attr-defined]
+    data_dir: Path = settings.DATA_DIR / "demonstrations"  # type: ignore[attr-defined]
     data_dir.mkdir(parents=True, exist_ok=True)
     demonstration = {"messages": [{"role": "user", "content": "1+1"}], "completion": "2"}
-    (data_dir / "demonstrations.jsonl").write_text(json.dumps(demonstration) + "\n")
-    return lines.create_shared("Flywheel", "shared", actor=operator, demonstrations="demonstrations.jsonl")
+    (data_dir / "flawed.jsonl").write_text(json.dumps(demonstration) + "\n")
+    return lines.create_shared("Flywheel", "shared", actor=operator, demonstrations="flawed.jsonl")
 
 
 @pytest.fixture
@@ -138,6 +140,7 @@ def line(unbuilt_line: Line, tmp_path: Path) -> Line:
     header = b'{"weight":{"dtype":"U8","shape":[4],"data_offsets":[0,4]}}'
     (source / "model.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + b"base")
     (source / "config.json").write_text("{}")
+    (source / "tokenizer.json").write_text("{}")
     bases.register_base(unbuilt_line, artifacts.take_in(source), origin="test")
     BaseBuild.objects.filter(line=unbuilt_line).update(state="succeeded")
     return unbuilt_line

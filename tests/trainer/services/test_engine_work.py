@@ -132,6 +132,34 @@ def test_a_paused_run_keeps_a_snapshot_and_goes_on_when_resumed(
     assert (run.state, run.attempt) == ("succeeded", 2)
 
 
+def test_pausing_and_resuming_uses_up_no_try(
+    run: TrainingRun, knobs: Knobs, operator: User, settings, django_capture_on_commit_callbacks
+):
+    settings.ENGINE_ATTEMPTS = 2
+    knobs(seconds=2)
+    for _ in range(2):
+        settle(lambda: started(run))
+        with django_capture_on_commit_callbacks(execute=True):
+            runs.pause(run, actor=operator)
+        settle(lambda: TrainingRun.objects.get(pk=run.pk).state == "paused")
+        runs.resume(TrainingRun.objects.get(pk=run.pk), actor=operator)
+        TrainingRun.objects.filter(pk=run.pk).update(step=0)
+
+    settle(lambda: ended(run))
+
+    assert (run.state, run.attempt) == ("succeeded", 3)
+
+
+def test_a_pause_that_was_asked_for_during_the_launch_is_not_lost(run: TrainingRun, knobs: Knobs, operator: User):
+    knobs(seconds=5)
+    settle(lambda: started(run))
+    runs.pause(run, actor=operator)  # nothing is committed here, so nobody tells the engine
+
+    settle(lambda: TrainingRun.objects.get(pk=run.pk).state == "paused")
+
+    assert TrainingRun.objects.get(pk=run.pk).step < run.total_steps
+
+
 def test_a_line_has_one_run_at_a_time(run: TrainingRun, operator: User):
     with pytest.raises(Conflict, match="wait for it"):
         runs.start(run.line, actor=operator, mixture=run.mixture)

@@ -9,7 +9,7 @@ from tasks.errors import Conflict
 from tasks.models import Dataset, User
 from tests.trainer.services.settling import settle
 from trainer.models import AliasMove, Evaluation, GateReport, Line, ModelVersion
-from trainer.services import gates, lines, promotion, recipes, runs, supervision
+from trainer.services import evaluations, gates, lines, promotion, recipes, runs, supervision
 from trainer.services.launching import path_of
 from trainer.states import AliasName
 
@@ -159,3 +159,36 @@ def test_the_newest_version_is_evaluated_once(turn: Turn, line: Line):
     supervision.supervise()
 
     assert Evaluation.objects.filter(candidate=report.evaluation.candidate).count() == 1
+
+
+def test_a_champion_that_moved_meanwhile_makes_the_comparison_invalid_and_it_can_be_repeated(
+    line: Line, fill: Callable[..., Dataset], operator: User, knobs: Knobs
+):
+    knobs(champion=0.3, candidate=0.7)
+    fill(sealed=60)
+    recipe = recipes.create(line, "all", {}, actor=operator, overrides={"steps": 4})
+    run = runs.start(line, actor=operator, recipe=recipe)
+    settle(lambda: Evaluation.objects.filter(line=line).exists())
+    other = ModelVersion.objects.create(line=line, number=7, digest="7" * 64, origin="elsewhere")
+    promotion.move(line, AliasName.CHAMPION, other, actor=operator, reason="Meanwhile.")
+
+    settle(lambda: GateReport.objects.filter(line=line).exists())
+
+    report = GateReport.objects.get(line=line)
+    assert (report.verdict, report.decision["reasons"][0]["code"]) == ("INVALID", "champion_moved")
+    run.refresh_from_db()
+    assert evaluations.start(run.version, actor=operator).champion == other
+
+
+def test_an_expert_that_was_trained_on_sealed_rows_cannot_pass_the_gate(
+    line: Line, fill: Callable[..., Dataset], contributor: User, knobs: Knobs
+):
+    knobs(champion=0.3, candidate=0.7)
+    small = fill("small", visibility="private", train=30, sealed=30, validation=0, domains=("add",))
+
+    run = runs.train_expert(small, actor=contributor, overrides={"steps": 4})
+    settle(lambda: GateReport.objects.filter(evaluation__candidate__run=run).exists())
+
+    report = GateReport.objects.get(evaluation__candidate__run=run)
+    assert report.verdict == "INVALID"
+    assert "contamination" in {reason["code"] for reason in report.decision["reasons"]}

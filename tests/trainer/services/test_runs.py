@@ -3,10 +3,10 @@ from collections.abc import Callable
 import pytest
 
 from tasks.errors import Conflict, Forbidden, Invalid
-from tasks.models import Dataset, Task, User
+from tasks.models import Dataset, Task, Team, User
 from tests.trainer.services.settling import settle
 from trainer.models import Line, TrainingRun
-from trainer.services import runs, training_data
+from trainer.services import lines, recipes, runs, training_data
 from trainer.services.launching import path_of
 from trainer.states import RUN_ENDED
 
@@ -66,7 +66,7 @@ def test_a_large_private_set_keeps_its_split(fill: Fill):
     dataset = fill("many", visibility="private", train=100, sealed=20, validation=20, domains=("add",))
     tasks = Task.objects.filter(memberships__dataset=dataset)
 
-    assert training_data.count_train(tasks) == 100
+    assert training_data.train_tasks(tasks, private=True).count() == 100
     assert training_data.validation_tasks(tasks).count() == 20
 
 
@@ -113,3 +113,71 @@ def test_a_cancelled_run_cannot_be_cancelled_again(line: Line, fill: Fill, contr
 
     with pytest.raises(Conflict, match="ended already"):
         runs.cancel(TrainingRun.objects.get(pk=run.pk), actor=contributor)
+
+
+def test_a_line_cannot_train_on_another_lines_mixture(line: Line, fill: Fill, operator: User, contributor: User):
+    fill("shared")
+    recipe = recipes.create(line, "all", {}, actor=operator)
+    mixture = recipes.build(recipe, actor=operator)
+    expert = lines.create_expert(fill("mine", visibility="private").team, "Mine", line.alias("champion"), actor=None)
+
+    for source in ({"mixture": mixture}, {"recipe": recipe}):
+        with pytest.raises(Invalid, match="another line"):
+            runs.start(expert, actor=contributor, **source)
+
+
+def test_a_run_has_one_source(line: Line, fill: Fill, operator: User):
+    dataset = fill("shared")
+    recipe = recipes.create(line, "all", {}, actor=operator)
+
+    for sources in ({}, {"recipe": recipe, "dataset": dataset}):
+        with pytest.raises(Invalid, match="one thing to train on"):
+            runs.start(line, actor=operator, **sources)
+
+
+def test_the_shared_line_goes_on_from_its_own_versions_only(line: Line, fill: Fill, operator: User):
+    expert = lines.create_expert(fill("mine", visibility="private").team, "Mine", line.alias("champion"), actor=None)
+
+    with pytest.raises(Invalid, match="its own versions"):
+        runs.start(line, actor=operator, dataset=fill("shared"), start_from=expert.alias("champion"))
+
+
+def test_a_small_contributed_set_keeps_its_sealed_rows_sealed_on_the_shared_line(
+    line: Line, fill: Fill, operator: User
+):
+    dataset = fill("few", train=20, sealed=10, validation=5, domains=("add",))
+
+    run = runs.start(line, actor=operator, dataset=dataset, overrides={"steps": 4})
+    settle(lambda: finished(run))
+
+    assert lines_of(run, "train.jsonl") == 20
+
+
+def test_an_expert_may_train_with_a_grader_of_its_own(line: Line, fill: Fill, contributor: User):
+    grader = {"type": "choice", "reference": "{{ item.reference }}"}
+
+    run = runs.train_expert(fill("mine", visibility="private"), actor=contributor, grader=grader)
+
+    assert run.grader == grader
+
+
+def test_datasets_whose_names_look_alike_have_experts_of_their_own(line: Line, fill: Fill, contributor: User):
+    first = runs.train_expert(fill("Letters one", visibility="private"), actor=contributor)
+    second = runs.train_expert(fill("Letters, one", visibility="private", slug="l-1"), actor=contributor)
+
+    assert first.line != second.line
+
+
+def test_an_expert_whose_slug_is_taken_gets_another(line: Line, fill: Fill, contributor: User, team: Team):
+    dataset = fill("mine", visibility="private")
+    taken = lines.create_expert(team, "mine", line.alias("champion"), actor=None)
+
+    run = runs.train_expert(dataset, actor=contributor)
+
+    assert run.line.slug != taken.slug
+
+
+@pytest.mark.parametrize("name", ["../first_admin", "/etc/passwd", "", "a/b"])
+def test_a_base_is_built_only_of_files_among_the_demonstrations(line: Line, operator: User, name: str):
+    with pytest.raises(Invalid, match="without a path"):
+        lines.create_shared("Other", "other", actor=operator, demonstrations=name)
