@@ -52,22 +52,22 @@ def prepare(directory: Path, spec: Spec, **files: Lines) -> Path:
     return directory
 
 
-def start_engine(directory: Path, **environment: str) -> "subprocess.Popen[str]":
-    return subprocess.Popen(
-        [sys.executable, "-m", "trainer.engine", str(directory)],
-        cwd=REPOSITORY,
-        env={**os.environ, "ENGINE_THREADS": "1", **environment},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+def start_engine(directory: Path, **environment: str) -> "subprocess.Popen[bytes]":
+    """Its words go to engine.log, as the launcher has it: a pipe that nobody reads would stop it when full."""
+    with (directory / "engine.log").open("wb") as log:
+        return subprocess.Popen(
+            [sys.executable, "-m", "trainer.engine", str(directory)],
+            cwd=REPOSITORY,
+            env={**os.environ, "ENGINE_THREADS": "1", **environment},
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        )
 
 
 def run_engine(directory: Path) -> Result:
     """Start the engine as the launcher does and read what it left."""
     engine = start_engine(directory)
-    said, _ = engine.communicate()
-    assert engine.returncode in (0, 1), said
+    assert engine.wait() in (0, 1), (directory / "engine.log").read_text()
     return msgspec.json.decode((directory / "result.json").read_bytes(), type=Result)
 
 
