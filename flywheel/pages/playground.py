@@ -12,6 +12,7 @@ from django.views.decorators.http import require_POST
 from flywheel.pages.home import is_local_base
 from tasks.errors import FlywheelError
 from trainer.services import lines, serving
+from trainer.states import AliasName
 
 SIDES = ("left", "right")
 EXAMPLE = "Compute 47 + 38."
@@ -56,12 +57,12 @@ def names_for(user: Any) -> list[str]:
 
 
 def _chosen(request: HttpRequest, names: list[str]) -> dict[str, str]:
-    """As asked, else the champion on the left and the newest candidate, or the base, on the right."""
+    """As asked, else the champion on the left and, on the right, the newest version that is not it."""
     asked = request.POST if request.method == "POST" else request.GET
     first = "champion" if "champion" in names else (names[0] if names else "")
     line = lines.shared_line()
-    newest = line.versions.first() if line else None
-    second = newest.name if newest and newest.name in names else first
+    others = line.versions.exclude(aliases__name=AliasName.CHAMPION) if line else []
+    second = next((version.name for version in others if version.name in names), first)
     return {"left": asked.get("left") or first, "right": asked.get("right") or second}
 
 

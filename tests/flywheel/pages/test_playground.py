@@ -52,3 +52,12 @@ def test_a_model_server_that_is_down_is_told(portal: Portal, monkeypatch: pytest
     page = text(browser(portal.stranger).post("/playground", {**FORM, "left": "champion", "right": "champion"}))
 
     assert "The model server does not answer" in page
+
+
+def test_the_right_side_is_the_newest_version_that_is_not_champion(portal: Portal):
+    page = browser(portal.operator).get("/playground")
+
+    champion = portal.line.alias("champion")
+    right = page.context["chosen"]["right"]
+    newest = portal.line.versions.exclude(pk=champion.pk).order_by("-number").first()
+    assert right == newest.name
