@@ -61,8 +61,8 @@ def shared_contribution() -> dict[str, Any]:
 
 @pytest.fixture
 def line(platform: Path, operator: Person, settings: Any) -> Line:
-    demonstrations = write_demonstrations(settings.DATA_DIR, 4000)
-    return lines.create_shared("Shared", "shared", actor=operator.user, demonstrations=demonstrations, steps=60)
+    demonstrations = write_demonstrations(settings.DATA_DIR, 10_000)
+    return lines.create_shared("Shared", "shared", actor=operator.user, demonstrations=demonstrations, steps=150)
 
 
 def test_the_wheel_turns_once(
@@ -152,7 +152,7 @@ def test_a_run_that_learns_nothing_is_never_promoted_by_the_real_engine(
     assert line.alias("champion").number == 0
     assert report.evaluation.candidate.kl["mean"] == pytest.approx(0, abs=1e-6)
 
-    learned = turn(operator, line, steps=4, **small)
+    learned = turn(operator, line, steps=4, **{**small, "prompts_per_step": 16})
 
     assert learned.verdict in {"PROMOTE", "HOLD", "INCONCLUSIVE"}
     assert learned.evaluation.candidate.kl["mean"] > 0
