@@ -7,6 +7,7 @@ from types import MappingProxyType
 from typing import Any
 
 _NOTHING: Mapping[str, float] = MappingProxyType({})
+_NO_TOKENS: Mapping[str, int] = MappingProxyType({})
 
 
 class Outcome(StrEnum):
@@ -26,6 +27,7 @@ class Grade:
     sub_scores: Mapping[str, float] = field(default_factory=lambda: _NOTHING)  # per field, each in [0, 1]
     errors: tuple[str, ...] = ()  # flags, e.g. "sample_parse_error", "invalid_variable_error"
     seconds: float = 0.0
+    usage: Mapping[str, int] = field(default_factory=lambda: _NO_TOKENS)  # tokens by judge model, prompt and completion
 
     @property
     def correct(self) -> bool:

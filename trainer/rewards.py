@@ -27,10 +27,12 @@ def grade_rollouts(
     replacement: Mapping[str, Any] | None = None,
 ) -> list[Grade]:
     """Grade each completion with its task's grader, or with the run's own where it names one."""
-    return [
-        registry.grade(replacement or grader, completion, item)
-        for completion, item, grader in zip(completions, items, graders, strict=True)
-    ]
+    return registry.grade_each(
+        [
+            (replacement or grader, completion, item)
+            for completion, item, grader in zip(completions, items, graders, strict=True)
+        ]
+    )
 
 
 def advantages(rewards_g: Sequence[float | None]) -> list[float]:

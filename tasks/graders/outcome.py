@@ -1,6 +1,6 @@
 """How a finding becomes a Grade. Fault decides: the model's is incorrect, the author's or ours is ungradable."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from tasks.text import excerpt
@@ -8,6 +8,8 @@ from tasks.types import Grade, Outcome
 
 # What a grader module compiles its Config to: (completion without its reasoning, item) -> Grade
 Check = Callable[[str, Mapping[str, Any]], Grade]
+# or, for graders that answer for many at once: one Grade for each, in order
+CheckMany = Callable[[Sequence[tuple[str, Mapping[str, Any]]]], Sequence[Grade]]
 
 _NO_SUB_SCORES: Mapping[str, float] = {}
 
@@ -50,3 +52,9 @@ def wrong(read: str | None, reason: str, *errors: str) -> Grade:
 
 def ungradable(reason: str, *errors: str) -> Grade:
     return Grade(Outcome.UNGRADABLE, 0.0, None, reason, errors=errors)
+
+
+def of_fault(fault: ModelFault | AuthorFault) -> Grade:
+    return (
+        wrong(None, fault.reason, fault.flag) if isinstance(fault, ModelFault) else ungradable(fault.reason, fault.flag)
+    )

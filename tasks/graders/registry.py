@@ -6,10 +6,18 @@ A grader module offers
     EXAMPLE   {"grader", "item", "completion"}: a documented row that earns full score
     compile   (Config) -> Check; a Check raises ModelFault and AuthorFault freely, they become Grades here
     gold      (Config, item) -> a completion that must earn full score, or None
-and may offer what proof needs to know of its kind
+Instead of `compile`, where grading one by one would waste processes or waiting time, it offers
+    compile_many (Config) -> CheckMany: a Grade for each (completion without its reasoning, item), in order; it may fill
+              in each Grade's seconds, and answers for faults itself (outcome.of_fault)
+It may offer what proof needs to know of its kind
     coincides       (Config, item, completion) -> whether a passing decoy states the right answer by accident
     every_candidate (Config, item, others) -> the reply that lists every candidate
     reference_problem (Config, item) -> a sentence, where the row's reference cannot be used; must be cheap
+and what its users need to know before they rely on it
+    unavailable     (Config) -> a sentence, where this machine or installation cannot grade with it at all; cheap
+    trial_problem   (Config) -> a sentence, where only running it shows that it cannot work; may take seconds
+    template_sources (Config) -> the strings that hold templates, where not every string of the configuration may
+    ASKS_A_MODEL    True, or (Config) -> bool, where every grade costs tokens: proof takes a sample
 """
 
 import hashlib
@@ -27,12 +35,13 @@ import msgspec
 from tasks import graders
 from tasks.errors import Invalid
 from tasks.graders import templates
-from tasks.graders.outcome import AuthorFault, Check, ModelFault, ungradable, wrong
+from tasks.graders.outcome import AuthorFault, Check, CheckMany, ModelFault, of_fault, ungradable
 from tasks.graders.reasoning import without_reasoning
 from tasks.types import Grade
 
 Config = msgspec.Struct
 Grader = Callable[[str, Mapping[str, Any]], Grade]
+Answer = tuple[str, Mapping[str, Any]]  # completion, item
 
 MAX_CONFIG_BYTES = 256_000
 _encode = msgspec.json.Encoder(order="sorted").encode
@@ -116,9 +125,10 @@ def _check_shared(kind: str, config: Config) -> None:
             "bad_grader", f"The {kind} grader's `pass_threshold` must lie between 0 and 1.", "grader.pass_threshold"
         )
     try:
-        for source in templates.strings(msgspec.to_builtins(config)):
+        for source in template_sources(config):
             templates.parse(source)
-        modules()[kind].compile(config)
+        module = modules()[kind]
+        (module.compile_many if hasattr(module, "compile_many") else module.compile)(config)
     except ValueError as fault:
         raise Invalid("bad_grader", f"The {kind} grader is not right: {fault}.", "grader") from None
     except (AuthorFault, ModelFault) as fault:
@@ -145,28 +155,74 @@ def compile(config: Mapping[str, Any] | Config) -> Grader:
 @lru_cache(maxsize=4096)
 def _compile(raw: bytes) -> Grader:
     config = _parse(raw)
-    check: Check = module_of(config).compile(config)
+    module = module_of(config)
+    if hasattr(module, "compile_many"):
+        graded_many = _compile_many(raw)
+        return lambda completion, item: graded_many([(completion, item)])[0]
+    check: Check = module.compile(config)
 
     def graded(completion: str, item: Mapping[str, Any]) -> Grade:
         started = perf_counter()
         try:
             grade = check(without_reasoning(completion), item)
-        except ModelFault as fault:
-            grade = wrong(None, fault.reason, fault.flag)
-        except AuthorFault as fault:
-            grade = ungradable(fault.reason, fault.flag)
+        except (ModelFault, AuthorFault) as fault:
+            grade = of_fault(fault)
         return replace(grade, seconds=perf_counter() - started)
 
     return graded
 
 
+@lru_cache(maxsize=4096)
+def _compile_many(raw: bytes) -> Callable[[Sequence[Answer]], list[Grade]]:
+    config = _parse(raw)
+    module = module_of(config)
+    if not hasattr(module, "compile_many"):
+        graded = _compile(raw)
+        return lambda answers: [graded(completion, item) for completion, item in answers]
+    check_many: CheckMany = module.compile_many(config)
+
+    def graded_many(answers: Sequence[Answer]) -> list[Grade]:
+        if not answers:
+            return []
+        started = perf_counter()
+        grades = check_many([(without_reasoning(completion), item) for completion, item in answers])
+        share = (perf_counter() - started) / len(answers)
+        return [grade if grade.seconds else replace(grade, seconds=share) for grade in grades]
+
+    return graded_many
+
+
 def grade(config: Mapping[str, Any] | Config, completion: str, item: Mapping[str, Any]) -> Grade:
     """Grade one completion. An unusable configuration is its author's fault: ungradable, with its code as a flag."""
+    return grade_many(config, [(completion, item)])[0]
+
+
+def grade_many(config: Mapping[str, Any] | Config, answers: Sequence[Answer]) -> list[Grade]:
+    """Grade several completions with one grader, in order; graders that run elsewhere take them as a batch."""
     try:
-        graded = compile(config)
+        graded_many = _compile_many(_bytes(config))
     except Invalid as fault:
-        return ungradable(fault.sentence, fault.code)
-    return graded(completion, item)
+        return [ungradable(fault.sentence, fault.code)] * len(answers)
+    return graded_many(answers)
+
+
+def grade_each(requests: Sequence[tuple[Mapping[str, Any] | Config, str, Mapping[str, Any]]]) -> list[Grade]:
+    """Grade (grader, completion, item) triples, in order, the ones with the same grader together."""
+    together: dict[bytes | Invalid, list[int]] = {}
+    for position, (config, _, _) in enumerate(requests):
+        together.setdefault(_key(config), []).append(position)
+    grades: dict[int, Grade] = {}
+    for positions in together.values():
+        answers = [requests[position][1:] for position in positions]
+        grades.update(zip(positions, grade_many(requests[positions[0]][0], answers), strict=True))
+    return [grades[position] for position in range(len(requests))]
+
+
+def _key(config: Mapping[str, Any] | Config) -> bytes | Invalid:
+    try:
+        return _bytes(config)
+    except Invalid as fault:
+        return fault
 
 
 def gold(config: Mapping[str, Any] | Config, item: Mapping[str, Any]) -> str | None:
@@ -187,14 +243,40 @@ def item_variables(config: Mapping[str, Any] | Config) -> Sequence[templates.Var
 
 @lru_cache(maxsize=4096)
 def _item_variables(raw: bytes) -> Sequence[templates.Variable]:
-    sources = templates.strings(msgspec.to_builtins(_parse(raw)))
-    found = (variable for source in sources for variable in templates.parse(source).variables())
+    found = (variable for source in template_sources(_parse(raw)) for variable in templates.parse(source).variables())
     return tuple(dict.fromkeys(variable for variable in found if variable.root == "item"))
+
+
+def template_sources(config: Mapping[str, Any] | Config) -> Sequence[str]:
+    """Every string of the configuration in which a template may stand."""
+    parsed = parse(config)
+    special = getattr(module_of(parsed), "template_sources", None)
+    return tuple(special(parsed) if special else templates.strings(msgspec.to_builtins(parsed)))
 
 
 def reference_problem(config: Mapping[str, Any] | Config, item: Mapping[str, Any]) -> str | None:
     """Why this item's reference cannot be used, as a sentence, where the grader can tell without grading."""
+    return _asked("reference_problem", config, item)
+
+
+def unavailable(config: Mapping[str, Any] | Config) -> str | None:
+    """Why nothing can be graded with this grader on this machine, as a sentence; None where it can."""
+    return _asked("unavailable", config)
+
+
+def trial_problem(config: Mapping[str, Any] | Config) -> str | None:
+    """What only a trial shows (source that does not compile, say), as a sentence. May take seconds."""
+    return unavailable(config) or _asked("trial_problem", config)
+
+
+def asks_a_model(config: Mapping[str, Any] | Config) -> bool:
+    """Whether every grade costs tokens."""
+    asks = getattr(module_of(parsed := parse(config)), "ASKS_A_MODEL", False)
+    return bool(asks(parsed) if callable(asks) else asks)
+
+
+def _asked(question: str, config: Mapping[str, Any] | Config, *given: Any) -> str | None:
     parsed = parse(config)
-    problem = getattr(module_of(parsed), "reference_problem", None)
-    sentence: str | None = problem(parsed, item) if problem else None
+    answer = getattr(module_of(parsed), question, None)
+    sentence: str | None = answer(parsed, *given) if answer else None
     return sentence
