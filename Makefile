@@ -13,10 +13,10 @@ PYTEST_WORKERS ?= 2
 SEED ?= 1
 TURNS ?= 1
 
-.PHONY: help install up turn test proof lint browser clean
+.PHONY: help install up turn test proof bench-graders lint browser clean
 
 help: ## list the targets
-	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/\1\t\2/' | column -t -s "$$(printf '\t')"
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | column -t -s "$$(printf '\t')"
 
 install: $(INSTALLED) ## create .venv with everything, pinned (a second run does nothing)
 
@@ -48,6 +48,9 @@ test: lint browser ## linters, types, contracts and all tests
 
 proof: install browser ## the long sweeps: many kill points, many seeds
 	@$(PYTHON) -m pytest $(TESTS) -m proof --timeout 7200
+
+bench-graders: install ## grades a second and the sandbox, beside their peers (FAST=1: under a minute)
+	@$(PYTHON) -m flywheel.bench.graders
 
 lint: install ## linters, types, import contracts, Dockerfile and compose file
 	@$(PYTHON) -m ruff check .

@@ -60,7 +60,9 @@ def report(bench: str, measures: Sequence[Measure]) -> None:
         cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=False)]
         sys.stdout.write("  ".join([*cells, row[5]]).rstrip() + "\n")
     missed = [one.name for one in measures if one.holds is False]
-    sys.stdout.write(f"Written to {path}. " + (f"Missed: {', '.join(missed)}.\n" if missed else "Every target holds.\n"))
+    sys.stdout.write(
+        f"Written to {path}. " + (f"Missed: {', '.join(missed)}.\n" if missed else "Every target holds.\n")
+    )
 
 
 def _row(one: Measure) -> tuple[str, ...]:
