@@ -44,6 +44,18 @@ class TooLarge(FlywheelError):
     status = 413
 
 
+class TooSlow(FlywheelError):
+    """What the request asks for took longer than a request may wait."""
+
+    status = 422
+
+
+class Busy(FlywheelError):
+    """The caller, or this process, does as much of it already as it may at a time."""
+
+    status = 429
+
+
 class NoSpace(FlywheelError):
     """The disk is full: nothing was kept."""
 

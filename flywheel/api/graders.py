@@ -1,8 +1,8 @@
-"""Graders: the catalogue with an example of each, validation, and a trial run. No row is read or written."""
+"""Graders: the catalogue with an example of each, a configuration checked, a text graded. Nothing is written."""
 
+from collections.abc import Mapping
 from typing import Any
 
-import msgspec
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
 from rest_framework.decorators import action
@@ -10,8 +10,10 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from flywheel.api.resource import Given, Resource
+from tasks.errors import Invalid, NotFound
 from tasks.graders import registry
-from tasks.models import Grader
+from tasks.models import Grader, Task, Upload
+from tasks.services import trying
 from tasks.states import Scope
 
 
@@ -30,11 +32,15 @@ class ConfigIn(Given):
 class ConfigOut(serializers.Serializer[Any]):
     grader = serializers.JSONField(help_text="With every default filled in.")
     digest = serializers.CharField(help_text="SHA-256 of it: equal graders have equal digests.")
+    reads = serializers.ListField(child=serializers.CharField(), help_text="What it reads of a row's item.")
 
 
 class TrialIn(Given):
-    grader = serializers.DictField()
-    item = serializers.DictField(required=False, default=dict)
+    grader = serializers.DictField(required=False, help_text="Without it the row's own decides.")
+    task = serializers.IntegerField(required=False, min_value=1, help_text="The row to grade against, by its task.")
+    upload = serializers.IntegerField(required=False, min_value=1, help_text="Or by its upload and line.")
+    line = serializers.IntegerField(required=False, min_value=1)
+    item = serializers.DictField(required=False, help_text="Instead of the row's item.")
     completion = serializers.CharField(allow_blank=True, trim_whitespace=False)
 
 
@@ -46,6 +52,7 @@ class GradeOut(serializers.Serializer[Any]):
     sub_scores = serializers.DictField(child=serializers.FloatField())
     errors = serializers.ListField(child=serializers.CharField())  # type: ignore[assignment]  # a field, not the property
     seconds = serializers.FloatField()
+    usage = serializers.DictField(child=serializers.IntegerField(), help_text="Tokens, by judge model and side.")
 
 
 class Graders(Resource):
@@ -61,14 +68,32 @@ class Graders(Resource):
     @extend_schema(request=ConfigIn, responses=ConfigOut)
     @action(detail=False, methods=["post"])
     def validate(self, request: Request) -> Response:
-        """Check a configuration."""
-        config = registry.parse(self.given(ConfigIn)["grader"])
-        return Response({"grader": msgspec.to_builtins(config), "digest": registry.digest(config)})
+        """Check a configuration. 400 bad_grader where it cannot work, source that does not compile included."""
+        return self.shown(trying.check(self.given(ConfigIn)["grader"], actor=self.user), ConfigOut)
 
     @extend_schema(request=TrialIn, responses=GradeOut)
     @action(detail=False, methods=["post"])
     def run(self, request: Request) -> Response:
-        """Grade one completion."""
+        """Grade one completion: with a grader and an item, or against a row that you may see."""
         given = self.given(TrialIn)
-        grade = registry.grade(registry.parse(given["grader"]), given["completion"], given["item"])
-        return self.shown(grade, GradeOut)
+        task = self._row(given)
+        config = given.get("grader", task.grader.config if task and task.grader else None)
+        if config is None:
+            raise Invalid("grader_missing", "Give a grader, or name a row that has one.", "grader")
+        item: Mapping[str, Any] = given.get("item", task.item if task else {})
+        return self.shown(trying.grade(config, given["completion"], item, actor=self.user), GradeOut)
+
+    def _row(self, given: Mapping[str, Any]) -> Task | None:
+        """The task that the request names, if it names one; 404 where the caller may not see it."""
+        tasks = self.rows(Task).select_related("grader")
+        if "task" in given:
+            return self.find(tasks, given["task"], "task")
+        if ("upload" in given) != ("line" in given):
+            raise Invalid("row_missing", "Name a row by its upload and its line together, or by its task.", "line")
+        if "upload" not in given:
+            return None
+        upload: Upload = self.find(self.rows(Upload), given["upload"], "upload")
+        found: Task | None = tasks.filter(memberships__upload=upload, memberships__line=given["line"]).first()
+        if found is None:
+            raise NotFound("not_found", f"Line {given['line']:,} of this upload has become no task.", "line")
+        return found

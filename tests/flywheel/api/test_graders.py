@@ -1,0 +1,113 @@
+"""/graders: the catalogue, a configuration checked, a text graded against any row that the caller may see."""
+
+from typing import Any
+
+import pytest
+
+from tasks.graders import registry
+from tasks.models import DatasetTask, Upload
+from tests import cast, world
+from tests.cast import Person
+
+pytestmark = pytest.mark.django_db
+RUN, VALIDATE = "/api/v1/graders/run", "/api/v1/graders/validate"
+
+
+@pytest.fixture
+def upload(contributor: Person) -> Upload:
+    return world.imported(world.private_dataset(contributor), world.rows(3), contributor)
+
+
+@pytest.fixture
+def row(upload: Upload) -> DatasetTask:
+    """Its answer is 7."""
+    return upload.memberships.select_related("task").get(line=1)
+
+
+def post(person: Person, path: str, body: Any) -> Any:
+    return person.api.post(path, body, format="json")
+
+
+def test_the_catalogue_names_every_type(contributor: Person):
+    types = [entry["type"] for entry in contributor.api.get("/api/v1/graders").json()]
+
+    assert types == list(registry.types())
+
+
+def test_a_text_is_graded_against_a_task_with_its_own_grader(contributor: Person, row: DatasetTask):
+    grade = post(contributor, RUN, {"task": row.task_id, "completion": "It is 7."}).json()
+
+    assert (grade["outcome"], grade["read"], grade["usage"]) == ("correct", "7", {})
+
+
+def test_a_text_is_graded_against_a_line_of_an_upload(contributor: Person, upload: Upload):
+    grade = post(contributor, RUN, {"upload": upload.pk, "line": 2, "completion": "10"}).json()
+
+    assert grade["outcome"] == "correct"
+
+
+def test_a_given_grader_wins_over_the_rows_own(contributor: Person, row: DatasetTask):
+    grader = {"type": "number", "absolute_tolerance": 5}
+
+    grade = post(contributor, RUN, {"task": row.task_id, "grader": grader, "completion": "11"}).json()
+
+    assert grade["outcome"] == "correct"
+
+
+def test_a_given_item_wins_over_the_rows_own(contributor: Person, row: DatasetTask):
+    grade = post(contributor, RUN, {"task": row.task_id, "item": {"reference": 8}, "completion": "8"}).json()
+
+    assert grade["outcome"] == "correct"
+
+
+def test_a_row_of_another_team_is_404(stranger: Person, row: DatasetTask):
+    assert post(stranger, RUN, {"task": row.task_id, "completion": "7"}).status_code == 404
+
+
+def test_an_upload_of_another_team_is_404(stranger: Person, upload: Upload):
+    assert post(stranger, RUN, {"upload": upload.pk, "line": 1, "completion": "7"}).status_code == 404
+
+
+def test_a_line_that_is_no_task_is_404(contributor: Person, upload: Upload):
+    reply = post(contributor, RUN, {"upload": upload.pk, "line": 99, "completion": "7"})
+
+    assert (reply.status_code, reply.json()["param"]) == (404, "line")
+
+
+def test_an_upload_without_a_line_is_refused(contributor: Person, upload: Upload):
+    reply = post(contributor, RUN, {"upload": upload.pk, "completion": "7"})
+
+    assert (reply.status_code, reply.json()["code"]) == (400, "row_missing")
+
+
+def test_a_text_alone_is_refused(contributor: Person):
+    reply = post(contributor, RUN, {"completion": "7"})
+
+    assert (reply.status_code, reply.json()["code"]) == (400, "grader_missing")
+
+
+def test_a_key_that_only_reads_may_grade(row: DatasetTask, contributor: Person):
+    secret = cast.key(contributor.user, contributor.team, ["read"])
+    reader = Person(contributor.user, contributor.team, secret)
+
+    assert post(reader, RUN, {"task": row.task_id, "completion": "7"}).status_code == 200
+
+
+def test_a_valid_configuration_comes_back_complete(contributor: Person):
+    told = post(contributor, VALIDATE, {"grader": {"type": "number"}}).json()
+
+    assert (told["grader"]["absolute_tolerance"], told["reads"]) == (0.0, ["item.reference"])
+
+
+def test_a_configuration_that_only_a_trial_shows_to_be_wrong_is_400(
+    contributor: Person, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(registry, "unavailable", lambda config: "Line 3 of the source does not compile.")
+
+    reply = post(contributor, VALIDATE, {"grader": {"type": "number"}})
+
+    assert (reply.status_code, reply.json()["code"], reply.json()["detail"]) == (
+        400,
+        "bad_grader",
+        "Line 3 of the source does not compile.",
+    )
