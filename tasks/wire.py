@@ -7,12 +7,15 @@ size and time. Origins that an operator configured (our own model server) are ex
 
 import ipaddress
 import json
+import re
 import socket
 import ssl
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from email.utils import parsedate_to_datetime
+from functools import cache
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -25,12 +28,20 @@ Resolve = Callable[[str, int], list[str]]
 class WireError(Exception):
     """The other side could not be asked, or did not answer usably. `code` is stable, `sentence` is for people.
 
-    `status` and `body` are the other side's where it answered with a refusal.
+    `status`, `body` and `retry_after_seconds` are the other side's where it answered with a refusal.
     """
 
-    def __init__(self, code: str, sentence: str, status: int | None = None, body: Any = None) -> None:
+    def __init__(
+        self,
+        code: str,
+        sentence: str,
+        status: int | None = None,
+        body: Any = None,
+        retry_after_seconds: float | None = None,
+    ) -> None:
         super().__init__(sentence)
         self.code, self.sentence, self.status, self.body = code, sentence, status, body
+        self.retry_after_seconds = retry_after_seconds
 
 
 def resolve(host: str, port: int) -> list[str]:
@@ -115,7 +126,8 @@ class Wire:
             )
         headers = {"Authorization": f"Bearer {self.token}"} if self.token else {}
         headers |= {"Content-Type": "application/json", "Accept-Encoding": "identity"}
-        transport = _Pinned(origin_of(url), self.allowed_origins, self.resolve)
+        ends = time.monotonic() + self.limits.total_seconds
+        transport = _Pinned(origin_of(url), self.allowed_origins, self.resolve, ends)
         timeout = httpx.Timeout(self.limits.silence_seconds, connect=self.limits.connect_seconds)
         client = httpx.Client(transport=transport, timeout=timeout, follow_redirects=False, trust_env=False)
         try:
@@ -138,7 +150,9 @@ class Wire:
                 body = json.loads(raw)
             except ValueError:
                 body = None
-            raise WireError("refused", f"The model server answered {reply.status_code}.", reply.status_code, body)
+            raise WireError(
+                "refused", f"The model server answered {reply.status_code}.", reply.status_code, body, _wait(reply)
+            )
 
     def _pieces(self, reply: httpx.Response) -> Iterator[bytes]:
         """The body under the caps of size and time. Compressed bodies were not asked for and are not unpacked."""
@@ -157,6 +171,17 @@ class Wire:
 
     def _read(self, reply: httpx.Response) -> bytes:
         return b"".join(self._pieces(reply))
+
+
+def _wait(reply: httpx.Response) -> float | None:
+    """Seconds, from a Retry-After that gives seconds or a date; None where it gives neither."""
+    told = reply.headers.get("retry-after", "").strip()
+    if re.fullmatch(r"\d{1,6}(\.\d{1,3})?", told):
+        return float(told)
+    try:
+        return max(0.0, parsedate_to_datetime(told).timestamp() - time.time())
+    except (ValueError, OverflowError):
+        return None
 
 
 def _lines(pieces: Iterable[bytes]) -> Iterator[bytes]:
@@ -181,18 +206,23 @@ def _object(raw: bytes) -> dict[str, Any]:
 class _Pinned(httpx.HTTPTransport):
     """A transport that checks the origin once and then connects to the checked address only."""
 
-    def __init__(self, origin: str, allowed: frozenset[str], look_up: Resolve) -> None:
-        super().__init__(retries=0)
-        context = ssl.create_default_context()
-        backend = _CheckedBackend(free=origin in allowed, look_up=look_up)
-        self._pool = httpcore.ConnectionPool(ssl_context=context, network_backend=backend, max_connections=1)
+    def __init__(self, origin: str, allowed: frozenset[str], look_up: Resolve, ends: float) -> None:
+        super().__init__(verify=_trusted(), retries=0)
+        backend = _CheckedBackend(free=origin in allowed, look_up=look_up, ends=ends)
+        self._pool = httpcore.ConnectionPool(ssl_context=_trusted(), network_backend=backend, max_connections=1)
         if origin not in allowed and not origin.startswith("https://"):
             raise WireError("not_https", f"{origin} is not https: give an https address.")
 
 
+@cache
+def _trusted() -> ssl.SSLContext:
+    """Reading the certificates of the machine takes longer than a request: once a process."""
+    return ssl.create_default_context()
+
+
 class _CheckedBackend(httpcore.SyncBackend):
-    def __init__(self, *, free: bool, look_up: Resolve) -> None:
-        self._free, self._look_up = free, look_up
+    def __init__(self, *, free: bool, look_up: Resolve, ends: float) -> None:
+        self._free, self._look_up, self._ends = free, look_up, ends
 
     def connect_tcp(self, host: str, port: int, *args: Any, **kwargs: Any) -> httpcore.NetworkStream:
         try:
@@ -204,10 +234,40 @@ class _CheckedBackend(httpcore.SyncBackend):
                 _check_global(host, address)
         for address in addresses[:-1]:
             try:
-                return super().connect_tcp(address, port, *args, **kwargs)
+                return _Timed(super().connect_tcp(address, port, *args, **kwargs), self._ends)
             except httpcore.ConnectError:
                 continue
-        return super().connect_tcp(addresses[-1], port, *args, **kwargs)
+        return _Timed(super().connect_tcp(addresses[-1], port, *args, **kwargs), self._ends)
+
+
+class _Timed(httpcore.NetworkStream):
+    """A connection that nothing keeps open beyond its end, nor a server that sends a byte of its headers a second."""
+
+    def __init__(self, stream: httpcore.NetworkStream, ends: float) -> None:
+        self._stream, self._ends = stream, ends
+
+    def _left(self, timeout: float | None) -> float:
+        left = self._ends - time.monotonic()
+        if left <= 0:
+            raise httpcore.ReadTimeout("The whole exchange took too long.")
+        return left if timeout is None else min(left, timeout)
+
+    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        return self._stream.read(max_bytes, self._left(timeout))
+
+    def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        self._stream.write(buffer, self._left(timeout))
+
+    def close(self) -> None:
+        self._stream.close()
+
+    def start_tls(
+        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
+    ) -> httpcore.NetworkStream:
+        return _Timed(self._stream.start_tls(ssl_context, server_hostname, self._left(timeout)), self._ends)
+
+    def get_extra_info(self, info: str) -> Any:
+        return self._stream.get_extra_info(info)
 
 
 def _check_global(host: str, address: str) -> None:

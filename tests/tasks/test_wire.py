@@ -275,3 +275,30 @@ def test_a_proxy_of_the_environment_is_not_used(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
     with server(says({})) as origin:
         assert own(origin).chat({}) == {}
+
+
+def test_a_server_that_dribbles_its_headers_is_cut_off():
+    def dribble(handler: BaseHTTPRequestHandler) -> None:
+        for piece in range(600):
+            try:
+                handler.wfile.write(b"HTTP/1.1 200 OK\r\n" if piece == 0 else b"x")
+            except OSError:
+                return
+            time.sleep(0.02)
+
+    with server(dribble) as origin:
+        assert refusal(lambda: own(origin, limits=Limits(total_seconds=0.3)).chat({})).code == "timeout"
+
+
+@pytest.mark.parametrize(
+    ("told", "seconds"),
+    [("7", 7), ("0.5", 0.5), ("Thu, 01 Jan 1970 00:00:00 GMT", 0), ("soon", None), ("-1", None), ("9" * 50, None)],
+)
+def test_a_refusal_says_how_long_to_wait(told: str, seconds: float | None):
+    with server(says({}, status=429, headers={"Retry-After": told})) as origin:
+        assert refusal(lambda: own(origin).chat({})).retry_after_seconds == seconds
+
+
+def test_a_refusal_without_a_time_to_wait_names_none():
+    with server(says({}, status=429)) as origin:
+        assert refusal(lambda: own(origin).chat({})).retry_after_seconds is None
