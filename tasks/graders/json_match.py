@@ -7,6 +7,7 @@ Kinds of field
     set     items in any order, once each: precision, recall, F1
     list    items in order (longest common subsequence): precision, recall, F1
     object  the fields inside, by nested `fields`; a dotted name ("address.city") says the same
+`schema` is a JSON Schema for the shape of the reply: another shape scores 0. Nothing is fetched for it.
 The score is the weighted mean of the fields, a set or list counting with its F1. Without `fields` the reference's own
 values decide the kinds. Of several objects in a reply the last one counts, and of a repeated key the last value.
 """
@@ -20,7 +21,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from tasks.graders import number, templates
+from tasks.graders import number, shape, templates
 from tasks.graders.outcome import AuthorFault, Check, ModelFault, scored
 from tasks.graders.set_match import MAX_ITEMS, precision_recall_f1
 from tasks.text import nests_deeper, normalise
@@ -65,6 +66,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     extra_fields: Literal["ignore", "forbid"] = (
         "ignore"  # forbid: a field the reference does not have scores the reply 0
     )
+    schema: dict[str, Any] | None = None  # of the whole reply; $ref only into itself
     name: str = ""
     pass_threshold: float = 1.0
 
@@ -94,10 +96,14 @@ def compile(config: Config) -> Check:
     fixed = tuple(_leaves(config.fields)) if config.fields else None
     literal = None if any("{{" in text for text in templates.strings(config.reference)) else _reference(config, "", {})
 
+    check_shape = shape.compile(config.schema) if config.schema is not None else None
+
     def check(completion: str, item: Mapping[str, Any]) -> Grade:
         reference = _reference(config, completion, item) if literal is None else literal
         leaves = fixed or tuple(_leaves(_inferred(reference)))
         reply, read = last_object(completion)
+        if check_shape is not None:
+            check_shape(reply)
         return _compared(config, leaves, reference, reply, read)
 
     return check
@@ -306,6 +312,11 @@ def _decoder() -> json.JSONDecoder:
         raise ValueError(f"{constant} is not JSON")
 
     return json.JSONDecoder(parse_constant=refuse)
+
+
+def template_sources(config: Config) -> Iterator[str]:
+    """A schema is no template: its patterns may hold double braces."""
+    return templates.strings(config.reference)
 
 
 def gold(config: Config, item: Mapping[str, Any]) -> str | None:

@@ -155,22 +155,22 @@ def compile(config: Config) -> Check:
     return check
 
 
-def _read_reply(completion: str, config: Config) -> Reading | str:
-    """What the reply says, or the sentence why it says nothing."""
+def _read_reply(completion: str, config: Config) -> Reading | Grade:
+    """What the reply says, or its grade where it says nothing."""
     try:
         reading = read(completion, config)
     except ValueError as fault:
-        return str(fault)
+        return wrong(None, str(fault), "sample_parse_error")
     if reading is None:
-        return "The reply contains no number."
+        return wrong(None, "The reply contains no number.")
     if config.unit_required and not reading.unit:
-        return f"'{reading.text[:80]}' has none of the units {', '.join(config.units)}."
+        return wrong(None, f"'{reading.text[:80]}' has none of the units {', '.join(config.units)}.")
     return reading
 
 
-def _compare(reading: Reading | str, target: Decimal, tolerance: Decimal, threshold: float) -> Grade:
-    if isinstance(reading, str):
-        return wrong(None, reading)
+def _compare(reading: Reading | Grade, target: Decimal, tolerance: Decimal, threshold: float) -> Grade:
+    if isinstance(reading, Grade):
+        return reading
     if reading.value == target or (tolerance and abs(reading.value - target) <= tolerance):
         return scored(1.0, threshold, reading.text, "Matches the reference.")
     return scored(0.0, threshold, reading.text, f"Expected {str(target)[:60]}, read {reading.text[:60]}.")

@@ -2,6 +2,7 @@ import json
 
 import pytest
 
+from tasks.errors import Invalid
 from tasks.graders import json_match, registry
 from tasks.types import Outcome
 
@@ -232,3 +233,33 @@ def test_listing_every_candidate_has_full_recall_and_is_refused():
     found = registry.grade(config, reply, item)
     assert found.sub_scores["languages.recall"] == 1
     assert not found.correct
+
+
+SHAPED = {
+    "type": "json_match",
+    "reference": {"name": "Ada"},
+    "schema": {"type": "object", "required": ["name"], "additionalProperties": False},
+}
+
+
+def test_a_reply_of_another_shape_scores_nothing_and_is_the_models_fault():
+    grade = registry.grade(
+        {**SHAPED, "schema": {"properties": {"age": {"type": "integer"}}}}, '{"name": "Ada", "age": "x"}', {}
+    )
+
+    assert (grade.outcome, grade.score, grade.errors) == (Outcome.INCORRECT, 0.0, ("schema_mismatch",))
+
+
+def test_a_reply_of_the_shape_is_compared_field_by_field():
+    schema = {"type": "object", "properties": {"name": {"type": "string"}}, "required": ["name"]}
+
+    assert registry.grade({**SHAPED, "schema": schema}, '{"name": "Ada"}', {}).correct
+
+
+def test_a_remote_reference_of_a_schema_is_refused_before_anything_is_graded():
+    with pytest.raises(Invalid, match="which is not fetched"):
+        registry.parse({**SHAPED, "schema": {"$ref": "https://example.org/person.json"}})
+
+
+def test_double_braces_in_a_schema_are_no_template():
+    registry.parse({**SHAPED, "schema": {"properties": {"name": {"description": "{{ name }}"}}}})

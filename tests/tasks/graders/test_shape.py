@@ -1,0 +1,113 @@
+import json
+import socket
+
+import pytest
+
+from tasks.graders import shape
+from tasks.graders.outcome import ModelFault
+
+PERSON = {
+    "type": "object",
+    "properties": {"name": {"type": "string"}, "age": {"type": "integer", "minimum": 0}},
+    "required": ["name"],
+    "additionalProperties": False,
+}
+
+
+def _reason(schema, reply):
+    with pytest.raises(ModelFault) as fault:
+        shape.compile(schema)(reply)
+    return fault.value.reason
+
+
+def test_a_reply_of_the_shape_passes():
+    shape.compile(PERSON)({"name": "Ada", "age": 36})
+
+
+def test_a_reply_of_another_shape_is_the_models_fault_with_the_place():
+    assert _reason(PERSON, {"name": "Ada", "age": -1}).startswith("age: -1 is less than")
+
+
+def test_a_field_that_is_missing_is_named():
+    assert "'name' is a required property" in _reason(PERSON, {"age": 1})
+
+
+def test_a_field_that_is_not_wanted_is_named():
+    assert "'likes' is not wanted" in _reason(PERSON, {"name": "Ada", "likes": []})
+
+
+def test_a_reference_into_the_schema_itself_is_followed():
+    schema = {"$defs": {"word": {"type": "string"}}, "properties": {"name": {"$ref": "#/$defs/word"}}}
+
+    assert "is not of type 'string'" in _reason(schema, {"name": 1})
+
+
+@pytest.mark.parametrize(
+    "target", ["https://example.org/s.json", "http://127.0.0.1:9/s", "file:///etc/passwd", "other"]
+)
+def test_a_reference_to_another_document_is_refused_and_never_fetched(target, monkeypatch):
+    monkeypatch.setattr(socket, "socket", lambda *_, **__: pytest.fail("a connection was opened"))
+
+    with pytest.raises(ValueError, match="which is not fetched"):
+        shape.compile({"properties": {"name": {"$ref": target}}})
+
+
+def test_an_identity_does_not_lend_a_reference_another_base():
+    """{"$id": "https://…", "$ref": "#"} stays within the schema."""
+    shape.compile({"$id": "https://example.org/s.json", "properties": {"inner": {"$ref": "#"}}})({"inner": {}})
+
+
+def test_a_reference_that_leads_nowhere_is_refused_when_the_grader_is_made():
+    with pytest.raises(ValueError, match="which is not in it"):
+        shape.compile({"$ref": "#/$defs/absent"})
+
+
+def test_what_is_no_schema_is_refused_when_the_grader_is_made():
+    with pytest.raises(ValueError, match="is not a JSON Schema"):
+        shape.compile({"type": "persons"})
+
+
+def test_a_pattern_takes_linear_time():
+    schema = {"properties": {"name": {"pattern": "^(a+)+$"}}}
+
+    assert "does not match" in _reason(schema, {"name": "a" * 5000 + "!"})
+
+
+def test_a_pattern_of_names_takes_linear_time():
+    schema = {"patternProperties": {"^(a+)+$": {"type": "string"}}, "additionalProperties": False}
+
+    assert "is not wanted" in _reason(schema, {"a" * 5000 + "!": "x"})
+
+
+def test_the_values_under_a_pattern_of_names_are_checked():
+    assert "is not of type" in _reason({"patternProperties": {"^n": {"type": "string"}}}, {"name": 1})
+
+
+def test_a_pattern_that_needs_backtracking_is_refused_with_its_text():
+    with pytest.raises(ValueError, match="which RE2 refuses"):
+        shape.compile({"properties": {"name": {"pattern": r"(a)\1"}}})
+
+
+def test_a_schema_of_a_hundred_thousand_levels_is_refused():
+    schema = {}
+    for _ in range(100_000):
+        schema = {"not": schema}
+
+    with pytest.raises(ValueError, match="simplify it"):
+        shape.compile(schema)
+
+
+def test_a_schema_that_calls_itself_for_ever_is_refused_as_the_replys_depth_not_a_crash():
+    schema = {"allOf": [{"$ref": "#"}]}
+
+    with pytest.raises(ModelFault, match="nests too deep"):
+        shape.compile(schema)({})
+
+
+def test_a_keyword_that_would_match_patterns_with_backtracking_is_refused():
+    with pytest.raises(ValueError, match="not supported"):
+        shape.compile({"patternProperties": {"^a": {}}, "unevaluatedProperties": False})
+
+
+def test_the_check_is_the_same_after_a_trip_through_json():
+    shape.compile(json.loads(json.dumps(PERSON)))({"name": "Ada"})
