@@ -1,0 +1,141 @@
+"""Holds the tests, and what they expect, and calls the code under test in another process.
+
+A test fails by the code's fault when an assertion does not hold, when the code raises, or when what it gave makes the
+test stumble. It fails by the author's fault when the tests do not compile, use a name that nobody defines, or raise
+before the code has answered once.
+"""
+
+import ast
+import builtins
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tasks.sandbox.modes import running
+from tasks.sandbox.modes.conversation import Conversation, Gone, send
+from tasks.sandbox.modes.remote import Class, Function, Iterator, Thing
+from tasks.sandbox.modes.values import Handle, Uncarried
+
+_FILE = "<tests>"
+_AUTHORS = (SyntaxError, NameError, ImportError, MemoryError, Uncarried)  # whatever the code has answered
+
+
+def run(job: Mapping[str, Any], channel: Any) -> None:
+    """job: shared (source that both sides run first), setup (tests only), tests (sources), entry_point ("": any name)."""
+    running.silence()
+    namespace = running.module("tests")
+    filename, source = "<shared>", job["shared"]
+    try:
+        exec(running.first_that_compiles([source], filename), namespace)  # noqa: S102
+        authored = running.classes(namespace)
+        filename = _FILE
+        compiled = []
+        for source in job["tests"]:
+            compiled.append(running.first_that_compiles([source], filename))
+    except BaseException as fault:
+        send(channel, "author", running.described(fault, filename, source))
+        return
+    send(channel, "prepared")
+    names = dict(reversed(line.split(" ", 1)) for line in channel.receive()["text"].splitlines())
+    side = _Tests(channel, authored)
+    wanted = [job["entry_point"]] if job["entry_point"] else _unbound(job["tests"], namespace)
+    for name in wanted:
+        if name in names and not (hasattr(builtins, name) and _uses_check(job)):
+            namespace[name] = side.named(name, names[name])
+    for source, code in zip(job["tests"], compiled, strict=True):
+        side.answers = 0
+        fault = _fault_of(code, namespace, side, job["entry_point"])
+        send(channel, *_verdict(fault, source, side.answers, set(wanted) - names.keys()))
+    send(channel, "done")
+
+
+def _uses_check(job: Mapping[str, Any]) -> bool:
+    """Where the tests get the code as `candidate`, a function called sum must not become theirs."""
+    return any("candidate" in source for source in job["tests"])
+
+
+def _fault_of(code: Any, namespace: dict[str, Any], side: "_Tests", entry_point: str) -> BaseException | None:
+    if entry_point:
+        namespace["candidate"] = side.named(entry_point, "call")
+    namespace.pop("check", None)
+    try:
+        exec(code, namespace)  # noqa: S102
+        if callable(check := namespace.get("check")):
+            check(*[namespace["candidate"]] if entry_point else [])
+    except BaseException as fault:
+        return fault
+    return None
+
+
+def _verdict(fault: BaseException | None, source: str, answers: int, missing: set[str]) -> tuple[str, str]:
+    """pass, fail (the assertion does not hold), code (the code is at fault) or author; and a text about it."""
+    if fault is None:
+        return "pass", ""
+    text = running.described(fault, _FILE, source)
+    if isinstance(fault, Gone):
+        return "code", f"The code {fault}."
+    if getattr(fault, "_from_code", False):
+        return "code", f"The code raised {text}."
+    if isinstance(fault, AssertionError):
+        return "fail", text
+    if isinstance(fault, NameError) and fault.name in missing:
+        return "code", f"The code does not define '{fault.name}'."
+    if answers and isinstance(fault, Exception) and not isinstance(fault, _AUTHORS):
+        return "code", f"The tests stumble over what the code gave: {text}."
+    return "author", text
+
+
+def _unbound(tests: Sequence[str], namespace: Mapping[str, Any]) -> list[str]:
+    """Names that the tests use and neither they nor the shared source nor Python define: what the code has to define."""
+    used: set[str] = set()
+    bound: set[str] = set(namespace) | set(dir(builtins))
+    for source in tests:
+        for node in ast.walk(ast.parse(source)):
+            if isinstance(node, ast.Name):
+                (used if isinstance(node.ctx, ast.Load) else bound).add(node.id)
+            elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+                bound.add(node.name)
+            elif isinstance(node, ast.arg):
+                bound.add(node.arg)
+            elif isinstance(node, ast.alias):
+                bound.add((node.asname or node.name).partition(".")[0])
+            elif isinstance(node, ast.ExceptHandler) and node.name:
+                bound.add(node.name)
+    return sorted(used - bound)
+
+
+class _Tests(Conversation):
+    asks, is_asked = "call", "callback"
+    answers = 0  # of the code, since the running test began
+
+    def __init__(self, channel: Any, authored: Mapping[str, type]) -> None:
+        super().__init__(channel, authored, trusting=False)
+
+    def ask(self, what: str, target: Any, arguments: Sequence[Any] = (), named: Mapping[str, Any] | None = None) -> Any:
+        found = super().ask(what, target, arguments, named)
+        self.answers += 1
+        return found
+
+    def named(self, name: str, kind: str) -> Any:
+        """A function or class of the code by its name; of anything else the value."""
+        if kind == "data":
+            return self.ask("value", Function(self, name, name))
+        return (Class if kind == "class" else Function)(self, name, name)
+
+    def _raised(self, told: Any) -> BaseException:
+        fault = super()._raised(told)
+        fault._from_code = True  # type: ignore[attr-defined]
+        self.answers += 1
+        return fault
+
+    def _perform(self, what: str, target: Any, arguments: list[Any], named: dict[str, Any]) -> Any:
+        """The code may call what it was given to call and step what it was given to step: nothing else here is its."""
+        if not any(target is given for given in self._handed.values()):
+            raise TypeError("not a function of the tests")
+        return target(*arguments, **named) if what == "call" and callable(target) else next(target)
+
+    def _kind(self, value: Any) -> str | None:
+        return "call" if callable(value) else "next" if hasattr(value, "__next__") else None
+
+    def _theirs(self, handle: Handle) -> Any:
+        number, kind, label = handle
+        return {"call": Function, "next": Iterator}.get(kind, Thing)(self, number, label)
