@@ -1,12 +1,13 @@
 """Forms of the data side: they read what people typed; what may be is decided by the services."""
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from django import forms
 from django.core.exceptions import ValidationError
 
-from tasks.errors import Invalid
+from tasks.errors import FlywheelError, Invalid
 from tasks.graders import registry
 from tasks.models import Dataset, Membership, Review, Team, User
 from tasks.services.licences import LICENCES
@@ -120,6 +121,55 @@ class TryGraderForm(forms.Form):
     grader = GraderField(required=True)
     item = JsonObject(required=True)
     completion = forms.CharField(required=False, strip=False, widget=forms.Textarea(attrs={"rows": 3}))
+
+
+class BenchForm(forms.Form):
+    """A grader in work, a row and a text. The source of a python grader is edited beside the rest, as text."""
+
+    grader = JsonObject()
+    source = forms.CharField(
+        required=False,
+        strip=False,
+        widget=forms.Textarea(attrs={"class": "code", "rows": 12, "spellcheck": "false"}),
+    )
+    at = forms.CharField(required=False, max_length=20)
+    completion = forms.CharField(required=False, strip=False, widget=forms.Textarea(attrs={"rows": 5}))
+    use = forms.ChoiceField(required=False, choices=[("own", "own"), ("edited", "edited")])
+
+    def clean(self) -> dict[str, Any]:
+        given = super().clean() or {}
+        config = given.get("grader")
+        if config is not None:
+            given["grader"] = config = with_source(config, given.get("source", ""))
+            try:
+                registry.parse(config)
+            except Invalid as refused:
+                self.refuse(refused)
+        return given
+
+    def refuse(self, refused: FlywheelError) -> None:
+        """What a verb said against the grader, beside the field it is about."""
+        in_source = bool((self.data.get("source") or "").strip()) and refused.param in ("grader.source", "grader")
+        self.add_error("source" if in_source and "source" in self.cleaned_data else "grader", refused.sentence)
+
+
+def with_source(config: dict[str, Any], source: str) -> dict[str, Any]:
+    """The configuration with the source that was typed beside it, where it is a python grader's."""
+    return {**config, "source": source.replace("\r\n", "\n")} if _has_source(config) and source.strip() else config
+
+
+def apart(config: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
+    """(the configuration without its source, the source): as the bench edits them."""
+    fields = dict(config)
+    return fields, str(fields.pop("source", "")) if _has_source(config) else ""
+
+
+def _has_source(config: Mapping[str, Any]) -> bool:
+    return config.get("type") == "python"
+
+
+class CostForm(forms.Form):
+    rows = forms.IntegerField(min_value=0)
 
 
 class ReasonForm(forms.Form):

@@ -37,15 +37,15 @@ class Checked:
 
 
 def grade(config: Config, completion: str, item: Mapping[str, Any], *, actor: User) -> Grade:
-    return grade_many(config, [(completion, item)], actor=actor)[0]
+    return grade_each([(config, completion, item)], actor=actor)[0]
 
 
-def grade_many(config: Config, answers: Sequence[registry.Answer], *, actor: User) -> list[Grade]:
-    """Grades in order. Raises Invalid on a configuration that cannot be right, Busy and TooSlow."""
-    parsed = registry.parse(config)
-    if not _runs_elsewhere(parsed):
-        return registry.grade_many(parsed, answers)
-    return _waited_for(actor, lambda: registry.grade_many(parsed, answers))
+def grade_each(requests: Sequence[tuple[Config, str, Mapping[str, Any]]], *, actor: User) -> list[Grade]:
+    """Grades of (grader, completion, item), in order. Raises Invalid where a grader cannot be right, Busy, TooSlow."""
+    parsed = [(registry.parse(config), completion, item) for config, completion, item in requests]
+    if not any(_runs_elsewhere(config) for config, _, _ in parsed):
+        return registry.grade_each(parsed)
+    return _waited_for(actor, lambda: registry.grade_each(parsed))
 
 
 def check(config: Config, *, actor: User) -> Checked:

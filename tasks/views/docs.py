@@ -1,16 +1,13 @@
 """/docs: formats, graders and error codes, written out of the very tables that the code obeys."""
 
-import json
-
-import msgspec
 from django.contrib.auth.decorators import login_required
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.views.decorators.http import require_safe
 
 from tasks.formats.codes import CODES
-from tasks.graders import registry
-from tasks.views import examples
+from tasks.views import catalogue, examples
+from tasks.views.scope import signed_in
 
 FIELDS = (
     ("prompt", "one of the two", "The question, as one text."),
@@ -33,22 +30,8 @@ def formats(request: HttpRequest) -> HttpResponse:
 @login_required
 @require_safe
 def graders(request: HttpRequest) -> HttpResponse:
-    described = []
-    for entry in registry.describe():
-        grade = registry.grade(entry["grader"], entry["completion"], entry["item"])
-        described.append({**entry, "grade": msgspec.to_builtins(_told(grade)), "row": _row(entry)})
-    return render(request, "tasks/docs_graders.html", {"graders": described})
-
-
-def _told(grade: object) -> dict[str, object]:
-    names = ("outcome", "score", "read", "reason")
-    told = {name: getattr(grade, name) for name in names}
-    return {**told, "sub_scores": dict(getattr(grade, "sub_scores", {}))}
-
-
-def _row(entry: dict[str, object]) -> str:
-    """The example as a row that can be uploaded."""
-    return json.dumps({"prompt": "…", "item": entry["item"], "grader": entry["grader"]}, ensure_ascii=False)
+    context = {"graders": catalogue.entries(signed_in(request)), "general": catalogue.general()}
+    return render(request, "tasks/docs_graders.html", context)
 
 
 @login_required

@@ -78,6 +78,17 @@ def duration(seconds: Any) -> str:
 
 
 @register.filter
+def milliseconds(seconds: Any) -> str:
+    """0.0123 → 12 ms; what takes less than one is said in microseconds."""
+    if seconds is None or seconds == "":
+        return "–"
+    value = float(seconds)
+    if value >= 1:
+        return f"{value:.1f} s"
+    return f"{1000 * value:.0f} ms" if value >= 0.001 else f"{1e6 * value:.0f} µs"
+
+
+@register.filter
 def short(digest: Any) -> str:
     return str(digest)[:12]
 

@@ -23,16 +23,16 @@ class Elsewhere:
         self.go = Event()
         self.ended = Event()
 
-    def grade_many(self, config: Any, answers: Any) -> list[Grade]:
+    def grade_each(self, requests: Any) -> list[Grade]:
         assert self.go.wait(30)
-        return [RIGHT] * len(answers)
+        return [RIGHT] * len(requests)
 
 
 @pytest.fixture
 def elsewhere(monkeypatch: pytest.MonkeyPatch) -> Iterator[Elsewhere]:
     grader = Elsewhere()
     monkeypatch.setattr(trying, "_runs_elsewhere", lambda config: True)
-    monkeypatch.setattr(registry, "grade_many", grader.grade_many)
+    monkeypatch.setattr(registry, "grade_each", grader.grade_each)
     yield grader
     grader.go.set()
     _until_idle()
@@ -122,10 +122,10 @@ def test_more_users_than_there_are_slots_are_told_to_wait(
 def test_a_bug_in_a_grader_that_runs_elsewhere_is_not_swallowed(
     contributor: Person, elsewhere: Elsewhere, monkeypatch: pytest.MonkeyPatch
 ):
-    def broken(config: Any, answers: Any) -> list[Grade]:
+    def broken(requests: Any) -> list[Grade]:
         raise LookupError("a bug")
 
-    monkeypatch.setattr(registry, "grade_many", broken)
+    monkeypatch.setattr(registry, "grade_each", broken)
 
     with pytest.raises(LookupError, match="a bug"):
         trying.grade(NUMBER, "42", {}, actor=contributor.user)
