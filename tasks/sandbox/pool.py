@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from tasks.sandbox.protocol import Flavour, Level, Limits, Lost, Unavailable
+from tasks.sandbox.protocol import Flavour, Level, Limits, Unavailable
 from tasks.sandbox.session import Session
 from tasks.sandbox.worker import Worker
 
@@ -94,16 +94,19 @@ def workers_wanted() -> int:
     return max(int(given), 1) if given.isdigit() else min(cores, _MOST_WORKERS)
 
 
-_pools: dict[Flavour, Pool] = {}
+_pools: dict[tuple[Flavour, bool], Pool] = {}
 _lock = threading.Lock()
 
 
-def shared(flavour: Flavour = Flavour.BARE) -> Pool:
-    """This process's pool. Raises Unavailable where no level holds (MATH then runs unconfined: the code is ours)."""
+def shared(flavour: Flavour = Flavour.BARE, *, beside: bool = False) -> Pool:
+    """This process's pool. Raises Unavailable where no level holds (MATH then runs unconfined: the code is ours).
+
+    beside: the second pool, for who needs a session of each at once. Two of one pool could wait for each other for ever.
+    """
     with _lock:
-        if flavour not in _pools:
-            _pools[flavour] = Pool(flavour, level=Level.PLAIN if flavour is Flavour.MATH else Level.NAMESPACES)
-        return _pools[flavour]
+        if (flavour, beside) not in _pools:
+            _pools[flavour, beside] = Pool(flavour, level=Level.PLAIN if flavour is Flavour.MATH else Level.NAMESPACES)
+        return _pools[flavour, beside]
 
 
 def available() -> str | None:

@@ -10,26 +10,25 @@ itself. Control socket, lines of JSON:
 import gc
 import json
 import os
+import pkgutil
 import select
 import signal
 import socket
 import sys
 from contextlib import suppress
 from importlib import import_module
-from importlib.util import find_spec
 from typing import Any, Protocol
 
-MODES = ("tasks.sandbox.modes.grade", "tasks.sandbox.modes.program", "tasks.sandbox.modes.functions")
-_USUAL = (
-    "ast bisect collections copy csv datetime decimal difflib enum fractions functools hashlib heapq html inspect io"
-    " itertools json keyword linecache locale math numbers operator pprint random re statistics string textwrap"
-    " threading time tokenize traceback types typing unicodedata uuid warnings"
-).split()
-_SCIENCE = ["numpy", "scipy.stats", "pandas", "sklearn.metrics", "sympy"]
-_LOADED = {"bare": _USUAL, "science": [*_USUAL, *_SCIENCE], "math": [*_USUAL, "math_verify"]}
-_MODES_OF = {"bare": MODES, "science": MODES, "math": ("tasks.graders.symbolic",)}
+_USUAL = """
+    ast bisect collections copy csv datetime decimal difflib enum fractions functools hashlib heapq html inspect io
+    itertools json keyword linecache locale math numbers operator pprint random re statistics string textwrap
+    threading time tokenize traceback types typing unicodedata uuid warnings
+"""
+_SCIENCE = "numpy scipy.stats pandas sklearn.metrics sympy"
+_LOADED = {"bare": _USUAL, "science": _USUAL + _SCIENCE, "math": f"{_USUAL} math_verify"}
+_OWN_MODES = {"math": ["tasks.graders.symbolic"]}
 _ENVIRONMENT = {
-    "HOME": "/tmp",
+    "HOME": "/tmp",  # noqa: S108 - a mount of its own
     "LANG": "C.UTF-8",
     "MKL_NUM_THREADS": "1",
     "OMP_NUM_THREADS": "1",
@@ -165,11 +164,13 @@ def confinement_of(level: str) -> Confinement:
 
 
 def load(flavour: str) -> dict[str, Any]:
-    """Everything that sessions will want, now: a confined session cannot read our own files. mode -> module"""
-    for name in _LOADED[flavour]:
+    """Everything that sessions will want, now: a confined session cannot read our own files. mode -> its module"""
+    for name in _LOADED[flavour].split():
         with suppress(ImportError):  # a library that is not installed is the grader's to miss
             import_module(name)
-    return {name.rpartition(".")[2]: import_module(name) for name in _MODES_OF[flavour] if find_spec(name)}
+    names = [f"{modes.__name__}.{entry.name}" for entry in pkgutil.iter_modules(modes.__path__)]
+    loaded = {name.rpartition(".")[2]: import_module(name) for name in _OWN_MODES.get(flavour, names)}
+    return {name: module for name, module in loaded.items() if hasattr(module, "run")}
 
 
 def main(setup: dict[str, Any]) -> None:
@@ -182,9 +183,9 @@ def main(setup: dict[str, Any]) -> None:
         os.environ.update(_ENVIRONMENT)
         with suppress(OSError), open("/proc/self/oom_score_adj", "w") as adjustment:
             adjustment.write("1000")  # if memory runs out, let it be ours
-        modes = load(setup["flavour"])
+        loaded = load(setup["flavour"])
         confinement.settle(setup["readable"])
-        worker = Worker(control, confinement, modes)
+        worker = Worker(control, confinement, loaded)
     except (OSError, ImportError) as fault:
         control.sendall(json.dumps({"failed": str(fault)}).encode() + b"\n")
         return
@@ -199,6 +200,7 @@ if __name__ == "__main__":
     setup = json.loads(sys.argv[1])
     sys.path += setup["libraries"]
     sys.path.insert(0, setup["sources"])
+    from tasks.sandbox import modes
     from tasks.sandbox.channel import Channel
     from tasks.sandbox.confinement import CHANNEL, arrange_descriptors, limit_resources
     from tasks.sandbox.protocol import OUT_OF_MEMORY, SETUP_FAILED

@@ -7,7 +7,8 @@ before the code has answered once.
 
 import ast
 import builtins
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from tasks.sandbox.modes import running
@@ -20,47 +21,50 @@ _AUTHORS = (SyntaxError, NameError, ImportError, MemoryError, Uncarried)  # what
 
 
 def run(job: Mapping[str, Any], channel: Any) -> None:
-    """job: shared (source that both sides run first), setup (tests only), tests (sources), entry_point ("": any name)."""
+    """job: shared (source that both sides run first), tests (sources), entry_point ("": whatever the tests call)."""
     running.silence()
     namespace = running.module("tests")
     filename, source = "<shared>", job["shared"]
     try:
         exec(running.first_that_compiles([source], filename), namespace)  # noqa: S102
-        authored = running.classes(namespace)
-        filename = _FILE
-        compiled = []
+        filename, compiled = _FILE, []
         for source in job["tests"]:
             compiled.append(running.first_that_compiles([source], filename))
-    except BaseException as fault:
-        send(channel, "author", running.described(fault, filename, source))
+    except BaseException as problem:
+        send(channel, "author", running.described(problem, filename, source))
         return
     send(channel, "prepared")
-    names = dict(reversed(line.split(" ", 1)) for line in channel.receive()["text"].splitlines())
-    side = _Tests(channel, authored)
-    wanted = [job["entry_point"]] if job["entry_point"] else _unbound(job["tests"], namespace)
-    for name in wanted:
-        if name in names and not (hasattr(builtins, name) and _uses_check(job)):
-            namespace[name] = side.named(name, names[name])
+    kinds = dict(reversed(line.split(" ", 1)) for line in channel.receive()["text"].splitlines())
+    side = _Tests(channel, running.classes(namespace))
+    entry_point = job["entry_point"]
+    wanted = {entry_point} if entry_point else _unbound(job["tests"], namespace)
+    found = _found(wanted & kinds.keys(), kinds, side)
+    namespace.update({name: value for name, value in found.items() if not hasattr(builtins, name)})
     for source, code in zip(job["tests"], compiled, strict=True):
         side.answers = 0
-        fault = _fault_of(code, namespace, side, job["entry_point"])
-        send(channel, *_verdict(fault, source, side.answers, set(wanted) - names.keys()))
+        candidate = [found[entry_point]] if entry_point else []
+        fault = _fault_of(code, namespace, candidate)
+        send(channel, *_verdict(fault, source, side.answers, wanted - found.keys()))
     send(channel, "done")
 
 
-def _uses_check(job: Mapping[str, Any]) -> bool:
-    """Where the tests get the code as `candidate`, a function called sum must not become theirs."""
-    return any("candidate" in source for source in job["tests"])
+def _found(names: Iterable[str], kinds: Mapping[str, str], side: "_Tests") -> dict[str, Any]:
+    """What the code defines of what the tests want."""
+    found = {}
+    for name in sorted(names):
+        with suppress(Gone, Exception):  # a value that cannot be carried is as good as none
+            found[name] = side.named(name, kinds[name])
+    return found
 
 
-def _fault_of(code: Any, namespace: dict[str, Any], side: "_Tests", entry_point: str) -> BaseException | None:
-    if entry_point:
-        namespace["candidate"] = side.named(entry_point, "call")
+def _fault_of(code: Any, namespace: dict[str, Any], candidate: list[Any]) -> BaseException | None:
     namespace.pop("check", None)
     try:
+        if candidate:
+            namespace["candidate"] = candidate[0]
         exec(code, namespace)  # noqa: S102
         if callable(check := namespace.get("check")):
-            check(*[namespace["candidate"]] if entry_point else [])
+            check(*candidate)
     except BaseException as fault:
         return fault
     return None
@@ -84,8 +88,8 @@ def _verdict(fault: BaseException | None, source: str, answers: int, missing: se
     return "author", text
 
 
-def _unbound(tests: Sequence[str], namespace: Mapping[str, Any]) -> list[str]:
-    """Names that the tests use and neither they nor the shared source nor Python define: what the code has to define."""
+def _unbound(tests: Sequence[str], namespace: Mapping[str, Any]) -> set[str]:
+    """What the code has to define: names that the tests use, and that nobody else defines."""
     used: set[str] = set()
     bound: set[str] = set(namespace) | set(dir(builtins))
     for source in tests:
@@ -100,7 +104,7 @@ def _unbound(tests: Sequence[str], namespace: Mapping[str, Any]) -> list[str]:
                 bound.add((node.asname or node.name).partition(".")[0])
             elif isinstance(node, ast.ExceptHandler) and node.name:
                 bound.add(node.name)
-    return sorted(used - bound)
+    return used - bound
 
 
 class _Tests(Conversation):

@@ -21,6 +21,8 @@ def run(job: Mapping[str, Any], channel: Any) -> None:
         exec(running.first_that_compiles([job["shared"]], "<shared>"), namespace)  # noqa: S102
         authored = running.classes(namespace)
         exec(running.first_that_compiles(job["sources"], _FILE), namespace)  # noqa: S102
+    except MemoryError:
+        raise  # the worker tells it by the exit status
     except BaseException as fault:
         send(channel, "failed", running.described(fault, _FILE))
         return

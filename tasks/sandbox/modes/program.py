@@ -39,6 +39,8 @@ def _executed(sources: list[str], channel: Any) -> int:
     except SystemExit as left:
         atexit._run_exitfuncs()
         return left.code if isinstance(left.code, int) else int(left.code is not None)
+    except MemoryError:
+        raise  # the worker tells it by the exit status
     except BaseException as fault:
         channel.send({"fault": running.described(fault, _FILE)})
         return 1

@@ -1,4 +1,4 @@
-"""What the modes share that run other people's code: execute a source, describe what it raised, give it dumb streams."""
+"""How the modes run other people's source: compile it, describe what it raised, give it streams that lead nowhere."""
 
 import io
 import sys

@@ -27,7 +27,8 @@ MAX_EXPONENT = 10_000  # of a Decimal
 _PLAIN_INTEGER = 2**63
 _ARRAY_TYPE = re.compile(r"[<>=|]?[biufcU]\d{1,4}\Z")
 _TYPES = frozenset(
-    "bool bytearray bytes complex dict float frozenset int list object range set slice str tuple type".split()
+    ["bool", "bytearray", "bytes", "complex", "dict", "float", "frozenset", "int", "list", "object", "range", "set"]
+    + ["slice", "str", "tuple", "type"]
 )
 
 
@@ -95,7 +96,7 @@ class Packing:
     def text(self, *values: Any) -> str:
         """Everything about the values; may be called once."""
         forms = [self._form(value, 0) for value in values]
-        table = []
+        table: list[list[Any]] = []
         while len(table) < len(self._objects):  # packing one object's attributes may add further ones
             table.append(self._described(self._objects[len(table)]))
         try:
@@ -326,7 +327,7 @@ def _decimal(text: str) -> Decimal:
 
 
 def _moment(parts: list[str]) -> Any:
-    kinds = {"datetime": datetime.datetime, "date": datetime.date, "time": datetime.time}
+    kinds: Mapping[str, Any] = {"datetime": datetime.datetime, "date": datetime.date, "time": datetime.time}
     return kinds[parts[0]].fromisoformat(parts[1])
 
 
