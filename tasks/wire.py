@@ -148,7 +148,7 @@ class Wire:
             raw = self._read(reply)
             try:
                 body = json.loads(raw)
-            except ValueError:
+            except (ValueError, RecursionError):
                 body = None
             raise WireError(
                 "refused", f"The model server answered {reply.status_code}.", reply.status_code, body, _wait(reply)
@@ -196,7 +196,7 @@ def _lines(pieces: Iterable[bytes]) -> Iterator[bytes]:
 def _object(raw: bytes) -> dict[str, Any]:
     try:
         value = json.loads(raw)
-    except ValueError:
+    except (ValueError, RecursionError):
         value = None
     if not isinstance(value, dict):
         raise WireError("unreadable", "The model server's answer is not a JSON object.")

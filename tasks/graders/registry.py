@@ -17,6 +17,7 @@ and what its users need to know before they rely on it
     unavailable     (Config) -> a sentence, where this machine or installation cannot grade with it at all; cheap
     trial_problem   (Config) -> a sentence, where only running it shows that it cannot work; may take seconds
     template_sources (Config) -> the strings that hold templates, where not every string of the configuration may
+    canonical       (Config, its fields) -> the fields that decide, where more than the name decides nothing
     ASKS_A_MODEL    True, or (Config) -> bool, where every grade costs tokens: proof takes a sample
 """
 
@@ -119,11 +120,10 @@ def _decode(raw: bytes) -> Any:
 
 def _check_shared(kind: str, config: Config) -> None:
     """What holds for every grader: a threshold a score can reach, templates that mean something, a build that works."""
-    threshold = getattr(config, "pass_threshold", 1.0)
-    if not 0 <= threshold <= 1:
-        raise Invalid(
-            "bad_grader", f"The {kind} grader's `pass_threshold` must lie between 0 and 1.", "grader.pass_threshold"
-        )
+    low, high = getattr(config, "range", (0, 1))  # a judge's threshold is in the units of its range
+    if not low <= getattr(config, "pass_threshold", high) <= high:
+        sentence = f"The {kind} grader's `pass_threshold` must lie between {low:g} and {high:g}."
+        raise Invalid("bad_grader", sentence, "grader.pass_threshold")
     try:
         for source in template_sources(config):
             templates.parse(source)
@@ -137,9 +137,10 @@ def _check_shared(kind: str, config: Config) -> None:
 
 def canonical(config: Mapping[str, Any] | Config) -> bytes:
     """Sorted JSON with every default filled in and without the name, which decides nothing."""
-    fields = msgspec.to_builtins(parse(config))
+    fields = msgspec.to_builtins(parsed := parse(config))
     fields.pop("name", None)
-    return _encode(fields)
+    special = getattr(module_of(parsed), "canonical", None)
+    return _encode(special(parsed, fields) if special else fields)
 
 
 def digest(config: Mapping[str, Any] | Config) -> str:

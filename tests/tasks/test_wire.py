@@ -302,3 +302,9 @@ def test_a_refusal_says_how_long_to_wait(told: str, seconds: float | None):
 def test_a_refusal_without_a_time_to_wait_names_none():
     with server(says({}, status=429)) as origin:
         assert refusal(lambda: own(origin).chat({})).retry_after_seconds is None
+
+
+@pytest.mark.parametrize("status", [200, 500])
+def test_an_answer_that_nests_without_end_is_no_answer(status: int):
+    with server(says(b"[" * 100_000, status=status)) as origin:
+        assert refusal(lambda: own(origin).chat({})).code == ("unreadable" if status == 200 else "refused")

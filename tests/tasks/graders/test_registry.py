@@ -5,13 +5,15 @@ from tasks.graders import registry
 from tasks.types import Outcome
 
 NUMBER = {"type": "number", "reference": "{{ item.reference }}"}
+# What a judge answers is its own: test_score_model and test_label_model ask one.
+EXAMPLES = [row for row in registry.describe() if not registry.asks_a_model(row["grader"])]
 
 
 def test_the_catalogue_is_the_package():
     assert {"choice", "json_match", "number", "set_match", "string_check"} <= set(registry.types())
 
 
-@pytest.mark.parametrize("row", registry.describe(), ids=lambda row: row["type"])
+@pytest.mark.parametrize("row", EXAMPLES, ids=lambda row: row["type"])
 def test_every_graders_documented_example_earns_full_score(row):
     found = registry.grade(row["grader"], row["completion"], row["item"])
 
@@ -20,7 +22,7 @@ def test_every_graders_documented_example_earns_full_score(row):
     assert row["summary"]
 
 
-@pytest.mark.parametrize("row", registry.describe(), ids=lambda row: row["type"])
+@pytest.mark.parametrize("row", EXAMPLES, ids=lambda row: row["type"])
 def test_every_graders_derived_gold_earns_full_score(row):
     gold = registry.gold(row["grader"], row["item"])
 
@@ -28,7 +30,7 @@ def test_every_graders_derived_gold_earns_full_score(row):
     assert registry.grade(row["grader"], gold, row["item"]).score == 1
 
 
-@pytest.mark.parametrize("row", registry.describe(), ids=lambda row: row["type"])
+@pytest.mark.parametrize("row", EXAMPLES, ids=lambda row: row["type"])
 @pytest.mark.parametrize(
     "completion", ["", "\0", "\ud800", "{{ item.reference }}", "x" * 200_000, "[" * 100_000, "<think>"]
 )
@@ -36,7 +38,7 @@ def test_no_reply_makes_a_grader_raise(row, completion):
     assert registry.grade(row["grader"], completion, row["item"]).outcome is Outcome.INCORRECT
 
 
-@pytest.mark.parametrize("row", registry.describe(), ids=lambda row: row["type"])
+@pytest.mark.parametrize("row", EXAMPLES, ids=lambda row: row["type"])
 @pytest.mark.parametrize(
     "item", [{}, {"reference": None}, {"reference": {}}, {"reference": [[]]}, {"reference": "\ud800"}]
 )
@@ -45,7 +47,7 @@ def test_no_item_makes_a_grader_raise(row, item):
 
 
 def test_an_unknown_type_is_refused_with_the_known_ones():
-    with pytest.raises(Invalid, match=r"no grader of type 'nmber'.*choice, json_match, number") as refused:
+    with pytest.raises(Invalid, match=r"no grader of type 'nmber'.*choice, .*json_match, .*number") as refused:
         registry.parse({"type": "nmber"})
 
     assert (refused.value.code, refused.value.param) == ("unknown_grader", "grader.type")
