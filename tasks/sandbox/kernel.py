@@ -79,9 +79,7 @@ def pivot_root(new: str, old: str) -> None:
 
 
 class _MountAttributes(ctypes.Structure):
-    _fields_ = [("set", ctypes.c_uint64), ("clear", ctypes.c_uint64), ("propagation", ctypes.c_uint64)] + [
-        ("user_namespace", ctypes.c_uint64)
-    ]
+    _fields_ = [(name, ctypes.c_uint64) for name in ("set", "clear", "propagation", "user_namespace")]
 
 
 def set_mount_flags(target: str, flags: int) -> None:

@@ -1,4 +1,4 @@
-"""The best level: a user, process, network, mount … namespace of its own, and a root with nothing of this machine in it.
+"""The best level: user, process, network, mount … namespaces of its own, and a root with nothing of this machine in it.
 
 A worker enters its namespaces once and builds the root that all its sessions see; each session adds a process
 namespace (whatever it leaves behind ends with it) and a /tmp of its own. A worker started by root maps a second,
@@ -14,6 +14,8 @@ from tasks.sandbox import confinement, kernel
 from tasks.sandbox.seccomp import Filter
 
 _SYSTEM = ("/usr", "/bin", "/lib", "/lib32", "/lib64", "/libx32")
+_TMP = "/tmp"  # noqa: S108 - a mount of its own
+_OLD = f"{_TMP}/.old"
 _DEVICES = ("null", "zero", "urandom")
 _OWN = (
     kernel.CLONE_NEWUSER
@@ -57,8 +59,8 @@ class Namespaces:
     def confine(self, limits: Mapping[str, Any]) -> None:
         kernel.unshare(kernel.CLONE_NEWNS)
         room = f"size={limits['disk_bytes']},nr_inodes={limits['files']},mode=0700,uid={self._user},gid={self._user}"
-        kernel.mount("tmpfs", "/tmp", "tmpfs", kernel.MS_NOSUID | kernel.MS_NODEV | kernel.MS_NOEXEC, room)
-        os.chdir("/tmp")
+        kernel.mount("tmpfs", _TMP, "tmpfs", kernel.MS_NOSUID | kernel.MS_NODEV | kernel.MS_NOEXEC, room)
+        os.chdir(_TMP)
         if os.getuid() != self._user:
             os.setgroups([])
             os.setresgid(self._user, self._user, self._user)
@@ -128,9 +130,9 @@ def _map_from_outside(ids: str, enter: Any) -> None:
 def _build_root(readable: Sequence[str]) -> None:
     """A new tmpfs becomes the root; what sessions may read is bound into it, then the old root is let go."""
     kernel.mount("none", "/", flags=kernel.MS_REC | kernel.MS_PRIVATE)
-    kernel.mount("tmpfs", "/tmp", "tmpfs", kernel.MS_NOSUID | kernel.MS_NODEV, f"size={_ROOT_BYTES},mode=0755")
-    os.mkdir("/tmp/.old", 0o700)
-    kernel.pivot_root("/tmp", "/tmp/.old")
+    kernel.mount("tmpfs", _TMP, "tmpfs", kernel.MS_NOSUID | kernel.MS_NODEV, f"size={_ROOT_BYTES},mode=0755")
+    os.mkdir(_OLD, 0o700)
+    kernel.pivot_root(_TMP, _OLD)
     os.chdir("/")
     for path in readable:
         _show(path)
@@ -138,7 +140,7 @@ def _build_root(readable: Sequence[str]) -> None:
     for name in _DEVICES:
         Path(f"/dev/{name}").touch(0o666)
         kernel.mount(f"/.old/dev/{name}", f"/dev/{name}", flags=kernel.MS_BIND)
-    os.mkdir("/tmp", 0o755)
+    os.mkdir(_TMP, 0o755)
     kernel.unmount("/.old")
     os.rmdir("/.old")
     kernel.mount("none", "/", flags=kernel.MS_REMOUNT | kernel.MS_BIND | _READ_ONLY)

@@ -48,6 +48,11 @@ class Pool:
         for worker in workers:
             worker.stop()
 
+    def worker_pid(self) -> int:
+        """Of any one of its workers; 0 while it has none."""
+        with self._lock:
+            return next((worker.pid for worker in self._all), 0)
+
     def forget(self) -> None:
         """In a forked child: the workers are the parent's."""
         for worker in self._all:
@@ -94,25 +99,32 @@ def workers_wanted() -> int:
     return max(int(given), 1) if given.isdigit() else min(cores, _MOST_WORKERS)
 
 
-_pools: dict[tuple[Flavour, bool], Pool] = {}
+_pools: dict[tuple[Flavour, Level, bool], Pool] = {}
 _lock = threading.Lock()
 
 
 def shared(flavour: Flavour = Flavour.BARE, *, beside: bool = False) -> Pool:
-    """This process's pool. Raises Unavailable where no level holds (MATH then runs unconfined: the code is ours).
+    """This process's pool. Ask for it each time: the level is looked at again now and then.
 
-    beside: the second pool, for who needs a session of each at once. Two of one pool could wait for each other for ever.
+    Raises Unavailable where no level holds, but for MATH: that is our own code, and then runs unconfined.
+    beside: a second pool, for who needs a session of each at once: two of one pool could wait for each other for ever.
     """
+    from tasks.sandbox import levels  # which tries levels with pools of its own
+
+    try:
+        level = levels.best()
+    except Unavailable:
+        if flavour is not Flavour.MATH:
+            raise
+        level = Level.PLAIN
     with _lock:
-        if (flavour, beside) not in _pools:
-            _pools[flavour, beside] = Pool(flavour, level=Level.PLAIN if flavour is Flavour.MATH else Level.NAMESPACES)
-        return _pools[flavour, beside]
+        return _pools.setdefault((flavour, level, beside), Pool(flavour, level=level))
 
 
 def available() -> str | None:
     """Why nothing can be confined on this machine, as a sentence; None where it can."""
     try:
-        shared().start()
+        shared()
     except Unavailable as refusal:
         return refusal.sentence
     return None

@@ -59,9 +59,10 @@ _NUMBERS: Mapping[str, tuple[int | None, int | None]] = {
 
 # Where files outside /tmp are reachable (Landlock governs neither modes, nor times, nor locks)
 CHANGES_FILES = frozenset(
-    "creat mkdir mkdirat rmdir unlink unlinkat rename renameat renameat2 link linkat symlink symlinkat chmod fchmod"
-    " fchmodat utime utimes utimensat truncate ftruncate fallocate flock copy_file_range".split()
-)
+    {"creat", "mkdir", "mkdirat", "rmdir", "unlink", "unlinkat", "rename", "renameat", "renameat2",
+     "link", "linkat", "symlink", "symlinkat", "chmod", "fchmod", "fchmodat", "utime",
+     "utimes", "utimensat", "truncate", "ftruncate", "fallocate", "flock", "copy_file_range"}
+)  # fmt: skip
 
 _WORD = 0xFFFFFFFF
 _ANY_PID = 0x7FFFFFFF  # stands for the session's process id until that is known
@@ -160,6 +161,6 @@ def _any_of(alternatives: Sequence[Sequence[Test]]) -> list[Instruction]:
 
 
 def _packed(instruction: Instruction) -> int:
-    """struct sock_filter: u16 code, u8 jump if true, u8 jump if false, u32 operand; both architectures little-endian."""
+    """struct sock_filter: u16 code, u8 jump if true, u8 jump if false, u32 operand; little-endian."""
     code, if_true, if_false, operand = instruction
     return code | if_true << 16 | if_false << 24 | operand << 32

@@ -73,7 +73,7 @@ class Session:
             if self._socket.fileno() not in self._open:
                 self._learn_the_end()
                 raise self._lose(*self._why())
-            self._pump(deadline)
+            self._pump(deadline, seconds)
         return self._frames.popleft()
 
     def stdout(self, most: int) -> bytes:
@@ -85,7 +85,7 @@ class Session:
         deadline = min(time.monotonic() + seconds, self._deadline)
         while self._open:
             self._check()
-            self._pump(deadline)
+            self._pump(deadline, seconds)
         self._learn_the_end()
         kind, detail = self._why()
         if kind != "died":
@@ -110,12 +110,12 @@ class Session:
         if self._lost:
             raise self._lost
 
-    def _pump(self, deadline: float) -> None:
-        """Wait for something to happen, and take it in."""
+    def _pump(self, deadline: float, seconds: float) -> None:
+        """Wait for something to happen, and take it in. seconds: what the deadline was made from, to be told."""
         patience = deadline - time.monotonic()
         ready = self._watched.poll(max(patience, 0) * 1000 + 1)
         if not ready and time.monotonic() >= deadline:
-            raise self._lose("timeout", f"No answer within {max(patience, 0) or self._limits.seconds:.3g} seconds.")
+            raise self._lose("timeout", f"Not done within {min(seconds, self._limits.seconds):.3g} seconds.")
         for descriptor, events in ready:
             if descriptor == self._output:
                 self._take_output()

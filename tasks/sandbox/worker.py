@@ -105,7 +105,7 @@ class Worker:
             self.kill()
 
     def forget(self) -> None:
-        """In a forked child of the host: the worker belongs to the parent, and must see the parent's end of it close."""
+        """In a forked child of the host: the worker is the parent's, and must see the parent's end close."""
         self._control.close()
         self._process.returncode = 0  # or subprocess would try to reap a process that is not ours
 

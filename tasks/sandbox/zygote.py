@@ -170,6 +170,12 @@ def load(flavour: str) -> dict[str, Any]:
             import_module(name)
     names = [f"{modes.__name__}.{entry.name}" for entry in pkgutil.iter_modules(modes.__path__)]
     loaded = {name.rpartition(".")[2]: import_module(name) for name in _OWN_MODES.get(flavour, names)}
+    for module in loaded.values():
+        if hasattr(module, "prepare"):
+            module.prepare()
+    for module in loaded.values():
+        if hasattr(module, "prepare"):  # what is slow the first time
+            module.prepare()
     return {name: module for name, module in loaded.items() if hasattr(module, "run")}
 
 

@@ -40,17 +40,17 @@ def _load(source: str) -> Callable[..., Any] | Answer:
     module.__file__ = FILE
     sys.modules["grader"] = module  # dataclasses and typing look their module up
     try:
-        exec(compile(source, FILE, "exec", dont_inherit=True), module.__dict__)  # noqa: S102: that is what the sandbox is for
+        exec(compile(source, FILE, "exec", dont_inherit=True), module.__dict__)  # noqa: S102 - what the sandbox is for
     except MemoryError:
         return {"error": "memory", "detail": "The grader's source needs more memory than it may have."}
-    except BaseException as fault:  # noqa: BLE001
+    except BaseException as fault:
         return {"error": "source", "detail": _described(fault)}
     grade = module.__dict__.get("grade")
     if grade is None:
         return {"error": "source", "detail": "The source defines no function `grade(sample, item)`."}
     if not callable(grade):
         return {"error": "source", "detail": "`grade` is not a function."}
-    return grade  # type: ignore[no-any-return]
+    return grade
 
 
 def _answer(grade: Callable[..., Any], sample: Any, item: Any) -> Answer:
@@ -58,7 +58,7 @@ def _answer(grade: Callable[..., Any], sample: Any, item: Any) -> Answer:
         result = grade(sample, item)
     except MemoryError:
         return {"error": "memory", "detail": "The grader needs more memory than it may have."}
-    except BaseException as fault:  # noqa: BLE001: SystemExit and KeyboardInterrupt are the grader's too
+    except BaseException as fault:  # SystemExit and KeyboardInterrupt are the grader's too
         return {"error": "raised", "detail": _described(fault)}
     return _score(result)
 
@@ -77,7 +77,7 @@ def _score(result: Any) -> Answer:
         if not 0 <= result <= 1:
             return _bad(f"`grade` returned {_shown(result)}: a score lies between 0 and 1.")
         return {"ok": float(result)}
-    except BaseException as fault:  # noqa: BLE001: a hostile class may raise anywhere
+    except BaseException as fault:  # a hostile class may raise anywhere
         return _bad(f"`grade` returned something that is not a number: {_described(fault)}")
 
 
@@ -99,7 +99,7 @@ def _described(fault: BaseException) -> str:
     kind = type.__getattribute__(type(fault), "__name__")
     try:
         text = str(fault.msg if isinstance(fault, SyntaxError) else fault)[:_TEXT]
-    except BaseException:  # noqa: BLE001
+    except BaseException:
         text = "(its text cannot be read)"
     where = f" (line {line} of the grader)" if line else ""
     return f"{kind[:80]}{': ' if text else ''}{text}{where}".encode(errors="replace").decode()
