@@ -54,8 +54,8 @@ _UNIT = re.compile(
     r"(?<=[\d}i])(?:"
     r"\s?\\(?:text|mathrm|mbox|textrm)\s?\{\s?(?![a-zA-Z]\s?\})[^{}]{2,100}\}"
     r"|\s?\\(?:text|mathrm|mbox|textrm)\s?\{\s?[mghlsLNJWVKCF]\s?\}"
-    r"|(?<=\d)\s?(?:[cmkd]?m|k?g|mg|ml|mL|ft|kmh|mph|hrs?|oz|lbs?|mi|yd|sq)(?<!\dm)(?<!\dg)"
-    r"|(?<=\d)\s(?:[mghsL]|(?!(?:and|mod|sin|cos|tan|log|for|when)\b)[A-Za-z]{3,20}(?:[ /][A-Za-z]{2,20}){0,5})"
+    r"|(?<=\d)\s?(?:[cmkd]?m|k?g|mg|ml|mL|ft|kmh|mph|hrs?|oz|lbs?|mi|yd|sq)(?<!\dm)(?<!\dg)(?:/\s?[A-Za-z]{1,20})?"
+    r"|(?<=\d)\s(?:[mghsL](?:/[hs])?|(?!(?:and|mod|sin|cos|tan|log|for|when)\b)[A-Za-z]{3,20}(?:[ /][A-Za-z]{2,20}){0,5})"
     r")(?:\^\s?\{?[23]\}?)?$"
 )
 _CURRENCY_WORDS = re.compile(r"^(?:USD|EUR|GBP|Rs\.?)\s?(?=\d)")
