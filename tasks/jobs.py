@@ -3,7 +3,7 @@
 from celery import shared_task
 
 from tasks.models import events
-from tasks.services import importing, proving, sweeping, waiting
+from tasks.services import importing, proving, regrading, sweeping, waiting
 
 
 @shared_task
@@ -19,6 +19,11 @@ def prove_upload(upload_id: int) -> None:
 @shared_task
 def check_grader(dataset_id: int) -> None:
     waiting.check_grader(dataset_id)
+
+
+@shared_task
+def change_grader(change_id: int) -> None:
+    regrading.run(change_id)
 
 
 @shared_task

@@ -1,9 +1,10 @@
 """Proof at upload: a row's gold must earn full score and its decoys must not. Plain values in, plain values out.
 
-A decoy that happens to state the right answer says nothing about the grader: it is skipped and counted.
+A decoy that happens to state the right answer says nothing about the grader: it is skipped and counted. A grade that
+our own fault kept from being made decides nothing: its row is proved again once the fault is repaired.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -15,6 +16,7 @@ from tasks.types import Grade, Outcome
 OUTPUT_LIMIT = 2000  # characters of the over-long decoy
 MAX_CANDIDATES = 8  # other rows' answers that one decoy lists
 REFUSED_ABOVE = 0.05  # share of rows on which one decoy may pass before the grader is refused
+REFUSED_FROM = 3  # rows: in an upload of a dozen, one accident is for a person and no verdict on the grader
 FLATTERY = "the answer is correct"
 
 
@@ -37,6 +39,7 @@ class DecoyOutcome(StrEnum):
     REFUSED = "refused"  # as it should be
     PASSED = "passed"
     SKIPPED = "skipped"  # it states the right answer, or there was nothing to make it of
+    UNGRADABLE = "ungradable"  # the grader failed on it, as it will fail on a model that says the same
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,13 +51,32 @@ class DecoyResult:
 
 
 @dataclass(frozen=True, slots=True)
+class Claim:
+    """A row that says it is verifiable. `gold` None: the grader derives one. `neighbours` are other rows' golds."""
+
+    config: registry.Config
+    item: Mapping[str, Any]
+    gold: str | None
+    prompt: str
+    neighbours: Sequence[str] = ()
+
+
+# What Proof.code can be, beside proved
+NO_GOLD, GOLD_FAILED, GOLD_UNGRADABLE = "no_gold", "gold_failed", "gold_ungradable"
+DECOY_PASSED, DECOY_UNGRADABLE = "decoy_passed", "decoy_ungradable"
+NOT_SAMPLED = "judge_not_sampled"  # judges cost tokens: they prove a sample
+UNAVAILABLE = "grader_unavailable"  # our fault: nothing is decided, the row is proved again
+
+
+@dataclass(frozen=True, slots=True)
 class Proof:
     outcome: ProofOutcome
-    code: str  # proved | no_gold | gold_failed | gold_ungradable | decoy_passed
+    code: str
     reason: str  # shown to the contributor as it stands
     gold: str | None
     gold_grade: Grade | None
     decoys: tuple[DecoyResult, ...] = ()
+    faults: tuple[str, ...] = ()  # the flag of every grade that could not be made
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +88,14 @@ class Refusal:
     sentence: str
 
 
+def is_ours(grade: Grade) -> bool:
+    """Whether the machine or a judge's server failed, rather than the row or the grader's author."""
+    return any(flag in _OURS or flag.endswith("_server_error") for flag in grade.errors)
+
+
+_OURS = frozenset({"sandbox_unavailable", "grader_unavailable", "judge_unavailable"})
+
+
 def prove(
     config: Mapping[str, Any] | registry.Config,
     item: Mapping[str, Any],
@@ -74,30 +104,116 @@ def prove(
     neighbours: Sequence[str] = (),
     output_limit: int = OUTPUT_LIMIT,
 ) -> Proof:
-    """Prove one row. `gold` None: the grader derives one where it can. `neighbours` are other rows' golds."""
-    parsed = registry.parse(config)
-    if gold is None:
-        gold = registry.gold(parsed, item)
-    if gold is None:
-        reason = "The row has no gold answer and its grader cannot derive one: a person has to look at it."
-        return Proof(ProofOutcome.UNPROVED, "no_gold", reason, None, None)
-    graded = registry.compile(parsed)
-    gold_grade = graded(gold, item)
-    if gold_grade.outcome is Outcome.UNGRADABLE:
-        reason = f"The gold answer cannot be graded: {gold_grade.reason}"
-        return Proof(ProofOutcome.REJECTED, "gold_ungradable", reason, excerpt(gold), gold_grade)
-    if not (gold_grade.correct and gold_grade.score >= 1):
-        reason = f"The gold answer earns {gold_grade.score:.2f}, not full score: {gold_grade.reason}"
-        return Proof(ProofOutcome.REJECTED, "gold_failed", reason, excerpt(gold), gold_grade)
-    decoys = _decoys(parsed, item, gold, prompt, neighbours, output_limit)
-    results = tuple(_try(parsed, graded, item, gold, kind, text) for kind, text in decoys)
-    passed = [_SAID[result.kind] for result in results if result.outcome is DecoyOutcome.PASSED]
-    if passed:
+    """Prove one row."""
+    return prove_many([Claim(registry.parse(config), item, gold, prompt, neighbours)], output_limit)[0]
+
+
+def prove_many(claims: Sequence[Claim], output_limit: int = OUTPUT_LIMIT) -> list[Proof]:
+    """Prove rows, in order: all golds first, then the decoys of those that earned full score. Each is one batch a
+    grader, for the graders that run elsewhere."""
+    found: dict[int, Proof] = {}
+    golds = [claim.gold if claim.gold is not None else registry.gold(claim.config, claim.item) for claim in claims]
+    found.update((at, _without_gold()) for at, gold in enumerate(golds) if gold is None)
+    given = [(at, gold) for at, gold in enumerate(golds) if gold is not None]
+    grades = _grades([(claims[at], gold) for at, gold in given])
+    earned: list[tuple[int, str, Grade]] = []
+    for (at, gold), grade in zip(given, grades, strict=True):
+        if (proof := _of_gold(gold, grade)) is not None:
+            found[at] = proof
+        else:
+            earned.append((at, gold, grade))
+    found.update(_prove_earned(claims, earned, output_limit))
+    return [found[at] for at in range(len(claims))]
+
+
+def _grades(tried: Sequence[tuple[Claim, str]]) -> list[Grade]:
+    """One for each (row, completion). Rows of one upload share their configuration, which is told by identity."""
+    together: dict[int, list[int]] = {}
+    for at, (claim, _) in enumerate(tried):
+        together.setdefault(id(claim.config), []).append(at)
+    grades: dict[int, Grade] = {}
+    for places in together.values():
+        answers = [(tried[at][1], tried[at][0].item) for at in places]
+        grades.update(zip(places, registry.grade_many(tried[places[0]][0].config, answers), strict=True))
+    return [grades[at] for at in range(len(tried))]
+
+
+def _without_gold() -> Proof:
+    reason = "The row has no gold answer and its grader cannot derive one: a person has to look at it."
+    return Proof(ProofOutcome.UNPROVED, NO_GOLD, reason, None, None)
+
+
+def not_sampled(gold: str) -> Proof:
+    reason = "Its judge costs tokens and proved a sample of the rows, without this one: a person has to look at it."
+    return Proof(ProofOutcome.UNPROVED, NOT_SAMPLED, reason, excerpt(gold), None)
+
+
+def untried(gold: str, problem: str) -> Proof:
+    """The row's grader does not even start: nothing is graded."""
+    reason = f"The gold answer cannot be graded: {problem}"
+    return Proof(ProofOutcome.REJECTED, GOLD_UNGRADABLE, reason, excerpt(gold), None, faults=(GOLD_UNGRADABLE,))
+
+
+def unavailable(gold: str, sentence: str) -> Proof:
+    """The grader cannot run on this machine now: nothing is graded."""
+    return _unavailable(gold, None, sentence, (UNAVAILABLE,))
+
+
+def _of_gold(gold: str, grade: Grade) -> Proof | None:
+    """What the gold decides by itself; None where it earned full score."""
+    if grade.outcome is Outcome.UNGRADABLE:
+        if is_ours(grade):
+            return _unavailable(gold, grade, grade.reason, _flags((grade,)))
+        reason = f"The gold answer cannot be graded: {grade.reason}"
+        faults = _flags((grade,))
+        return Proof(ProofOutcome.REJECTED, GOLD_UNGRADABLE, reason, excerpt(gold), grade, faults=faults)
+    if grade.correct and grade.score >= 1:
+        return None
+    reason = f"The gold answer earns {grade.score:.2f}, not full score: {grade.reason}"
+    return Proof(ProofOutcome.REJECTED, GOLD_FAILED, reason, excerpt(gold), grade)
+
+
+def _unavailable(gold: str, gold_grade: Grade | None, why: str, faults: tuple[str, ...]) -> Proof:
+    reason = f"Nothing is decided, because the grader could not be reached: {why}"
+    return Proof(ProofOutcome.UNPROVED, UNAVAILABLE, reason, excerpt(gold), gold_grade, faults=faults)
+
+
+def _flags(ungradable: Sequence[Grade]) -> tuple[str, ...]:
+    return tuple(grade.errors[0] if grade.errors else "other_error" for grade in ungradable)
+
+
+def _prove_earned(
+    claims: Sequence[Claim], earned: Sequence[tuple[int, str, Grade]], limit: int
+) -> Iterator[tuple[int, Proof]]:
+    decoys = [_decoys(claims[at], gold, limit) for at, gold, _ in earned]
+    tried = [
+        (claims[at], text)
+        for (at, _, _), own in zip(earned, decoys, strict=True)
+        for _, text in own
+        if text is not None
+    ]
+    grades = iter(_grades(tried))
+    for (at, gold, grade), own in zip(earned, decoys, strict=True):
+        results = tuple(
+            _result(claims[at], gold, kind, text, None if text is None else next(grades)) for kind, text in own
+        )
+        yield at, _of_decoys(gold, grade, results)
+
+
+def _of_decoys(gold: str, gold_grade: Grade, results: tuple[DecoyResult, ...]) -> Proof:
+    ungradable = [result.grade for result in results if result.outcome is DecoyOutcome.UNGRADABLE and result.grade]
+    if ours := [grade for grade in ungradable if is_ours(grade)]:
+        return _unavailable(gold, gold_grade, ours[0].reason, _flags(ours))
+    faults = _flags(ungradable)
+    if passed := [_SAID[result.kind] for result in results if result.outcome is DecoyOutcome.PASSED]:
+        code, outcome = DECOY_PASSED, ProofOutcome.UNPROVED
         reason = f"The grader also accepts {' and '.join(passed)}: a person has to look at it."
-        return Proof(ProofOutcome.UNPROVED, "decoy_passed", reason, excerpt(gold), gold_grade, results)
-    return Proof(
-        ProofOutcome.PROVED, "proved", "The gold answer passes, no decoy does.", excerpt(gold), gold_grade, results
-    )
+    elif failed := [_SAID[result.kind] for result in results if result.outcome is DecoyOutcome.UNGRADABLE]:
+        code, outcome = DECOY_UNGRADABLE, ProofOutcome.UNPROVED
+        reason = f"The grader fails on {' and '.join(failed)}: {ungradable[0].reason} A person has to look at it."
+    else:
+        code, outcome, reason = "proved", ProofOutcome.PROVED, "The gold answer passes, no decoy does."
+    return Proof(outcome, code, reason, excerpt(gold), gold_grade, results, faults)
 
 
 _SAID = {
@@ -110,17 +226,16 @@ _SAID = {
 }
 
 
-def _decoys(
-    config: registry.Config, item: Mapping[str, Any], gold: str, prompt: str, neighbours: Sequence[str], limit: int
-) -> Iterable[tuple[DecoyKind, str | None]]:
+def _decoys(claim: Claim, gold: str, limit: int) -> tuple[tuple[DecoyKind, str | None], ...]:
     own = normalise(gold)
-    other = next((answer for answer in neighbours if normalise(answer) != own), None)
+    other = next((answer for answer in claim.neighbours if answer != gold and normalise(answer) != own), None)
+    candidates = claim.neighbours[:MAX_CANDIDATES]
     return (
         (DecoyKind.EMPTY, ""),
-        (DecoyKind.ECHO, prompt),
+        (DecoyKind.ECHO, claim.prompt),
         (DecoyKind.OTHER_GOLD, other),
         (DecoyKind.FLATTERY, FLATTERY),
-        (DecoyKind.EVERY_CANDIDATE, _every_candidate(config, item, gold, neighbours[:MAX_CANDIDATES])),
+        (DecoyKind.EVERY_CANDIDATE, _every_candidate(claim.config, claim.item, gold, candidates)),
         (DecoyKind.OVER_LONG, _over_long(FLATTERY if other is None else other, limit)),
     )
 
@@ -142,21 +257,16 @@ def _over_long(wrong: str, limit: int) -> str:
     return " ".join([wrong] * max(2, limit // (len(wrong) + 1)))
 
 
-def _try(
-    config: registry.Config,
-    graded: registry.Grader,
-    item: Mapping[str, Any],
-    gold: str,
-    kind: DecoyKind,
-    text: str | None,
-) -> DecoyResult:
-    if text is None:
+def _result(claim: Claim, gold: str, kind: DecoyKind, text: str | None, grade: Grade | None) -> DecoyResult:
+    if text is None or grade is None:
         return DecoyResult(kind, "", DecoyOutcome.SKIPPED, None)
-    grade = graded(text, item)
-    if not grade.correct and grade.score < 1:
+    if grade.outcome is Outcome.UNGRADABLE:
+        outcome = DecoyOutcome.UNGRADABLE
+    elif not grade.correct and grade.score < 1:
         outcome = DecoyOutcome.REFUSED
     else:
-        outcome = DecoyOutcome.SKIPPED if _coincides(config, item, gold, text) else DecoyOutcome.PASSED
+        coincides = _coincides(claim.config, claim.item, gold, text)
+        outcome = DecoyOutcome.SKIPPED if coincides else DecoyOutcome.PASSED
     return DecoyResult(kind, excerpt(text, 120), outcome, grade)
 
 
@@ -204,44 +314,48 @@ def _grade_json(grade: Grade | None) -> dict[str, Any] | None:
     }
 
 
-# Counts of an upload: {"gold": {"earned", "failed", "absent"}, "<decoy kind>": {"refused", "passed", "skipped"}}.
+# Counts of an upload's rows: {"gold": {GOLD: n}, "<decoy kind>": {DecoyOutcome: n}}.
 # Read as a matrix: gold failed is a false reject, a decoy passed is a false accept.
 Tally = dict[str, dict[str, int]]
+GOLD = ("earned", "failed", "ungradable", "absent", "not_sampled")
+GOLD_OF_CODE: Mapping[str, str] = {  # by Proof.code; any other has earned full score
+    GOLD_FAILED: "failed",
+    GOLD_UNGRADABLE: "ungradable",
+    UNAVAILABLE: "ungradable",
+    NO_GOLD: "absent",
+    NOT_SAMPLED: "not_sampled",
+}
 
 
-def tally(proofs: Iterable[Proof]) -> Tally:
-    counts = empty_tally()
-    for proof in proofs:
-        gold = "absent" if proof.gold is None else "earned" if proof.outcome is not ProofOutcome.REJECTED else "failed"
-        counts["gold"][gold] += 1
-        for decoy in proof.decoys:
-            counts[decoy.kind][decoy.outcome] += 1
-    return counts
-
-
-def empty_tally() -> Tally:
-    counts: Tally = {"gold": {"earned": 0, "failed": 0, "absent": 0}}
+def tally(cells: Iterable[tuple[str, str, int]]) -> Tally:
+    """From (line, outcome, count) triples; every cell is there, with 0 where nothing was counted."""
+    counts: Tally = {"gold": dict.fromkeys(GOLD, 0)}
     counts.update({kind.value: {outcome.value: 0 for outcome in DecoyOutcome} for kind in DecoyKind})
+    for line, outcome, count in cells:
+        counts[line][outcome] += count
     return counts
 
 
-def add(one: Tally, other: Tally) -> Tally:
-    """The counts of two chunks together."""
-    return {
-        row: {cell: count + other.get(row, {}).get(cell, 0) for cell, count in cells.items()}
-        for row, cells in one.items()
-    }
+def cells_of(proof: Proof) -> tuple[tuple[str, str, int], ...]:
+    """One proof's own cells, for `tally`."""
+    gold = ("gold", GOLD_OF_CODE.get(proof.code, "earned"), 1)
+    return (gold, *((decoy.kind.value, decoy.outcome.value, 1) for decoy in proof.decoys))
 
 
 def refusal(counts: Tally) -> Refusal | None:
-    """The grader is refused when one decoy passes on more than 5 % of the rows whose gold earned full score."""
+    """The grader is refused when it accepts one decoy, or fails on it, on more than 5 % of the rows whose gold earned
+    full score, and on no fewer than REFUSED_FROM of them."""
     rows = counts["gold"]["earned"]
-    worst = max(DecoyKind, key=lambda kind: counts[kind]["passed"])
-    passed = counts[worst]["passed"]
-    if not rows or passed / rows <= REFUSED_ABOVE:
-        return None
-    return Refusal(
-        worst,
-        passed / rows,
-        f"The grader accepts {_SAID[worst]} on {passed:,} of {rows:,} rows: make it stricter and prove again.",
-    )
+    for cell, said, remedy in _REFUSING:
+        worst = max(DecoyKind, key=lambda kind: counts[kind][cell])
+        count = counts[worst][cell]
+        if count >= REFUSED_FROM and count > rows * REFUSED_ABOVE:
+            sentence = f"The grader {said} {_SAID[worst]} on {count:,} of {rows:,} rows: {remedy} and prove again."
+            return Refusal(worst, count / rows, sentence)
+    return None
+
+
+_REFUSING = (
+    (DecoyOutcome.PASSED.value, "accepts", "make it stricter"),
+    (DecoyOutcome.UNGRADABLE.value, "fails on", "let it answer for every text"),
+)

@@ -27,7 +27,18 @@ class ProofState(StrEnum):
     PENDING = "pending"
     PROVING = "proving"
     DONE = "done"
-    REFUSED = "refused"  # the grader passed one decoy on more than 5 % of the rows
+    WAITING = "waiting"  # for somebody to agree to what its judges cost
+    REFUSED = "refused"  # a grader passed one decoy on more than 5 % of the rows, or could not grade
+
+
+class ChangeState(StrEnum):
+    """Of a dataset's change to another grader."""
+
+    PENDING = "pending"
+    CHANGING = "changing"
+    DONE = "done"
+    SUPERSEDED = "superseded"  # by the next change, which takes over what was left
+    FAILED = "failed"  # quarantined after three attempts
 
 
 _T = TaskState
@@ -57,9 +68,19 @@ UPLOAD_MOVES: Mapping[UploadState, frozenset[UploadState]] = {
 _P = ProofState
 PROOF_MOVES: Mapping[ProofState, frozenset[ProofState]] = {
     _P.PENDING: frozenset({_P.PROVING}),
-    _P.PROVING: frozenset({_P.DONE, _P.REFUSED, _P.PENDING}),
+    _P.PROVING: frozenset({_P.DONE, _P.WAITING, _P.REFUSED, _P.PENDING}),
     _P.DONE: frozenset({_P.PENDING}),
+    _P.WAITING: frozenset({_P.PENDING}),
     _P.REFUSED: frozenset({_P.PENDING}),
+}
+
+_C = ChangeState
+CHANGE_MOVES: Mapping[ChangeState, frozenset[ChangeState]] = {
+    _C.PENDING: frozenset({_C.CHANGING, _C.SUPERSEDED}),
+    _C.CHANGING: frozenset({_C.DONE, _C.SUPERSEDED, _C.FAILED}),
+    _C.DONE: frozenset(),
+    _C.SUPERSEDED: frozenset(),
+    _C.FAILED: frozenset({_C.PENDING, _C.SUPERSEDED}),
 }
 
 

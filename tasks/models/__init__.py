@@ -1,11 +1,11 @@
 from tasks.models.accounts import ApiKey, Membership, Team, User
-from tasks.models.datasets import Dataset, DatasetTask, DatasetVersion, DatasetVersionTask, Grader
+from tasks.models.datasets import Dataset, DatasetTask, DatasetVersion, DatasetVersionTask, Grader, GraderChange
 from tasks.models.events import Event, EventSeal
 from tasks.models.heldout import HeldOutKey, HeldOutSuite
 from tasks.models.idempotency import IdempotencyRecord
 from tasks.models.reviews import Review
 from tasks.models.tasks import PromptSplit, Proof, Task
-from tasks.models.uploads import ProofRun, RowIssue, Upload
+from tasks.models.uploads import ProofFinding, ProofRun, RowIssue, Upload
 
 __all__ = [
     "ApiKey",
@@ -16,12 +16,14 @@ __all__ = [
     "Event",
     "EventSeal",
     "Grader",
+    "GraderChange",
     "HeldOutKey",
     "HeldOutSuite",
     "IdempotencyRecord",
     "Membership",
     "PromptSplit",
     "Proof",
+    "ProofFinding",
     "ProofRun",
     "Review",
     "RowIssue",

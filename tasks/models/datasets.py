@@ -6,7 +6,8 @@ from django.db import models
 from django.db.models import Q
 
 from tasks.models.accounts import Team, User, pool_roles
-from tasks.states import Role, Visibility
+from tasks.models.moves import Moving, StateModel
+from tasks.states import CHANGE_MOVES, ChangeState, Role, Visibility
 
 
 class Grader(models.Model):
@@ -78,6 +79,39 @@ class DatasetTask(models.Model):
 
     def __str__(self) -> str:
         return f"{self.dataset_id}:{self.line} → {self.task_id}"
+
+
+class GraderChange(StateModel):
+    """A dataset's change to another grader: its tasks that the old one graded go back to proof, chunk by chunk."""
+
+    MOVES = CHANGE_MOVES
+
+    dataset = models.ForeignKey(Dataset, on_delete=models.CASCADE, related_name="grader_changes")
+    old = models.ForeignKey(Grader, null=True, on_delete=models.PROTECT, related_name="+")
+    new = models.ForeignKey(Grader, on_delete=models.PROTECT, related_name="+")
+    state = models.CharField(
+        max_length=10, choices=[(s.value, s.value) for s in ChangeState], default=ChangeState.PENDING
+    )
+    attempt = models.PositiveIntegerField(default=0)
+    tries = models.PositiveSmallIntegerField(default=0)  # as of Upload
+    lease_until = models.DateTimeField(null=True, blank=True)
+    counts = models.JSONField(default=dict)  # changed, copied, twins, rejected
+    created_by = models.ForeignKey(User, null=True, on_delete=models.SET_NULL, related_name="+")
+    created_at = models.DateTimeField(auto_now_add=True)
+    started_at = models.DateTimeField(null=True, blank=True)
+    finished_at = models.DateTimeField(null=True, blank=True)
+
+    objects = Moving.as_manager()
+
+    class Meta:
+        ordering = ["-id"]
+
+    def __str__(self) -> str:
+        return f"{self.dataset_id}: {self.new_id[:8]} ({self.state})"
+
+    @property
+    def owner_team_id(self) -> int:
+        return self.dataset.team_id
 
 
 class DatasetVersionQuerySet(models.QuerySet["DatasetVersion"]):

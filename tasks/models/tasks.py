@@ -99,12 +99,10 @@ class Proof(models.Model):
     task = models.ForeignKey(Task, on_delete=models.CASCADE, related_name="proofs", db_index=False)
     grader = models.ForeignKey(Grader, on_delete=models.PROTECT, related_name="+")
     outcome = models.CharField(max_length=10)  # proved | unproved | rejected
-    code = models.CharField(
-        max_length=40, blank=True
-    )  # proved | no_gold | gold_failed | gold_ungradable | decoy_passed
+    code = models.CharField(max_length=40, blank=True)  # as of tasks.proof.Proof
     reason = models.CharField(max_length=300, blank=True)
     gold = models.JSONField(null=True)  # the grade of the gold completion
-    decoys = models.JSONField(default=list)  # [{kind, outcome: refused | passed | skipped, excerpt, reason}]
+    decoys = models.JSONField(default=list)  # [{kind, outcome: DecoyOutcome, excerpt, reason}]
     at = models.DateTimeField(auto_now_add=True)
 
     class Meta:

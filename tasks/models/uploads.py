@@ -66,9 +66,12 @@ class ProofRun(StateModel):
     attempt = models.PositiveIntegerField(default=0)
     tries = models.PositiveSmallIntegerField(default=0)  # as of Upload
     lease_until = models.DateTimeField(null=True, blank=True)
-    # tasks, proved, unproved, rejected, approved; matrix {grader type: tasks.proof.Tally}
+    # tasks, proved, unproved, rejected, approved; ungradable {grader type: {flag: grades}};
+    # matrix {grader type: tasks.proof.Tally}
     counts = models.JSONField(default=dict)
     refusals = models.JSONField(default=list)  # sentences, one a refused grader
+    estimate = models.JSONField(default=dict)  # of what judges cost: tasks.services.judged.Estimate
+    agreed_rows = models.PositiveIntegerField(null=True, blank=True)  # to be judged; null: nobody has agreed yet
     started_at = models.DateTimeField(null=True, blank=True)
     finished_at = models.DateTimeField(null=True, blank=True)
 
@@ -80,6 +83,25 @@ class ProofRun(StateModel):
     @property
     def owner_team_id(self) -> int:
         return self.upload.team_id
+
+
+class ProofFinding(models.Model):
+    """A cell of an upload's matrix in which a row stands, where that is not as it should be (nearly all are)."""
+
+    upload = models.ForeignKey(Upload, on_delete=models.CASCADE, related_name="findings", db_index=False)
+    kind = models.CharField(max_length=40)  # of grader
+    cell = models.CharField(max_length=20)  # gold, or a decoy's kind
+    outcome = models.CharField(max_length=12)
+    line = models.PositiveIntegerField()
+    task = models.ForeignKey("tasks.Task", on_delete=models.CASCADE, related_name="+", db_index=False)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["upload", "kind", "cell", "outcome", "line"], name="one_finding_per_cell")
+        ]
+
+    def __str__(self) -> str:
+        return f"line {self.line}: {self.cell} {self.outcome}"
 
 
 class RowIssue(models.Model):

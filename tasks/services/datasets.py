@@ -13,6 +13,7 @@ from tasks.models import Dataset, DatasetVersion, Task, Team, User
 from tasks.models.events import Subject, record
 from tasks.services import accounts, graders, licences
 from tasks.services.access import require_role
+from tasks.services.copying import lock_space
 from tasks.services.licences import CONSENT_TEXT, CONSENT_VERSION
 from tasks.services.wake import wake
 from tasks.states import Role, TaskState, Visibility
@@ -22,7 +23,6 @@ __all__ = ["CONSENT_TEXT", "CONSENT_VERSION", "approved", "counts", "create", "d
 _LIVE = frozenset(TaskState) - {TaskState.REJECTED, TaskState.WITHDRAWN}
 
 
-@transaction.atomic
 def create(
     team: Team,
     name: str,
@@ -36,6 +36,7 @@ def create(
     default_grader: Mapping[str, Any] | None = None,
     description: str = "",
 ) -> Dataset:
+    """A default grader is tried in the sandbox where only that shows whether it works."""
     require_role(actor, team, Role.CONTRIBUTOR)
     name, slug = _checked_name(name, slug)
     if visibility not in set(Visibility):
@@ -45,28 +46,38 @@ def create(
         licence = licences.check(licence, consent_version)
     if len(domain) > 64 or "\n" in domain:
         raise Invalid("bad_domain", "A domain is a short text of at most 64 characters on one line.", "domain")
+    if default_grader is not None:
+        graders.require_usable(default_grader)
+    dataset = Dataset(
+        team=team,
+        space=accounts.pool() if contributed else team,
+        name=name,
+        slug=slug,
+        description=description.strip(),
+        domain=domain.strip(),
+        visibility=visibility,
+        licence=licence[:60],
+        consent_version=consent_version[:20],
+        created_by=actor,
+    )
+    _create(dataset, default_grader, actor)
+    return dataset
+
+
+@transaction.atomic
+def _create(dataset: Dataset, default_grader: Mapping[str, Any] | None, actor: User | None) -> None:
+    dataset.default_grader = None if default_grader is None else graders.keep(default_grader)
     try:
         with transaction.atomic():
-            dataset = Dataset.objects.create(
-                team=team,
-                space=accounts.pool() if contributed else team,
-                name=name,
-                slug=slug,
-                description=description.strip(),
-                domain=domain.strip(),
-                visibility=visibility,
-                licence=licence[:60],
-                consent_version=consent_version[:20],
-                default_grader=None if default_grader is None else graders.keep(default_grader),
-                created_by=actor,
-            )
+            dataset.save(force_insert=True)
     except IntegrityError:
         raise Conflict(
-            "dataset_exists", f"{team.name} has a dataset '{slug}' already: choose another name.", "slug"
+            "dataset_exists",
+            f"{dataset.team.name} has a dataset '{dataset.slug}' already: choose another name.",
+            "slug",
         ) from None
-    data = {"slug": slug, "visibility": dataset.visibility, "licence": dataset.licence}
-    record("dataset.created", subject=_subject(dataset), team=team.pk, actor=actor, data=data)
-    return dataset
+    data = {"slug": dataset.slug, "visibility": dataset.visibility, "licence": dataset.licence}
+    record("dataset.created", subject=_subject(dataset), team=dataset.team_id, actor=actor, data=data)
 
 
 def _checked_name(name: str, slug: str) -> tuple[str, str]:
@@ -79,11 +90,20 @@ def _checked_name(name: str, slug: str) -> tuple[str, str]:
     return name, slug
 
 
-@transaction.atomic
 def set_default_grader(dataset: Dataset, config: Mapping[str, Any], *, actor: User | None) -> int:
-    """For rows that name none, from now on. Returns how many rows wait for it; a job checks them."""
+    """For rows that name none, from now on. Returns how many rows wait for it; a job checks them.
+
+    What the dataset holds keeps its grader: regrading.change_grader changes that too.
+    """
     require_role(actor, dataset.team, Role.CONTRIBUTOR)
+    graders.require_usable(config)
+    return _set_default_grader(dataset, config, actor)
+
+
+@transaction.atomic
+def _set_default_grader(dataset: Dataset, config: Mapping[str, Any], actor: User | None) -> int:
     grader = graders.keep(config)
+    lock_space(dataset.space_id)  # an import prepares rows with the default that it has read
     Dataset.objects.filter(pk=dataset.pk).update(default_grader=grader)
     dataset.default_grader = grader
     waiting = Task.objects.filter(state=TaskState.NEEDS_GRADER, memberships__dataset=dataset).distinct().count()

@@ -5,6 +5,7 @@ from typing import Any
 
 import msgspec
 
+from tasks.errors import Invalid
 from tasks.graders import registry
 from tasks.models import Grader
 
@@ -17,3 +18,13 @@ def keep(config: Mapping[str, Any]) -> Grader:
         defaults={"type": str(parsed.__struct_config__.tag), "config": msgspec.json.decode(registry.canonical(parsed))},
     )
     return grader
+
+
+def require_usable(config: Mapping[str, Any]) -> None:
+    """Raises Invalid where this machine cannot run the grader or a trial shows that it cannot work. May take seconds:
+    ask before a transaction."""
+    parsed = registry.parse(config)
+    if sentence := registry.unavailable(parsed):
+        raise Invalid("grader_unavailable", sentence, "grader")
+    if sentence := registry.trial_problem(parsed):
+        raise Invalid("bad_grader", sentence, "grader")

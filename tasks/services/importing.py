@@ -60,15 +60,23 @@ def _import(upload: Upload, attempt: int) -> None:
             if (fault := stretch[0].issue) is not None and stretch[0].number == 0:
                 _fail(upload, attempt, f"{fault.sentence} {fault.remedy}", fault)
                 return
-            dataset = Dataset.objects.select_related("default_grader", "space").get(pk=upload.dataset_id)
-            _commit(upload, attempt, prepare(stretch, dataset), dataset)
+            while not _commit(upload, attempt, *_prepared(stretch, upload)):
+                pass  # its dataset has got another grader in the meantime
             crash_point("import.after_chunk")
     _finish(upload, attempt)
 
 
+def _prepared(stretch: list[jsonl.Line], upload: Upload) -> tuple[Chunk, Dataset]:
+    dataset = Dataset.objects.select_related("default_grader", "space").get(pk=upload.dataset_id)
+    return prepare(stretch, dataset), dataset
+
+
 @transaction.atomic
-def _commit(upload: Upload, attempt: int, chunk: Chunk, dataset: Dataset) -> None:
+def _commit(upload: Upload, attempt: int, chunk: Chunk, dataset: Dataset) -> bool:
+    """False where the dataset's grader is no longer the one that the chunk was prepared with: nothing is written."""
     lock_space(dataset.space_id)  # before the upload's row, as everywhere
+    if Dataset.objects.values_list("default_grader", flat=True).get(pk=dataset.pk) != dataset.default_grader_id:
+        return False
     held: Upload = leases.hold(Upload, upload.pk, attempt, UploadState.IMPORTING)
     merged = merge(chunk, dataset, upload.pk)
     issues = [*chunk.issues, *merged.issues]
@@ -85,6 +93,7 @@ def _commit(upload: Upload, attempt: int, chunk: Chunk, dataset: Dataset) -> Non
         counts=add_counts(held.counts, counted),
     )
     _record(upload, "upload.chunk", {"attempt": attempt, "line": chunk.line, **counted})
+    return True
 
 
 def _counted(chunk: Chunk, merged: Merged, issues: list[Issue]) -> dict[str, Any]:

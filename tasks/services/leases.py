@@ -4,12 +4,16 @@ Whoever claims gets a new attempt number; every write of the work says `WHERE id
 stopped past its lease finds zero rows, raises FencedOff, rolls its chunk back and walks away.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from enum import StrEnum
+from threading import Event as Signal
+from threading import Thread
 from typing import Any
 
 from django.conf import settings
-from django.db import transaction
+from django.db import connection, transaction
 from django.db.models import F, Q
 from django.db.models.functions import Coalesce
 from django.utils import timezone
@@ -72,3 +76,26 @@ def keep(model: Any, pk: int, attempt: int, working: StrEnum, **changes: Any) ->
     rows = model.objects.filter(pk=pk, attempt=attempt, state=working)
     if not rows.update(lease_until=expiry(), tries=0, **changes):
         raise FencedOff
+
+
+@contextmanager
+def kept_alive(model: Any, pk: int, attempt: int, working: StrEnum) -> Iterator[None]:
+    """Renew the lease while this process is at one long step (a grader that takes its time). It counts as no progress:
+    a step that kills its worker is still tried three times only."""
+    over = Signal()
+    rows = model.objects.filter(pk=pk, attempt=attempt, state=working)
+    thread = Thread(target=_renew, args=(rows, over), name="lease", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+def _renew(rows: Any, over: Signal) -> None:
+    try:
+        while not over.wait(settings.IMPORT_LEASE_SECONDS / 3):
+            rows.all().update(lease_until=expiry())
+    finally:
+        connection.close()

@@ -1,60 +1,47 @@
 """The proof of an upload: every valid task's gold must pass and its decoys must not; then its policy lets tasks in.
 
-Two stages, both resumable and fenced. Grading writes one Proof a task, in chunks of lines. Settling moves the tasks by
-their proofs, after the whole upload's matrix has decided which graders are refused.
+Three stages, all resumable and fenced. Grading writes one Proof a task, piece by piece. Counting makes the upload's
+matrix, which decides what graders are refused. Settling moves the tasks by their proofs.
+
+What cannot be decided now is left as it is: the rows of a judge until somebody agrees to its cost, and the rows of a
+grader that fails too often to decide anything (the error budget).
 """
 
 from collections import Counter
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from time import monotonic
 from typing import Any, NamedTuple
 
 import msgspec
-from django.db import connection, transaction
-from django.db.models import OuterRef, QuerySet, Subquery, Value
+from django.db import transaction
+from django.db.models import OuterRef, Q, QuerySet, Subquery, Value
 from django.db.models.functions import Coalesce
 from django.utils import timezone
 
 from tasks import proof
 from tasks.crash import crash_point
+from tasks.errors import Conflict
 from tasks.graders import registry
-from tasks.models import DatasetTask, Grader, Proof, ProofRun, Review, Task, Team, Upload
-from tasks.services import leases
-from tasks.services.copying import copy_rows, lock_space
+from tasks.models import DatasetTask, Grader, Proof, ProofRun, Review, Task, Team, Upload, User
+from tasks.services import judged, leases, matrix
+from tasks.services.access import require_role
+from tasks.services.copying import lock_space
 from tasks.services.importing import add_counts
-from tasks.states import ProofState, TaskState
-from tasks.text import prompt_text
-from tasks.types import Message
+from tasks.services.proofs import CANDIDATE_FIELDS, RETRIED, Candidate, claims_of, prove_candidates, store
+from tasks.services.waiting import clashing, to_conflict
+from tasks.services.wake import wake
+from tasks.states import ProofState, Role, TaskState
 
 CHUNK_LINES = 1000
 MOVED_AT_ONCE = 2000  # lines
+FIRST_PIECE = 8  # rows graded before the first look at the clock
+PIECE_SECONDS = 4.0  # that a piece should not take longer than: progress is shown, and kept, piece by piece
+FAILED_FROM = 20  # rows whose gold could not be graded: from here on the shares count
+OUR_FAULTS = 0.05  # share of them, of one kind of grader, above which the machine or a judge is plainly down
+ITS_FAULTS = 0.5  # the same for faults of the grader's author, which otherwise reject row by row
 QUARANTINED = (
     "Proving this upload stopped its worker three times at the same place: report it, then set its grader again."
 )
-_PROOF_COLUMNS = ("task_id", "grader_id", "outcome", "code", "reason", "gold", "decoys", "at")
-
-_CANDIDATE_COLUMNS = (
-    "line",
-    "task_id",
-    "task__state",
-    "task__grader_id",
-    "task__messages",
-    "task__item",
-    "task__gold",
-    "proved",
-)
-
-
-class Candidate(NamedTuple):
-    """One row of an upload with what its proof reads."""
-
-    line: int
-    task_id: int
-    state: str
-    grader_id: Any  # digest, or None while it waits for a grader
-    messages: list[dict[str, str]]
-    item: dict[str, Any]
-    gold: str | None
-    proved: int | None  # its proof, where there is one
 
 
 class Proved(NamedTuple):
@@ -65,7 +52,8 @@ class Proved(NamedTuple):
     state: str
     kind: str | None  # of grader
     outcome: str | None
-    decided: int | None  # a review, where a person has had it in hand
+    code: str | None
+    with_people: int | None  # a review, where a person has refused the task or taken a decision back
 
 
 _SETTLED = (
@@ -94,7 +82,9 @@ def prove_upload(upload_id: int) -> None:
     work = _Work(run, attempt)
     try:
         while True:
+            work.look_at_judges()
             work.grade()
+            work.count()
             work.settle()
             if work.finish():
                 return
@@ -108,6 +98,59 @@ def _quarantine(run: ProofRun) -> None:
     poisoned.advance(run.pk, ProofState.PROVING, ProofState.REFUSED, refusals=[QUARANTINED], finished_at=now)
 
 
+@transaction.atomic
+def again(upload: Upload, *, actor: User | None) -> int:
+    """Prove again what a repair may have changed: rows whose grades could not be made. Returns how many tasks."""
+    require_role(actor, upload.team, Role.CONTRIBUTOR)
+    space = upload.dataset.space_id
+    lock_space(space)
+    run = ProofRun.objects.select_for_update().filter(upload=upload).first()
+    if run is None or run.state in (ProofState.PENDING, ProofState.PROVING):
+        raise Conflict("proof_under_way", "This upload is not proved yet: wait until it is.")
+    undecided = _without_grades(upload)
+    back: list[int] = []
+    for old in (TaskState.UNPROVED, TaskState.REJECTED):
+        pks = list(undecided.filter(state=old, reason_code__in=RETRIED).values_list("pk", flat=True))
+        back += Task.objects.advance_many(
+            pks, old, TaskState.VALID, team=space, actor=actor, data={"reason": "proved_again"}, **_NO_REASON
+        )
+    waiting = list(undecided.filter(state__in=(TaskState.VALID, TaskState.CONFLICT)).values_list("pk", flat=True))
+    Proof.objects.filter(task__in={*back, *waiting}, code__in=RETRIED).delete()
+    to_conflict(space, clashing(back))
+    anew: dict[str, Any] = {"refusals": [], "tries": 0, "finished_at": None, "counts": {**run.counts, "ungradable": {}}}
+    ProofRun.objects.advance(run.pk, ProofState(run.state), ProofState.PENDING, actor=actor, **anew)
+    wake("prove_upload", upload.pk)
+    return len({*back, *waiting})
+
+
+def _without_grades(upload: Upload) -> QuerySet[Task]:
+    """The upload's tasks whose proof under their grader of now says that grades could not be made."""
+    own = Proof.objects.filter(task=OuterRef("pk"), grader=OuterRef("grader")).values("code")[:1]
+    tasks = Task.objects.filter(pk__in=DatasetTask.objects.filter(upload=upload).values("task"))
+    return tasks.annotate(found=Subquery(own)).filter(found__in=RETRIED).order_by("pk")
+
+
+@transaction.atomic
+def confirm_cost(upload: Upload, *, actor: User | None, rows: int | None = None) -> None:
+    """Agree to what the judges of an upload cost. `rows`: judge more or fewer than the estimate's; 0 for none."""
+    require_role(actor, upload.team, Role.CONTRIBUTOR)
+    run = ProofRun.objects.select_for_update().filter(upload=upload).first()
+    if run is None or not run.estimate or run.agreed_rows is not None or run.state == ProofState.PROVING:
+        raise Conflict("nothing_to_confirm", "No judge of this upload waits for your agreement.")
+    estimate = msgspec.convert(run.estimate, judged.Estimate)
+    if rows is not None and rows != estimate.sample_rows:
+        estimate = judged.estimate(upload, judged.graders(upload), rows) or estimate
+    agreed = {"rows": estimate.sample_rows, "calls": estimate.calls, "tokens": estimate.tokens}
+    changes = {"agreed_rows": estimate.sample_rows, "estimate": msgspec.to_builtins(estimate), "finished_at": None}
+    if run.state == ProofState.PENDING:
+        ProofRun.objects.filter(pk=run.pk).update(**changes)
+    else:
+        ProofRun.objects.advance(
+            run.pk, ProofState(run.state), ProofState.PENDING, actor=actor, data=agreed, tries=0, **changes
+        )
+    wake("prove_upload", upload.pk)
+
+
 class _Work:
     """One attempt at one proof."""
 
@@ -115,6 +158,12 @@ class _Work:
         self.pk, self.attempt = run.pk, attempt
         self.upload: Upload = run.upload
         self.space: Team = run.upload.dataset.space
+        self.piece = FIRST_PIECE
+        self.judges: set[str] = set()  # digests of graders that ask a model
+        self.sample: set[int] | None = None  # lines that they may prove; None: nobody has agreed yet
+        self.tried: dict[str, str | None] = {}  # digest of a grader → what its trial showed
+        self.budget = _Budget()
+        self.matrix: dict[str, proof.Tally] = {}
 
     def _hold(self) -> ProofRun:
         held: ProofRun = leases.hold(ProofRun, self.pk, self.attempt, ProofState.PROVING)
@@ -122,6 +171,22 @@ class _Work:
 
     def _keep(self, **changes: Any) -> None:
         leases.keep(ProofRun, self.pk, self.attempt, ProofState.PROVING, **changes)
+
+    def look_at_judges(self) -> None:
+        """Estimate what judges cost, unless that is agreed on. Where the policy lets unproved tasks in, nobody is
+        asked and nothing is spent."""
+        self.judges = judged.graders(self.upload)
+        if not self.judges:
+            return
+        with transaction.atomic():
+            held = self._hold()
+            if held.agreed_rows is not None:
+                self.sample = set(held.estimate.get("lines", ()))
+                return
+            found = judged.estimate(self.upload, self.judges)
+            self._keep(estimate={} if found is None else msgspec.to_builtins(found))
+        if found is None or Team.objects.get(pk=self.space.pk).approval == Team.Approval.ALL:
+            self.sample = set()
 
     def grade(self) -> None:
         """Write a Proof for every valid or conflicting task of the upload that has none."""
@@ -134,43 +199,82 @@ class _Work:
     def _stretch(self, after: int) -> list[Candidate]:
         kept = Proof.objects.filter(task=OuterRef("task"), grader=OuterRef("task__grader"))
         rows = DatasetTask.objects.filter(upload=self.upload, line__gt=after).annotate(proved=_first(kept))
-        return [Candidate(*row) for row in rows.order_by("line").values_list(*_CANDIDATE_COLUMNS)[:CHUNK_LINES]]
+        return [Candidate(*row) for row in rows.order_by("line").values_list(*CANDIDATE_FIELDS)[:CHUNK_LINES]]
 
     def _grade(self, stretch: Sequence[Candidate]) -> None:
         wanted = {
             row.task_id: row
-            for row in stretch
-            if row.state in (TaskState.VALID, TaskState.CONFLICT) and row.grader_id and not row.proved
+            for row in reversed(stretch)  # of a row that is repeated, the first counts
+            if row.state in (TaskState.VALID, TaskState.CONFLICT)
+            and row.kind
+            and row.kind not in self.budget.stopped
+            and not row.proved
         }
         if not wanted:
             with transaction.atomic():
                 self._keep()
             return
         graders = Grader.objects.in_bulk({row.grader_id for row in stretch if row.grader_id})
-        proofs = prove_candidates({row.task_id: row for row in stretch}.values(), graders, wanted)
-        self._write(wanted, proofs, graders)
+        configs = {digest: registry.parse(grader.config) for digest, grader in graders.items()}
+        claims = claims_of(stretch, configs, wanted)
+        spared = {pk for pk, claim in claims.items() if self._is_spared(wanted[pk], claim)}
+        if spared and self.sample is not None:
+            self._write(wanted, {pk: proof.not_sampled(claims[pk].gold or "") for pk in spared})
+        left = [pk for pk in claims if pk not in spared]
+        while left:
+            now, left = left[: self.piece], left[self.piece :]
+            self._grade_piece({pk: wanted[pk] for pk in now}, {pk: claims[pk] for pk in now})
+            left = [pk for pk in left if wanted[pk].kind not in self.budget.stopped]
+
+    def _is_spared(self, row: Candidate, claim: proof.Claim) -> bool:
+        """Whether its judge is not asked: nobody has agreed to it, or the sample is without this row."""
+        return row.grader_id in self.judges and claim.gold is not None and row.line not in (self.sample or ())
+
+    def _grade_piece(self, rows: dict[int, Candidate], claims: dict[int, proof.Claim]) -> None:
+        begun = monotonic()
+        with leases.kept_alive(ProofRun, self.pk, self.attempt, ProofState.PROVING):
+            proofs = prove_candidates(claims, self.tried)
+        self._write(rows, proofs)
+        for pk, found in proofs.items():
+            if self.budget.count(str(rows[pk].kind), found):
+                self._leave_undecided(str(rows[pk].kind))
+        seconds = monotonic() - begun
+        self.piece = max(FIRST_PIECE, min(CHUNK_LINES, int(self.piece * min(4.0, PIECE_SECONDS / max(seconds, 0.01)))))
 
     @transaction.atomic
-    def _write(
-        self, wanted: dict[int, Candidate], proofs: dict[int, proof.Proof], graders: Mapping[str, Grader]
-    ) -> None:
+    def _write(self, wanted: dict[int, Candidate], proofs: dict[int, proof.Proof]) -> None:
         held = self._hold()
-        new = _store(wanted, proofs)
-        tallies: dict[str, list[proof.Proof]] = {}
+        new = store(wanted, proofs)
+        ungradable: dict[str, Counter[str]] = {}
         for pk in new:
-            tallies.setdefault(graders[wanted[pk].grader_id].type, []).append(proofs[pk])
-        matrix = {kind: proof.tally(found) for kind, found in tallies.items()}
+            ungradable.setdefault(str(wanted[pk].kind), Counter()).update(proofs[pk].faults)
+        faults = {kind: dict(flags) for kind, flags in ungradable.items() if flags}
         crash_point("prove.before_commit")
-        self._keep(counts=add_counts(held.counts, {"tasks": len(new), "matrix": matrix}))
+        self._keep(counts=add_counts(held.counts, {"tasks": len(new), "ungradable": faults}))
+
+    @transaction.atomic
+    def _leave_undecided(self, kind: str) -> None:
+        """The grader failed too often: its failures decide nothing, so that a repair can still prove these rows."""
+        held = self._hold()
+        rows = DatasetTask.objects.filter(upload=self.upload, task__grader__type=kind)
+        open_ones = rows.filter(task__state__in=(TaskState.VALID, TaskState.CONFLICT)).values("task")
+        gone, _ = Proof.objects.filter(task__in=open_ones, grader__type=kind, code__in=RETRIED).delete()
+        self._keep(counts=add_counts(held.counts, {"tasks": -gone}))
+
+    def count(self) -> None:
+        """The matrix of the whole upload, by what is kept of every row."""
+
+        def keep(counts: dict[str, proof.Tally]) -> None:
+            self._keep(counts={**self._hold().counts, "matrix": counts})
+
+        self.matrix = matrix.count(self.upload.pk, keep)
 
     def settle(self) -> None:
         """Move tasks by their proofs, and in by the space's policy; a refused grader's tasks are all rejected."""
-        matrix = ProofRun.objects.values_list("counts", flat=True).get(pk=self.pk).get("matrix", {})
-        refused = {kind: found for kind, tally in matrix.items() if (found := proof.refusal(tally))}
+        refused = {kind: found for kind, tally in self.matrix.items() if (found := proof.refusal(tally))}
         sentences = {kind: f"{kind}: {found.sentence}" for kind, found in sorted(refused.items())}
-        if sentences:
-            with transaction.atomic():
-                self._keep(refusals=list(sentences.values()))
+        with transaction.atomic():
+            self._keep(refusals=[*sentences.values(), *self.budget.stopped.values()])
         line = 0
         while stretch := self._proved(line):
             line = stretch[-1].line
@@ -179,16 +283,19 @@ class _Work:
 
     def _proved(self, after: int) -> list[Proved]:
         own = Proof.objects.filter(task=OuterRef("task"), grader=OuterRef("task__grader"))
+        refused = Q(decision=Review.Decision.REJECTED) | Q(undone_at__isnull=False)
         rows = DatasetTask.objects.filter(upload=self.upload, line__gt=after).annotate(
             outcome=_first(own, "outcome"),
-            decided=_first(Review.objects.filter(task=OuterRef("task"))),
+            code=_first(own, "code"),
+            with_people=_first(Review.objects.filter(refused, task=OuterRef("task"))),
         )
-        columns = ("line", "task_id", "task__state", "task__grader__type", "outcome", "decided")
+        columns = ("line", "task_id", "task__state", "task__grader__type", "outcome", "code", "with_people")
         return [Proved(*row) for row in rows.order_by("line").values_list(*columns)[:MOVED_AT_ONCE]]
 
     @transaction.atomic
     def _settle(self, stretch: Sequence[Proved], refused: Mapping[str, str]) -> None:
-        """One event a move of a stretch. A decision that a person has undone stays with people."""
+        """One event a move of a stretch. What a person has refused, or has taken a decision on back, stays with people;
+        what could not be graded waits for the grader, whatever the policy."""
         lock_space(self.space.pk)  # an import may be moving the same tasks into conflict
         held = self._hold()
         counts: Counter[str] = Counter()
@@ -202,7 +309,9 @@ class _Work:
             own = [row for row in left if row.outcome == outcome]
             counts[new] += len(self._move(own, old, new, **(_WHY if new is not TaskState.PROVED else _NO_REASON)))
         undecided = [
-            row._replace(state=_AFTER.get((row.outcome or "", row.state), row.state)) for row in left if not row.decided
+            row._replace(state=_AFTER.get((row.outcome or "", row.state), row.state))
+            for row in left
+            if not row.with_people and row.code != proof.UNAVAILABLE
         ]
         approval = Team.Approval(Team.objects.values_list("approval", flat=True).get(pk=self.space.pk))
         for old in _LET_IN[approval]:
@@ -218,12 +327,51 @@ class _Work:
     def finish(self) -> bool:
         """Done, unless rows have got their grader in the meantime (waiting.check_grader leaves them to us)."""
         held = self._hold()
-        if DatasetTask.objects.filter(upload=self.upload, task__state=TaskState.VALID).exists():
+        asking = bool(self.judges) and self.sample is None
+        rows = DatasetTask.objects.filter(upload=self.upload, task__state=TaskState.VALID)
+        rows = rows.exclude(task__grader__type__in=list(self.budget.stopped))
+        if asking:
+            rows = rows.exclude(task__grader__in=list(self.judges))
+        if rows.exists():
             return False
-        new = ProofState.REFUSED if held.refusals else ProofState.DONE
+        new = ProofState.REFUSED if held.refusals else ProofState.WAITING if asking else ProofState.DONE
         return ProofRun.objects.advance(
             self.pk, ProofState.PROVING, new, attempt=self.attempt, finished_at=timezone.now(), data=held.counts
         )
+
+
+class _Budget:
+    """How often each kind of grader could not grade a gold in this attempt, and the kinds that are stopped for it."""
+
+    def __init__(self) -> None:
+        self.rows: Counter[str] = Counter()
+        self.ours: Counter[str] = Counter()
+        self.its: Counter[str] = Counter()
+        self.stopped: dict[str, str] = {}  # with the sentence why
+
+    def count(self, kind: str, found: proof.Proof) -> bool:
+        """Whether this row is the one too many."""
+        if found.code in (proof.NO_GOLD, proof.NOT_SAMPLED):
+            return False
+        self.rows[kind] += 1
+        self.ours[kind] += found.code == proof.UNAVAILABLE
+        self.its[kind] += found.code == proof.GOLD_UNGRADABLE
+        if kind in self.stopped or not (
+            self._too_many(self.ours[kind], self.rows[kind], OUR_FAULTS)
+            or self._too_many(self.its[kind], self.rows[kind], ITS_FAULTS)
+        ):
+            return False
+        failed = self.ours[kind] + self.its[kind]
+        flags = ", ".join(dict.fromkeys(found.faults)) or found.code
+        self.stopped[kind] = (
+            f"{kind}: {failed:,} of {self.rows[kind]:,} rows could not be graded ({flags}), so its rows wait: "
+            f"repair the grader, then prove the upload again. The last: {found.reason}"
+        )[:500]
+        return True
+
+    @staticmethod
+    def _too_many(failed: int, rows: int, share: float) -> bool:
+        return failed >= FAILED_FROM and failed > share * rows
 
 
 def _first(rows: QuerySet[Any], column: str = "pk") -> Subquery:
@@ -238,70 +386,3 @@ def _from_proof(column: str) -> Any:
 
 _WHY = {"reason": _from_proof("reason"), "reason_code": _from_proof("code")}
 _NO_REASON = {"reason": "", "reason_code": ""}
-
-
-def prove_candidates(
-    stretch: Iterable[Candidate], graders: Mapping[str, Grader], wanted: Container[int]
-) -> dict[int, proof.Proof]:
-    """Prove tasks, each beside the golds of the tasks behind it that have the same kind of grader. Writes nothing."""
-    rings: dict[str, list[Candidate]] = {}
-    for row in stretch:
-        if row.grader_id is not None:
-            rings.setdefault(graders[row.grader_id].type, []).append(row)
-    return {pk: found for ring in rings.values() for pk, found in _prove_ring(ring, graders, wanted)}
-
-
-def _prove_ring(
-    ring: Sequence[Candidate], graders: Mapping[str, Grader], wanted: Container[int]
-) -> Iterator[tuple[int, proof.Proof]]:
-    configs = {digest: registry.parse(grader.config) for digest, grader in graders.items()}
-    golds = [row.gold if row.gold is not None else registry.gold(configs[row.grader_id], row.item) for row in ring]
-    for position, row in enumerate(ring):
-        if row.task_id in wanted:
-            steps = range(1, min(len(ring), proof.MAX_CANDIDATES + 1))
-            others = (golds[(position + step) % len(ring)] for step in steps)
-            neighbours = [gold for gold in others if gold is not None]
-            prompt = prompt_text([Message(**message) for message in row.messages])
-            yield row.task_id, proof.prove(configs[row.grader_id], row.item, golds[position], prompt, neighbours)
-
-
-def _store(tasks: Mapping[int, Candidate], proofs: dict[int, proof.Proof]) -> list[int]:
-    """Keep proofs; returns the ids of those that nobody had kept before."""
-    now = timezone.now()
-    rows = (
-        (pk, tasks[pk].grader_id, found.outcome.value, found.code, found.reason[:300], *_evidence(found), now)
-        for pk, found in sorted(proofs.items())
-    )
-    with connection.cursor() as cursor:
-        cursor.execute("CREATE TEMP TABLE found (LIKE tasks_proof) ON COMMIT DROP; ALTER TABLE found DROP COLUMN id")
-        copy_rows("found", _PROOF_COLUMNS, rows)
-        names = ", ".join(_PROOF_COLUMNS)
-        cursor.execute(
-            f"INSERT INTO tasks_proof ({names}) SELECT {names} FROM found ON CONFLICT DO NOTHING RETURNING task_id"  # noqa: S608
-        )
-        new = [pk for (pk,) in cursor.fetchall()]
-        cursor.execute("DROP TABLE found")
-    return new
-
-
-def _text(value: Any) -> str:
-    return msgspec.json.encode(value).decode()
-
-
-def _evidence(found: proof.Proof) -> tuple[str | None, str]:
-    """The gold's grade, and the decoys: those that were refused by kind only, because they are nearly all of them."""
-    whole = proof.as_json(found)
-    grade = whole["gold_grade"]
-    gold = None if grade is None else _text({"completion": whole["gold"], **grade})
-    decoys = [
-        {"kind": decoy["kind"], "outcome": decoy["outcome"]}
-        if decoy["outcome"] == proof.DecoyOutcome.REFUSED
-        else {
-            "kind": decoy["kind"],
-            "outcome": decoy["outcome"],
-            "excerpt": decoy["completion"],
-            "reason": (decoy["grade"] or {}).get("reason", ""),
-        }
-        for decoy in whole["decoys"]
-    ]
-    return gold, _text(decoys)

@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from tasks.models import DatasetTask, ProofRun, Upload
+from tasks.models import DatasetTask, GraderChange, ProofRun, Upload
 from tasks.services import idempotency, leases, uploads
 from tasks.services.wake import wake
-from tasks.states import ProofState, TaskState, UploadState
+from tasks.states import ChangeState, ProofState, TaskState, UploadState
 
 AT_ONCE = 20  # of a kind; the next sweep takes the next
 
@@ -14,13 +14,16 @@ def sweep() -> dict[str, int]:
     """Returns how many of each were sent or removed."""
     imports = _oldest(leases.due(Upload, UploadState.RECEIVED, UploadState.IMPORTING), "pk")
     proofs = _oldest(leases.due(ProofRun, ProofState.PENDING, ProofState.PROVING), "upload_id")
+    changes = _oldest(leases.due(GraderChange, ChangeState.PENDING, ChangeState.CHANGING), "pk")
     waiting = list(_datasets_with_work())
-    for job, pks in (("import_upload", imports), ("prove_upload", proofs), ("check_grader", waiting)):
+    jobs = {"import_upload": imports, "prove_upload": proofs, "change_grader": changes, "check_grader": waiting}
+    for job, pks in jobs.items():
         for pk in pks:
             wake(job, pk)
     return {
         "imports": len(imports),
         "proofs": len(proofs),
+        "changes": len(changes),
         "graders": len(waiting),
         "files": uploads.reap(),
         "replies": idempotency.forget_old(),

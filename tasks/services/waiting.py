@@ -49,17 +49,17 @@ def _check_chunk(dataset_id: int) -> int:
     _reject(dataset, [task.pk for task in tasks if task.pk in issues], issues)
     _join_twins(dataset, {pk: twin for pk, twin in twins.items() if pk not in issues})
     _make_valid(dataset, right, grader)
-    _prove_again([task.pk for task in right])
+    prove_again([task.pk for task in right])
     return len(tasks)
 
 
 def _reject(dataset: Dataset, pks: Sequence[int], issues: dict[int, list[Issue]]) -> None:
     if not pks:
         return
-    _set_reasons({pk: (issues[pk][0].code, issues[pk][0].sentence) for pk in pks})
+    set_reasons({pk: (issues[pk][0].code, issues[pk][0].sentence) for pk in pks})
     Task.objects.advance_many(pks, TaskState.NEEDS_GRADER, TaskState.REJECTED, team=dataset.space_id)
-    for upload_id, rows in _rows_of(pks).items():
-        found = [_at(line, issue) for pk, line, _ in rows for issue in issues[pk]]
+    for upload_id, rows in rows_of(pks).items():
+        found = [at_line(line, issue) for pk, line, _ in rows for issue in issues[pk]]
         keep_issues(upload_id, found)
         codes: dict[str, int] = {}
         for pk, _, _ in rows:
@@ -68,11 +68,11 @@ def _reject(dataset: Dataset, pks: Sequence[int], issues: dict[int, list[Issue]]
         _count(upload_id, {"needs_grader": -first, "duplicates": first - len(rows), "rejected": codes})
 
 
-def _at(line: int, issue: Issue) -> Issue:
+def at_line(line: int, issue: Issue) -> Issue:
     return Issue(line, issue.field, issue.code, issue.sentence, issue.remedy, issue.value)
 
 
-def _set_reasons(reasons: dict[int, tuple[str, str]]) -> None:
+def set_reasons(reasons: dict[int, tuple[str, str]]) -> None:
     with connection.cursor() as cursor:
         cursor.execute(
             """
@@ -107,7 +107,7 @@ def _join_twins(dataset: Dataset, twins: dict[int, int]) -> None:
     """The rows become further provenance of the task that is there; the empty one stays as a rejected shell."""
     if not twins:
         return
-    for upload_id, rows in _rows_of(list(twins)).items():
+    for upload_id, rows in rows_of(list(twins)).items():
         first = sum(not duplicate for _, _, duplicate in rows)
         _count(upload_id, {"needs_grader": -first, "duplicates": first})
     for pk, twin in twins.items():
@@ -129,6 +129,15 @@ def _make_valid(dataset: Dataset, tasks: Sequence[Task], grader: Grader) -> None
             """,
             [grader.pk, pks, digests],
         )
+    against = clashing(pks)
+    _move(dataset, [pk for pk in pks if pk not in set(against)], TaskState.VALID, "valid")
+    _move(dataset, against, TaskState.CONFLICT, "conflicts", reason=CLASH, reason_code="conflict")
+    open_conflicts(dataset.space_id, against)
+
+
+def clashing(pks: Sequence[int]) -> list[int]:
+    """Those of the tasks beside which another one asks the same and has another answer."""
+    with connection.cursor() as cursor:
         cursor.execute(
             """
             SELECT w.id FROM tasks_task w WHERE w.id = ANY(%s) AND (
@@ -136,24 +145,29 @@ def _make_valid(dataset: Dataset, tasks: Sequence[Task], grader: Grader) -> None
                       AND t.answer_digest <> w.answer_digest AND t.state <> 'withdrawn' AND t.state <> 'rejected'
                     LIMIT 1)
             """,
-            [pks],
+            [list(pks)],
         )
-        clashing = [pk for (pk,) in cursor.fetchall()]
-    _move(dataset, [pk for pk in pks if pk not in set(clashing)], TaskState.VALID, "valid")
-    _move(dataset, clashing, TaskState.CONFLICT, "conflicts", reason=CLASH, reason_code="conflict")
-    open_conflicts(dataset.space_id, clashing)
+        return [pk for (pk,) in cursor.fetchall()]
+
+
+def to_conflict(space_id: int, pks: Sequence[int]) -> None:
+    """Send valid tasks that clash to review, with their other sides."""
+    if pks:
+        why = {"reason": CLASH, "reason_code": "conflict"}
+        Task.objects.advance_many(pks, TaskState.VALID, TaskState.CONFLICT, team=space_id, **why)
+        open_conflicts(space_id, pks)
 
 
 def _move(dataset: Dataset, pks: Sequence[int], new: TaskState, counted: str, **changes: Any) -> None:
     if not pks:
         return
     Task.objects.advance_many(pks, TaskState.NEEDS_GRADER, new, team=dataset.space_id, **changes)
-    for upload_id, rows in _rows_of(pks).items():
+    for upload_id, rows in rows_of(pks).items():
         first = sum(not duplicate for _, _, duplicate in rows)
         _count(upload_id, {"needs_grader": -first, counted: first})
 
 
-def _rows_of(pks: Sequence[int]) -> dict[int, list[tuple[int, int, bool]]]:
+def rows_of(pks: Sequence[int]) -> dict[int, list[tuple[int, int, bool]]]:
     """{upload: [(task, line, duplicate)]} of the rows that are these tasks."""
     rows = DatasetTask.objects.filter(task__in=pks).order_by("upload_id", "line")
     found: dict[int, list[tuple[int, int, bool]]] = {}
@@ -168,10 +182,15 @@ def _count(upload_id: int, more: dict[str, Any]) -> None:
     Upload.objects.filter(pk=upload_id).update(counts=add_counts(upload.counts, more))
 
 
-def _prove_again(pks: Sequence[int]) -> None:
-    """Send the proofs of these tasks' uploads back to pending; one under way finds the new rows by itself."""
+def prove_again(pks: Sequence[int], *, ask_anew: bool = False) -> None:
+    """Send the proofs of these tasks' uploads back to pending; one under way finds the new rows by itself.
+
+    With `ask_anew` an agreement to what judges cost is no longer good: it was for another grader.
+    """
     uploads = DatasetTask.objects.filter(task__in=pks).values_list("upload_id", flat=True).distinct()
     for run in ProofRun.objects.select_for_update().filter(upload__in=list(uploads)).order_by("pk"):
-        if run.state in (ProofState.DONE, ProofState.REFUSED):
+        if ask_anew:
+            ProofRun.objects.filter(pk=run.pk).update(agreed_rows=None, estimate={})
+        if run.state in (ProofState.DONE, ProofState.WAITING, ProofState.REFUSED):
             ProofRun.objects.advance(run.pk, ProofState(run.state), ProofState.PENDING, tries=0, finished_at=None)
             wake("prove_upload", run.upload_id)

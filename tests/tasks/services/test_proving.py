@@ -38,8 +38,8 @@ def test_the_matrix_counts_every_decoy(dataset: Dataset):
     upload = proved(dataset, sums(12))
 
     matrix = upload.proof.counts["matrix"]["number"]
-    assert matrix["gold"] == {"earned": 12, "failed": 0, "absent": 0}
-    assert matrix["empty"] == {"refused": 12, "passed": 0, "skipped": 0}
+    assert matrix["gold"] == {"earned": 12, "failed": 0, "ungradable": 0, "absent": 0, "not_sampled": 0}
+    assert matrix["empty"] == {"refused": 12, "passed": 0, "skipped": 0, "ungradable": 0}
 
 
 def test_a_gold_that_does_not_earn_full_score_rejects_its_row(dataset: Dataset):

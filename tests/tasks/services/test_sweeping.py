@@ -68,5 +68,12 @@ def test_where_nothing_was_lost_nothing_is_sent(dataset: Dataset, ungraded: Data
     proved(dataset, sums(1))
     proved(ungraded, sums(1))
 
-    assert sweeping.sweep() == {"imports": 0, "proofs": 0, "graders": 0, "files": 0, "replies": 0}
+    assert sweeping.sweep() == {
+        "imports": 0,
+        "proofs": 0,
+        "changes": 0,
+        "graders": 0,
+        "files": 0,
+        "replies": 0,
+    }
     assert ProofRun.objects.filter(state="done").count() == 2
