@@ -60,7 +60,8 @@ def grade_batch(
     if again:
         second: list[Result] = list(results)
         _spread(work, [again[at : at + per_session] for at in range(0, len(again), per_session)], second)
-        if different := next((place for place in again if _differ(results[place], second[place])), None):
+        different = next((place for place in again if _differ(results[place], second[place])), None)
+        if different is not None:
             return [_unreliable(result, results[different], second[different]) for result in results]
     return results
 
