@@ -5,11 +5,11 @@ an input and its output is compared here; a function is called, with arguments, 
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from time import monotonic, perf_counter
+from time import perf_counter
 from typing import Any, Literal
 
 import msgspec
@@ -17,7 +17,7 @@ import msgspec
 from tasks.graders import fences, stdout, templates
 from tasks.graders.outcome import AuthorFault, CheckMany, ModelFault, of_fault, scored, ungradable, wrong
 from tasks.sandbox import pool, programs
-from tasks.sandbox.programs import Budget, Verdict
+from tasks.sandbox.programs import Bench, Budget, Verdict
 from tasks.sandbox.protocol import Flavour, Unavailable
 from tasks.types import Grade
 
@@ -70,8 +70,9 @@ class Work:
     code: str
     sources: Sequence[str]  # the first that compiles is the program
     shared: str  # what the author gives to both processes
-    tests: Sequence[str] | Sequence[stdout.Case]
     entry_point: str
+    tests: Sequence[str] = ()  # assert statements, or programs
+    cases: Sequence[stdout.Case] = ()  # inputs and outputs
 
 
 def compile_many(config: Config) -> CheckMany:
@@ -99,7 +100,7 @@ def _checked(config: Config, completion: str, item: Mapping[str, Any]) -> Grade:
 
 
 def _work(config: Config, completion: str, item: Mapping[str, Any]) -> Work:
-    tests = _tests(config, templates.fill(config.tests, completion, item))
+    tests, cases = _tests(config, templates.fill(config.tests, completion, item))
     entry_point, prefix, setup = (
         templates.parse(source).text(completion, item).strip(stripped)
         for source, stripped in ((config.entry_point, None), (config.prefix, "\n"), (config.setup, "\n"))
@@ -113,9 +114,9 @@ def _work(config: Config, completion: str, item: Mapping[str, Any]) -> Work:
         raise ModelFault("sample_parse_error", f"The reply's code is longer than {MAX_CODE_CHARACTERS:,} characters.")
     opening, sources = _assembled(prefix, code, entry_point)
     shared = f"{setup}\n\n{opening}" if opening else setup
-    if tests and isinstance(tests[0], stdout.Case):
-        sources = [f"{shared}\n\n{source}" if shared else source for source in sources]
-    return Work(code, sources, shared, tests, entry_point)
+    if tests:
+        return Work(code, sources, shared, entry_point, tests=tests)
+    return Work(code, [f"{shared}\n\n{source}" if shared else source for source in sources], "", "", cases=cases)
 
 
 def _assembled(prefix: str, code: str, entry_point: str) -> tuple[str, list[str]]:
@@ -137,64 +138,66 @@ def _assembled(prefix: str, code: str, entry_point: str) -> tuple[str, list[str]
     return opening, [f"{started}\n{body}" for body in (code, f"    {code.lstrip()}", indented)]
 
 
-def _tests(config: Config, value: Any) -> Sequence[str] | Sequence[stdout.Case]:
-    """The tests in their kind; raises AuthorFault where there are none, or too many."""
+def _tests(config: Config, value: Any) -> tuple[Sequence[str], Sequence[stdout.Case]]:
+    """The tests of one kind, the other empty; raises AuthorFault where there are none, or too many."""
     if isinstance(value, str) and value.lstrip()[:1] in ("[", "{") and config.kind != "assert":
         with suppress(msgspec.DecodeError, UnicodeError, RecursionError):  # a test program may begin with a bracket
             value = msgspec.json.decode(value)
-    cases = stdout.cases_of(value) if config.kind != "assert" else None
-    sources = _sources_of(value) if config.kind != "stdin" else None
-    tests: Sequence[str] | Sequence[stdout.Case] | None = cases or sources
-    if not tests:
+    cases = (stdout.cases_of(value) or []) if config.kind != "assert" else []
+    tests = _sources_of(value) if config.kind != "stdin" and not cases else []
+    if not tests and not cases:
         programs = 'a list of {"input": "…", "output": "…"}'
         asserts = "a list of assert statements or one test program"
         wanted = {"stdin": programs, "assert": asserts}.get(config.kind, f"{programs}, or {asserts}")
         raise AuthorFault("bad_tests", f"The tests are not what they must be: give {wanted}.")
-    if len(tests) > MAX_TESTS:
-        raise AuthorFault("bad_tests", f"There are {len(tests):,} tests: at most {MAX_TESTS:,} are run.")
-    return tests
+    if max(len(tests), len(cases)) > MAX_TESTS:
+        raise AuthorFault("bad_tests", f"There are more than {MAX_TESTS:,} tests: give fewer.")
+    return tests, cases
 
 
-def _sources_of(value: Any) -> list[str] | None:
-    """None where not every test is a text with something in it."""
+def _sources_of(value: Any) -> list[str]:
+    """Nothing where not every test is a text with something in it."""
     tests = [value] if isinstance(value, str) else value if isinstance(value, list | tuple) else []
     sources = [test for test in tests if isinstance(test, str) and test.strip()]
-    return sources if len(sources) == len(tests) else None
+    return sources if len(sources) == len(tests) else []
 
 
 def _graded(config: Config, work: Work) -> Grade:
-    texts = [*work.sources, work.shared, *(test for test in work.tests if isinstance(test, str))]
-    flavour = Flavour.SCIENCE if any(map(_SCIENCE.search, texts)) else Flavour.BARE
-    budget = Budget(config.seconds, config.total_seconds, config.memory_mb << 20, flavour)
     try:
-        verdicts = _verdicts(config, work, budget)
+        verdicts = _verdicts(config, work)
     except programs.TestsFault as fault:
         raise AuthorFault("tests_error", f"The tests do not work: {fault}") from None
+    except programs.SandboxFault as fault:
+        raise AuthorFault("sandbox_error", f"The sandbox does not work at the moment: {fault}") from None
     except programs.CodeFault as fault:
         return wrong(work.code, fault.verdict.text, fault.verdict.flag)
     return _summed(config, work, verdicts)
 
 
-def _verdicts(config: Config, work: Work, budget: Budget) -> Sequence[Verdict]:
-    cases = [test for test in work.tests if isinstance(test, stdout.Case)]
-    if not cases:
-        tests = [test for test in work.tests if isinstance(test, str)]
-        return programs.run_asserts(work.sources, work.shared, tests, work.entry_point, budget)
-    end = monotonic() + budget.total_seconds
-    return [_of_case(config, work, case, budget, end) for case in cases]
+def _verdicts(config: Config, work: Work) -> Sequence[Verdict]:
+    budget = Budget(config.seconds, config.total_seconds, config.memory_mb << 20)
+    flavour = _flavour(*work.sources, work.shared)
+    if work.cases:
+        return list(_of_cases(config, work, budget, flavour))
+    bench = Bench(work.shared, work.tests, work.entry_point, _flavour(*work.tests, work.shared))
+    return programs.run_asserts(work.sources, bench, budget, flavour)
 
 
-def _of_case(config: Config, work: Work, case: stdout.Case, budget: Budget, end: float) -> Verdict:
-    left = min(budget.seconds, end - monotonic())
-    if left <= 0:
-        return Verdict(False, "code_timeout", "The code has used up the time of all tests.")
-    output = programs.run_program(work.sources, case.input, budget, left)
-    if output.verdict:
-        return output.verdict
-    difference = stdout.difference(
-        output.text, case.output, tokens=config.compare == "tokens", tolerance=config.tolerance
-    )
-    return Verdict(not difference, "", difference)
+def _flavour(*sources: str) -> Flavour:
+    return Flavour.SCIENCE if any(map(_SCIENCE.search, sources)) else Flavour.BARE
+
+
+def _of_cases(config: Config, work: Work, budget: Budget, flavour: Flavour) -> Iterator[Verdict]:
+    left = config.total_seconds
+    for case in work.cases:
+        if left <= 0:
+            yield Verdict(False, "code_timeout", "The code has used up the time of all tests.")
+            continue
+        output = programs.run_program(work.sources, case.input, budget, min(config.seconds, left), flavour)
+        left -= output.seconds
+        tokens = config.compare == "tokens"
+        text = stdout.difference(output.text, case.output, tokens=tokens, tolerance=config.tolerance)
+        yield output.verdict or Verdict(not text, "", text)
 
 
 def _summed(config: Config, work: Work, verdicts: Sequence[Verdict]) -> Grade:

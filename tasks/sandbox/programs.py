@@ -23,10 +23,13 @@ class Budget:
     seconds: float  # the code's own time for one test
     total_seconds: float  # wall clock for all tests of one reply
     memory_bytes: int
-    flavour: Flavour = Flavour.BARE
 
     def limits(self, seconds: float) -> Limits:
         return Limits(seconds=seconds, memory_bytes=self.memory_bytes, disk_bytes=64 << 20)
+
+    def backstop(self) -> Limits:
+        """For sessions whose time is kept from outside, waiting for each other included."""
+        return self.limits(2 * self.total_seconds + 6 * START_SECONDS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,11 +51,28 @@ class TestsFault(Exception):
     """The tests, or what the author put beside them, do not work."""
 
 
+class SandboxFault(Exception):
+    """Nothing can be run at the moment."""
+
+
 _FLAGS = {"timeout": "code_timeout", "memory": "code_memory", "too_large": "code_output", "malformed": "code_error"}
 
 
 def _blamed(lost: Lost) -> Verdict:
+    """The code's fault, unless other code comes to the same end. To be asked when the session is closed."""
+    if lost.kind == "died" and not sound():
+        raise SandboxFault(clean(lost.detail, 300))
     return Verdict(False, _FLAGS.get(lost.kind, "code_killed"), f"The code was ended: {clean(lost.detail, 300)}")
+
+
+def sound() -> bool:
+    """Whether a process that does nothing comes to a good end: then whatever ended another one was its own doing."""
+    job = {"sources": [""], "stdin": ""}
+    with pool.shared().session("program", job, Limits(seconds=START_SECONDS)) as session:
+        try:
+            return session.finish(START_SECONDS) == 0
+        except Lost:
+            return False
 
 
 # Programs
@@ -61,72 +81,76 @@ def _blamed(lost: Lost) -> Verdict:
 @dataclass(frozen=True, slots=True)
 class Output:
     text: str
+    seconds: float
     verdict: Verdict | None  # set where the program did not come to a good end
 
 
-def run_program(sources: Sequence[str], stdin: str, budget: Budget, seconds: float) -> Output:
+def run_program(sources: Sequence[str], stdin: str, budget: Budget, seconds: float, flavour: Flavour) -> Output:
     """Run the first of the sources that compiles, as a program with this standard input."""
     job = {"sources": list(sources), "stdin": stdin}
     limits = budget.limits(seconds)
-    with pool.shared(budget.flavour).session("program", job, limits) as session:
+    with pool.shared(flavour).session("program", job, limits) as session:
+        started = time.monotonic()
         try:
-            status = session.finish(seconds)
+            status: int | Lost = session.finish(seconds)
         except Lost as lost:
-            return Output("", _blamed(lost))
+            status = lost
+        used = time.monotonic() - started
         text = session.stdout(limits.output_bytes).decode(errors="backslashreplace")
-        return Output(text, None if status == 0 else Verdict(False, "code_error", _told(session, status)))
+        told = _told(session, status) if isinstance(status, int) and status else None
+    return Output(text, used, _blamed(status) if isinstance(status, Lost) else told)
 
 
-def _told(session: Session, status: int) -> str:
-    """What the program said about its end, if anything."""
+def _told(session: Session, status: int) -> Verdict:
+    """A program that ended badly, with what it said about that, if anything."""
     try:
         fault = session.receive(0).get("fault")
     except Lost:
         fault = None
-    return (
+    text = (
         f"The code raised {clean(fault, 400)}." if isinstance(fault, str) else f"The code ended with status {status}."
     )
+    return Verdict(False, "code_error", text)
 
 
 # Functions
 
 
-def run_asserts(
-    sources: Sequence[str], shared: str, tests: Sequence[str], entry_point: str, budget: Budget
-) -> list[Verdict]:
-    """A verdict for each test. shared: the author's source that both processes run first. May raise either fault."""
-    job = {"shared": shared, "tests": list(tests), "entry_point": entry_point}
-    limits = budget.limits(budget.total_seconds + START_SECONDS)
-    with pool.shared(budget.flavour, beside=True).session("asserts", job, limits) as session, ExitStack() as stack:
-        code = _Code(stack, sources, shared, budget)
-        return _Meeting(session, code, len(tests), budget).verdicts(entry_point)
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """What a reply's code is put on: its author's source that both processes run first, the tests, the name to call."""
+
+    shared: str
+    tests: Sequence[str]
+    entry_point: str  # "": the tests call whatever the code defines
+    flavour: Flavour  # of the tests' process
+
+
+def run_asserts(sources: Sequence[str], bench: Bench, budget: Budget, flavour: Flavour) -> list[Verdict]:
+    """A verdict for each test; flavour: of the code's process. May raise any of the three faults."""
+    job = {"shared": bench.shared, "tests": list(bench.tests), "entry_point": bench.entry_point}
+    tests_pool = pool.shared(bench.flavour, beside=True)
+    with tests_pool.session("asserts", job, budget.backstop()) as session, ExitStack() as stack:
+        code = _Code(stack, {"sources": list(sources), "shared": bench.shared}, flavour)
+        return _Meeting(session, code, bench, budget).verdicts()
 
 
 class _Code:
     """The process that holds the code; started again for the next test when a test has cost it its life."""
 
-    def __init__(self, stack: ExitStack, sources: Sequence[str], shared: str, budget: Budget) -> None:
+    def __init__(self, stack: ExitStack, job: Mapping[str, Any], flavour: Flavour) -> None:
         self._stack = stack
-        self._job = {"sources": list(sources), "shared": shared}
-        self._budget = budget
+        self._job = job
+        self._flavour = flavour
         self._starts = 0
         self.session: Session | None = None
 
-    def start(self, seconds: float) -> str:
-        """What it defines, a line each: "kind name". Raises CodeFault where the code cannot be loaded."""
+    def open(self, limits: Limits) -> Session:
+        """Waits for a free worker."""
         job = {**self._job, "first_handle": self._starts * 1_000_000}
-        limits = self._budget.limits(self._budget.total_seconds + START_SECONDS)
         self._starts += 1
-        try:
-            self.session = self._stack.enter_context(
-                pool.shared(self._budget.flavour).session("functions", job, limits)
-            )
-            kind, text = _message(self.session, seconds)
-        except Lost as lost:
-            raise CodeFault(_blamed(lost).flag, _blamed(lost).text) from None
-        if kind != "ready":
-            raise CodeFault("code_error", f"The code cannot be loaded: {clean(text, 400)}.")
-        return text
+        self.session = self._stack.enter_context(pool.shared(self._flavour).session("functions", job, limits))
+        return self.session
 
     def lose(self) -> None:
         self.session = None
@@ -136,29 +160,46 @@ class _Code:
 class _Meeting:
     """Passes questions and answers between the tests and the code, and keeps the time of both."""
 
-    def __init__(self, tests: Session, code: _Code, count: int, budget: Budget) -> None:
+    def __init__(self, tests: Session, code: _Code, bench: Bench, budget: Budget) -> None:
         self._tests = tests
         self._code = code
-        self._count = count
+        self._bench = bench
         self._budget = budget
         self._end = time.monotonic() + budget.total_seconds
         self._left = budget.seconds  # of the code's, in the running test
         self._used = {"tests": 0.0, "code": 0.0}
         self._lost: Verdict | None = None  # how the code came to its end in the running test
 
-    def verdicts(self, entry_point: str) -> list[Verdict]:
+    def verdicts(self) -> list[Verdict]:
         kind, text = self._from_tests()
         if kind != "prepared":
             raise TestsFault(clean(text, 400))
-        names = self._code.start(min(self._budget.seconds, START_SECONDS))
-        if entry_point and entry_point not in {line.partition(" ")[2] for line in names.splitlines()}:
-            raise CodeFault("code_error", f"The code does not define '{entry_point}'.")
-        self._tests.send({"kind": "begin", "text": names})
+        kinds = self._load()
+        if (wanted := self._bench.entry_point) and kinds.get(wanted, "data") == "data":
+            raise CodeFault("code_error", f"The code does not define a function '{wanted}'.")
+        self._tests.send({"kind": "begin", "kinds": kinds})
         found: list[Verdict] = []
-        while len(found) < self._count:
+        while (left := len(self._bench.tests) - len(found)) > 0:
             verdict = self._next()
-            found += [verdict] if verdict else [_OUT_OF_TIME] * (self._count - len(found))
+            found += [verdict] if verdict else [_OUT_OF_TIME] * left
         return found
+
+    def _load(self) -> dict[str, str]:
+        """Start the code's process; name -> class, call or data. Raises CodeFault where it cannot be loaded."""
+        asked = time.monotonic()
+        session = self._code.open(self._budget.backstop())
+        started = time.monotonic()
+        self._end += started - asked  # nobody is to blame for having to wait for a worker
+        try:
+            kind, text = _message(session, max(min(self._left, START_SECONDS, self._end - started), 0.0))
+        except Lost as lost:
+            self._code.lose()
+            verdict = _blamed(lost)
+            raise CodeFault(verdict.flag, verdict.text) from None
+        if kind != "ready":
+            raise CodeFault("code_error", f"The code cannot be loaded: {clean(text, 400)}.")
+        lines = (line.partition(" ") for line in text.splitlines())
+        return {name: kind for kind, _, name in lines if kind in ("class", "call", "data") and name.isidentifier()}
 
     def _next(self) -> Verdict | None:
         """The running test's verdict; None where the code has used up the time of all tests."""
@@ -179,34 +220,39 @@ class _Meeting:
 
     def _from_tests(self) -> tuple[str, str]:
         started = time.monotonic()
+        patience = min(max(self._budget.seconds, START_SECONDS), self._end - started)
         try:
-            return _message(self._tests, min(max(self._budget.seconds, START_SECONDS), self._end - started))
+            return _message(self._tests, patience)
         except Lost as lost:
-            self._used["tests"] += time.monotonic() - started
-            if lost.kind == "timeout" and self._used["code"] > self._used["tests"]:
+            in_tests = self._used["tests"] + time.monotonic() - started
+            if lost.kind == "timeout" and self._used["code"] > in_tests:
                 raise _OutOfTime from None
-            raise TestsFault(f"Their process was ended: {clean(lost.detail, 300)}") from None
+            raise TestsFault(f"their process was ended: {clean(lost.detail, 300)}") from None
         finally:
             self._used["tests"] += time.monotonic() - started
 
     def _from_code(self, kind: str, text: str) -> Mapping[str, Any]:
         """What to tell the tests: the code's answer, its question in return, or that there will be none."""
-        started = time.monotonic()
-        patience = min(self._left, self._end - started)
         try:
             if self._code.session is None:
-                self._code.start(patience)
+                self._load()
             assert self._code.session is not None
-            self._code.session.send({"kind": kind, "text": text})
-            said, told = _message(self._code.session, patience)
-            return {"kind": "callback" if said == "callback" else "answer", "text": told}
+            said, told = self._asked(self._code.session, {"kind": kind, "text": text})
         except (Lost, CodeFault) as end:
-            self._lost = _blamed(end) if isinstance(end, Lost) else end.verdict
             self._code.lose()
+            self._lost = _blamed(end) if isinstance(end, Lost) else end.verdict
             return {"kind": "lost", "text": "came to its end"}
+        return {"kind": "callback" if said == "callback" else "answer", "text": told}
+
+    def _asked(self, session: Session, question: Mapping[str, Any]) -> tuple[str, str]:
+        started = time.monotonic()
+        try:
+            session.send(question)
+            return _message(session, max(min(self._left, self._end - started), 0.0))
         finally:
-            self._left -= time.monotonic() - started
-            self._used["code"] += time.monotonic() - started
+            used = time.monotonic() - started
+            self._left -= used
+            self._used["code"] += used
 
 
 class _OutOfTime(Exception):

@@ -34,14 +34,14 @@ def run(job: Mapping[str, Any], channel: Any) -> None:
         send(channel, "author", running.described(problem, filename, source))
         return
     send(channel, "prepared")
-    kinds = dict(reversed(line.split(" ", 1)) for line in channel.receive()["text"].splitlines())
+    kinds = channel.receive()["kinds"]
     side = _Tests(channel, running.classes(namespace))
     entry_point = job["entry_point"]
     wanted = {entry_point} if entry_point else _unbound(job["tests"], namespace)
     found = _found(wanted & kinds.keys(), kinds, side)
     namespace.update({name: value for name, value in found.items() if not hasattr(builtins, name)})
     for source, code in zip(job["tests"], compiled, strict=True):
-        side.answers = 0
+        side.answers = sum(kinds[name] == "data" for name in found)
         candidate = [found[entry_point]] if entry_point else []
         fault = _fault_of(code, namespace, candidate)
         send(channel, *_verdict(fault, source, side.answers, wanted - found.keys()))

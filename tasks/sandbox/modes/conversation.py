@@ -11,6 +11,7 @@ from typing import Any
 
 from tasks.sandbox.modes.values import Border, Handle, Packing, Remote, Uncarried, Unpacking
 
+_PLAIN = (str, int, float, type(None))
 PIECE = 24_000  # characters of a text in one frame: escaped twice they still fit
 
 
@@ -107,7 +108,7 @@ class Conversation:
     def _told(self, fault: BaseException) -> list[Any]:
         """An exception as plain data: its own name, the builtin class nearest to it, its plain arguments, its text."""
         nearest = next(kind for kind in type(fault).__mro__ if getattr(builtins, kind.__name__, None) is kind)
-        plain = [value for value in fault.args if isinstance(value, str | int | float | bool | None)]
+        plain = [value for value in fault.args if isinstance(value, _PLAIN)]
         try:
             said = str(fault)[:2000]
         except BaseException:  # the class is the code's own
@@ -119,7 +120,7 @@ class Conversation:
         try:
             name, nearest, arguments = told
             kind = getattr(builtins, str(nearest))
-            if not (isinstance(kind, type) and issubclass(kind, BaseException)):
+            if not issubclass(kind, BaseException) or not all(isinstance(value, _PLAIN) for value in arguments):
                 raise TypeError
             made = kind if name == nearest else type(str(name), (kind,), {})
             fault: BaseException = made.__new__(made, *arguments)
