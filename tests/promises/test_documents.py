@@ -16,7 +16,7 @@ from django.urls import Resolver404, resolve
 from flywheel.samples.families import FAMILIES
 from tasks.formats.codes import CODES
 from tasks.graders import json_match, registry
-from tasks.states import PROOF_MOVES, TASK_MOVES, UPLOAD_MOVES
+from tasks.states import CHANGE_MOVES, PROOF_MOVES, TASK_MOVES, UPLOAD_MOVES
 from tasks.types import Row
 from tasks.validation import validate
 from trainer.evaluation.policy import GatePolicy
@@ -184,6 +184,7 @@ def model_server_variables(capsys: pytest.CaptureFixture[str]) -> set[str]:
 def test_every_setting_is_in_the_readme(capsys: pytest.CaptureFixture[str]):
     modules = [REPOSITORY / "flywheel" / "settings.py", *(REPOSITORY / "flywheel" / "embedded").glob("*.py")]
     modules += [*(REPOSITORY / "trainer" / "server").glob("*.py"), *(REPOSITORY / "trainer" / "engine").glob("*.py")]
+    modules += [REPOSITORY / "tasks" / "graders" / "judges.py"]
     read = set().union(*(environment_variables(path) for path in modules)) | model_server_variables(capsys)
     not_ours = {"PATH", "OPTIONS"}  # the shell's, and a key of Django's
 
@@ -254,6 +255,7 @@ def test_the_readme_says_how_much_of_the_demonstrations_is_wrong():
         ("Task", TASK_MOVES),
         ("Upload", UPLOAD_MOVES),
         ("Proof of an upload", PROOF_MOVES),
+        ("Change of a dataset's grader", CHANGE_MOVES),
         ("Training run", RUN_MOVES),
         ("Evaluation, and the build of a base", EVALUATION_MOVES),
     ],

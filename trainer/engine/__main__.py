@@ -24,6 +24,7 @@ from pathlib import Path
 
 import msgspec
 
+from tasks.graders import judges
 from trainer.contract import BaseSpec, EngineFault, EvaluateSpec, Result, Spec, decode_spec
 from trainer.engine.faults import Fault, Fenced, Stopped
 from trainer.engine.progress import FENCED, Progress, peak_memory_bytes
@@ -38,6 +39,11 @@ def main(arguments: list[str]) -> int:
         print("usage: python -m trainer.engine DIR   (DIR holds spec.json)", file=sys.stderr)
         return 2
     directory = Path(arguments[1]).resolve()
+    try:
+        judges.of_this_process()  # read and closed before any other process could inherit the descriptor
+    except ValueError as nonsense:
+        print(nonsense, file=sys.stderr)
+        return 2
     with _locked(directory) as held:
         if not held:
             print(f"Another engine holds {directory}/lock: wait for it or end it.", file=sys.stderr)

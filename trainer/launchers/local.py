@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -16,6 +17,8 @@ import msgspec
 import psutil
 
 from tasks.crash import crash_point
+from tasks.graders import judges
+from tasks.graders.judges import Judges
 from trainer.launchers.protocol import (
     Handle,
     LauncherError,
@@ -31,18 +34,24 @@ MINDER = Path(__file__).with_name("minder.py")
 START_SECONDS = 60.0  # the minder only forks and executes; longer than this means a machine in trouble
 STRANGER_HEARTBEAT_SECONDS = 60.0  # an engine on another machine counts as alive while its heartbeat is younger
 
+_IN_MEMORY = hasattr(os, "memfd_create")  # elsewhere than on Linux an unnamed file
+
 # What a child may know of our environment. DATABASE_URL, keys and proxies are not here on purpose.
 PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "CUDA_VISIBLE_DEVICES", "LD_LIBRARY_PATH", "HF_HOME")
 
 
 @dataclass(frozen=True)
 class LocalLauncher:
-    """`environment` adds to the engine's minimal environment; `threads` 0 leaves their number to torch."""
+    """`environment` adds to the engine's minimal environment; `threads` 0 leaves their number to torch.
+
+    `judges` hold keys: the engine reads them from an open descriptor, never from a file or its environment.
+    """
 
     engine_command: tuple[str, ...] = (sys.executable, "-m", "trainer.engine")
     environment: Mapping[str, str] = field(default_factory=dict)
     threads: int = 0
     niceness: int = 5
+    judges: Judges | None = None
     name: str = "local"
 
     def submit(self, run_dir: Path, *, attempt: int) -> Handle:
@@ -97,15 +106,17 @@ class LocalLauncher:
         """The engine's pid. Waits only for the minder's first half, so no zombie stays with the caller."""
         minder = [sys.executable, "-I", "-S", str(MINDER), str(run_dir), str(attempt), str(self.niceness)]
         try:
-            started = subprocess.run(
-                [*minder, *self.engine_command, str(run_dir)],
-                cwd=REPOSITORY,
-                env=self._engine_environment(),
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                timeout=START_SECONDS,
-                check=False,
-            )
+            with _readable(self.judges) as descriptors:
+                started = subprocess.run(
+                    [*minder, *self.engine_command, str(run_dir)],
+                    cwd=REPOSITORY,
+                    env={**self._engine_environment(), judges.DESCRIPTOR: ",".join(map(str, descriptors))},
+                    pass_fds=descriptors,
+                    stdin=subprocess.DEVNULL,
+                    capture_output=True,
+                    timeout=START_SECONDS,
+                    check=False,
+                )
         except subprocess.TimeoutExpired as error:
             raise LauncherError("The engine could not be started in time. Look at the machine's load.") from error
         if not started.stdout.strip():
@@ -123,6 +134,18 @@ class LocalLauncher:
             "TOKENIZERS_PARALLELISM": "false",
         }
         return {"LANG": "C.UTF-8", **passed_on, **fixed, **threads, **self.environment}
+
+
+@contextlib.contextmanager
+def _readable(given: Judges | None) -> Iterator[tuple[int, ...]]:
+    """A descriptor with the judges to read from, of memory that has no name; none where there are no judges."""
+    if given is None or not given.endpoints:
+        yield ()
+        return
+    with os.fdopen(os.memfd_create("judges"), "w+b") if _IN_MEMORY else tempfile.TemporaryFile() as file:
+        file.write(msgspec.json.encode(given))
+        file.seek(0)
+        yield (file.fileno(),)
 
 
 def birth(pid: int) -> str | None:

@@ -19,10 +19,19 @@ def main(run_dir: str, attempt: int, niceness: int, command: list[str]) -> None:
     with contextlib.suppress(OSError):  # a sandbox may forbid it; then the engine runs at normal priority
         os.nice(niceness)
     with open(os.path.join(run_dir, "engine.log"), "ab") as log:
-        engine = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
+        engine = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, pass_fds=_inherited()
+        )
+    for descriptor in _inherited():
+        os.close(descriptor)
     print(engine.pid, flush=True)
     _let_go_of_standard_streams()
     _write_exit(run_dir, attempt, engine.wait())
+
+
+def _inherited() -> list[int]:
+    """The descriptor from which the engine reads its judges, where there is one."""
+    return [int(number) for number in os.environ.get("JUDGES_FD", "").split(",") if number]
 
 
 def _let_go_of_standard_streams() -> None:

@@ -19,6 +19,10 @@ class LineQuerySet(models.QuerySet["Line"]):
             mine &= Q(team=team)
         return self.filter(mine | Q(purpose=LinePurpose.SHARED)).distinct()
 
+    def for_team(self, team_id: int | None) -> "LineQuerySet":
+        """What may be asked on behalf of a team: its own lines and the shared ones; of no team: the shared ones."""
+        return self.filter(Q(team_id=team_id) | Q(purpose=LinePurpose.SHARED))
+
 
 class Line(models.Model):
     """Base + purpose. Owns the aliases, the gate policy and the schedules; version 0 is the base."""

@@ -21,6 +21,7 @@ from tasks.crash import crash_point
 from tasks.errors import FlywheelError
 from trainer.contract import EngineFault, Heartbeat, Result
 from trainer.launchers.protocol import Handle, LauncherError, ask
+from trainer.services import judges
 from trainer.services.launching import launcher, new_directory, path_of
 
 logger = logging.getLogger(__name__)
@@ -131,7 +132,7 @@ def _launch(kind: Kind, work: Any) -> None:
     directory.mkdir(parents=True, exist_ok=True)
     (directory / "control.json").unlink(missing_ok=True)
     kind.prepare(work, directory)
-    handle = launcher().submit(directory, attempt=work.attempt)
+    handle = launcher(judges.for_engine(work.owner_team_id)).submit(directory, attempt=work.attempt)
     crash_point("engine.after_launch")
     _write(kind, work, handle=msgspec.to_builtins(handle), lease_until=_lease())
 

@@ -6,15 +6,19 @@ from pathlib import Path
 
 from django.conf import settings
 
+from tasks.graders.judges import Judges
 from trainer.launchers.local import LocalLauncher
 
 
-def launcher() -> LocalLauncher:
-    """Local processes; ENGINE_COMMAND replaces `python -m trainer.engine` (its last argument is the run directory)."""
+def launcher(judges: Judges | None = None) -> LocalLauncher:
+    """Local processes; ENGINE_COMMAND replaces `python -m trainer.engine` (its last argument is the run directory).
+
+    `judges`: those that an engine submitted here may ask.
+    """
     environment = {"ENGINE_THREADS": str(settings.ENGINE_THREADS)} if settings.ENGINE_THREADS else {}
     if command := shlex.split(settings.ENGINE_COMMAND):
-        return LocalLauncher(engine_command=tuple(command), environment=environment)
-    return LocalLauncher(environment=environment)
+        return LocalLauncher(engine_command=tuple(command), environment=environment, judges=judges)
+    return LocalLauncher(environment=environment, judges=judges)
 
 
 def new_directory(kind: str) -> str:

@@ -11,6 +11,7 @@ from tasks.errors import FlywheelError, NotFound
 from tasks.models import Team
 from tasks.wire import Limits, Wire, WireError, origin_of
 from trainer.models import Line, ModelVersion
+from trainer.models.lines import LineQuerySet
 from trainer.services.lines import shared_line
 from trainer.states import AliasName
 
@@ -35,9 +36,7 @@ def resolve(name: str, user: Any, team: Team | None = None) -> ModelVersion:
 
     champion: the shared line's. LINE: its champion, else its newest. LINE/champion, /challenger, /anchor, /v3.
     """
-    slug, _, which = name.partition("/")
-    line = _line(slug, which, user, team)
-    version = _version(line, which) if line else None
+    version = version_of(name, Line.objects.for_user(user, team))
     if version is None:
         raise NotFound(
             "model_not_found", f"There is no model {name[:120]} that you may use: list them with GET /models.", "model"
@@ -45,8 +44,13 @@ def resolve(name: str, user: Any, team: Team | None = None) -> ModelVersion:
     return version
 
 
-def _line(slug: str, which: str, user: Any, team: Team | None) -> Line | None:
-    visible = Line.objects.for_user(user, team)
+def version_of(name: str, visible: LineQuerySet) -> ModelVersion | None:
+    slug, _, which = name.partition("/")
+    line = _line(slug, which, visible)
+    return _version(line, which) if line else None
+
+
+def _line(slug: str, which: str, visible: LineQuerySet) -> Line | None:
     if slug == AliasName.CHAMPION and not which:
         shared = shared_line()
         return visible.filter(pk=shared.pk).first() if shared else None
@@ -74,9 +78,12 @@ class PublicModel:
 
 def model_names(user: Any, team: Team | None = None) -> list[PublicModel]:
     """Every name that `resolve` knows for this user, lines by age: aliases first, then versions, newest first."""
-    visible = Line.objects.for_user(user, team).order_by("pk").prefetch_related("aliases__version__line")
+    return names_among(Line.objects.for_user(user, team))
+
+
+def names_among(visible: LineQuerySet) -> list[PublicModel]:
     shared, names = shared_line(), []
-    for line in visible:
+    for line in visible.order_by("pk").prefetch_related("aliases__version__line"):
         aliases = sorted(line.aliases.all(), key=lambda alias: list(AliasName).index(AliasName(alias.name)))
         champion = next((alias.version for alias in aliases if alias.name == AliasName.CHAMPION), None)
         if champion and shared and line.pk == shared.pk:

@@ -88,6 +88,15 @@ def test_a_malformed_spec_needs_no_torch(tmp_path):
     assert not _loaded_by_the_engine(tmp_path, "torch")
 
 
+def test_judges_that_cannot_be_read_are_told_in_one_sentence(tmp_path, monkeypatch):
+    monkeypatch.setenv("JUDGES", "gpt")
+
+    status = start_engine(tmp_path).wait()
+
+    assert status == 2
+    assert (tmp_path / "engine.log").read_text().startswith("JUDGES must be a JSON object")
+
+
 def test_the_engine_loads_no_django(tiny, tmp_path):
     prepare_training(tmp_path, train_spec(tiny, steps=1))
 

@@ -8,11 +8,14 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import psutil
 import pytest
 
+from tasks.graders.judges import Endpoint, Judges
+from tests.fakes import judge
 from trainer import contract
 from trainer.launchers import local, protocol
 from trainer.launchers.local import LocalLauncher
@@ -287,3 +290,85 @@ def test_a_command_that_does_not_exist_leaves_no_handle(run_dir: Path) -> None:
         LocalLauncher(engine_command=("/no-such-engine",)).submit(run_dir, attempt=1)
 
     assert not (run_dir / "handle.json").exists()
+
+
+# Judges
+
+SECRET = "a key that nobody may see"
+GRADES = """
+import json, os, pathlib, sys
+from tasks.graders import registry
+
+asks = [{"role": "user", "content": "{{ sample.output_text }}"}]
+grade = registry.grade({"type": "score_model", "model": "judge", "input": asks}, "A reply.", {})
+told = {"score": grade.score, "reason": grade.reason, "environment": dict(os.environ), "open": []}
+for number in os.listdir("/proc/self/fd"):
+    try:
+        told["open"].append(os.readlink(f"/proc/self/fd/{number}"))
+    except FileNotFoundError:  # the listing's own
+        pass
+pathlib.Path(sys.argv[1], "told").write_text(json.dumps(told))
+"""
+
+
+def told_by_an_engine(run_dir: Path, started: Callable, judges: Judges | None) -> dict[str, Any]:
+    launcher, handle = started((sys.executable, "-c", GRADES), judges=judges)
+    ended(launcher, handle, run_dir)
+    return dict(json.loads((run_dir / "told").read_text()))
+
+
+def test_an_engine_can_ask_the_judges_that_it_is_given(run_dir: Path, started: Callable) -> None:
+    with judge.running() as fake:
+        fake.answers = [judge.score(0.75)]
+
+        told = told_by_an_engine(run_dir, started, Judges({"judge": Endpoint(f"{fake.url}/v1", SECRET)}))
+
+    assert told["score"] == 0.75
+    assert fake.tokens == [f"Bearer {SECRET}"]
+
+
+def test_a_judges_key_is_in_no_environment_and_no_file(run_dir: Path, started: Callable) -> None:
+    with judge.running() as fake:
+        fake.answers = [judge.score(1)]
+
+        told = told_by_an_engine(run_dir, started, Judges({"judge": Endpoint(f"{fake.url}/v1", SECRET)}))
+
+    assert SECRET not in json.dumps(told["environment"])
+    assert [path.name for path in run_dir.rglob("*") if path.is_file() and SECRET in path.read_text()] == []
+
+
+def test_the_judges_descriptor_is_closed_once_it_is_read(run_dir: Path, started: Callable) -> None:
+    with judge.running() as fake:
+        fake.answers = [judge.score(1)]
+
+        told = told_by_an_engine(run_dir, started, Judges({"judge": Endpoint(f"{fake.url}/v1", SECRET)}))
+
+    assert [name for name in told["open"] if "memfd:judges" in name] == []
+
+
+def test_the_minder_keeps_no_key(run_dir: Path, started: Callable) -> None:
+    _, handle = started(SLEEPER, judges=Judges({"judge": Endpoint("http://127.0.0.1:1/v1", SECRET)}))
+    minder = psutil.Process(handle.pid).parent()
+    assert minder is not None
+
+    eventually(lambda: not any("memfd:judges" in os.readlink(fd) for fd in Path(f"/proc/{minder.pid}/fd").iterdir()))
+
+
+def test_an_engine_without_judges_says_so(run_dir: Path, started: Callable) -> None:
+    told = told_by_an_engine(run_dir, started, None)
+
+    assert told["reason"].startswith("No judge is known for the model 'judge'")
+
+
+def test_more_judges_than_a_pipe_holds_arrive_whole(run_dir: Path, started: Callable) -> None:
+    with judge.running() as fake:
+        fake.answers = [judge.score(1)]
+        many = {f"line-{n}/v1": Endpoint(f"{fake.url}/v1", SECRET, "9" * 64) for n in range(2_000)}
+
+        told = told_by_an_engine(run_dir, started, Judges({**many, "judge": Endpoint(f"{fake.url}/v1", SECRET)}))
+
+    assert told["score"] == 1
+
+
+def test_the_keys_do_not_show_when_a_launcher_is_printed() -> None:
+    assert SECRET not in repr(LocalLauncher(judges=Judges({"*": Endpoint("https://judge.example/v1", SECRET)})))
