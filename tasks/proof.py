@@ -93,7 +93,7 @@ def is_ours(grade: Grade) -> bool:
     return any(flag in _OURS or flag.endswith("_server_error") for flag in grade.errors)
 
 
-_OURS = frozenset({"sandbox_unavailable", "grader_unavailable", "judge_unavailable"})
+_OURS = frozenset({"sandbox_error", "sandbox_unavailable", "grader_unavailable"})
 
 
 def prove(

@@ -80,7 +80,7 @@ CHANGE_MOVES: Mapping[ChangeState, frozenset[ChangeState]] = {
     _C.CHANGING: frozenset({_C.DONE, _C.SUPERSEDED, _C.FAILED}),
     _C.DONE: frozenset(),
     _C.SUPERSEDED: frozenset(),
-    _C.FAILED: frozenset({_C.PENDING, _C.SUPERSEDED}),
+    _C.FAILED: frozenset({_C.SUPERSEDED}),
 }
 
 

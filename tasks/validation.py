@@ -1,4 +1,5 @@
-"""One row to a Row or to its Issues. Pure: the same row and default grader give the same answer.
+"""One row to a Row or to its Issues. Pure: the same row and default grader give the same answer, on one machine (what
+a machine cannot run, such as untrusted code without a sandbox, is refused here).
 
 Every code, with its sentence and remedy, is in tasks.formats.codes.CODES.
 """
@@ -43,6 +44,8 @@ def check_against(grader: Mapping[str, Any] | registry.Config, item: Mapping[str
         config = registry.parse(grader)
     except Invalid as fault:
         return [issue(fault.code, line=line, field=fault.param or "grader", detail=fault.sentence)]
+    if sentence := registry.unavailable(config):
+        return [issue("grader_unavailable", line=line, field="grader", detail=sentence)]
     missing = [variable for variable in registry.item_variables(config) if not _holds(item, variable)]
     if missing:
         return [_missing(variable, line) for variable in dict.fromkeys(missing)]

@@ -55,6 +55,7 @@ CODES: Mapping[str, Code] = {
     # The grader
     "unknown_grader": Code("{detail}", "Use one of the known types."),
     "bad_grader": Code("{detail}", "Correct the grader's configuration."),
+    "grader_unavailable": Code("{detail}", "Name another grader, or have this one made ready and upload again."),
     "reference_missing": Code(
         "The row has no `reference`, which its grader reads.", "Give the right answer as `reference`."
     ),
@@ -69,7 +70,9 @@ CODES: Mapping[str, Code] = {
     "gold_failed": Code("{detail}", "Correct the gold answer, the reference or the grader."),
     "gold_ungradable": Code("{detail}", "Correct the reference or the grader."),
     "decoy_passed": Code("{detail}", "Make the grader stricter, or let a reviewer decide."),
+    "decoy_ungradable": Code("{detail}", "Let the grader answer for every text, also for an empty one."),
     "no_gold": Code("{detail}", "Give a `gold` answer that must earn full score."),
+    "judge_not_sampled": Code("{detail}", "Let a reviewer decide."),
 }
 
 

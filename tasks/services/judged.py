@@ -81,7 +81,7 @@ def _rows(upload: Upload, asking: Iterable[str]) -> Iterator[_Row]:
             judges = list(_judges(config))
             read = len(msgspec.json.encode(item)) + max(len(completion), OUTPUT_LIMIT // GRADES_A_ROW)
             tokens = sum(_tokens(judge, read) for judge in judges)
-            yield _Row(line, len(judges), tokens, tuple(sorted({str(judge["model"]) for judge in judges})))
+            yield _Row(line, len(judges), tokens, tuple(sorted({str(judge.get("model", "")) for judge in judges})))
 
 
 def _judges(config: Any) -> Iterator[Mapping[str, Any]]:

@@ -92,3 +92,13 @@ def test_a_stored_item_can_be_checked_when_its_dataset_gets_a_grader():
 
     assert check_against(config, {"reference": 4}, 1) == []
     assert [fault.code for fault in check_against(config, {}, 1)] == ["reference_missing"]
+
+
+def test_a_grader_that_this_machine_cannot_run_is_refused_in_a_sentence(monkeypatch):
+    monkeypatch.setattr("tasks.graders.number.unavailable", lambda config: "There is no abacus here.", raising=False)
+
+    issues = validate({"prompt": "1 + 1?", "reference": 2, "grader": {"type": "number"}}, line=3)
+
+    assert [(found.line, found.code, found.sentence) for found in issues] == [
+        (3, "grader_unavailable", "There is no abacus here.")
+    ]
