@@ -36,9 +36,8 @@ CHUNK_LINES = 1000
 MOVED_AT_ONCE = 2000  # lines
 FIRST_PIECE = 8  # rows graded before the first look at the clock
 PIECE_SECONDS = 4.0  # that a piece should not take longer than: progress is shown, and kept, piece by piece
-FAILED_FROM = 20  # rows whose gold could not be graded: from here on the shares count
-OUR_FAULTS = 0.05  # share of them, of one kind of grader, above which the machine or a judge is plainly down
-ITS_FAULTS = 0.5  # the same for faults of the grader's author, which otherwise reject row by row
+FAILED_FROM = 20  # rows that could not be graded before that says something about their kind of grader
+OUR_FAULTS = 0.05  # share of them above which the machine or a judge is plainly down
 QUARANTINED = (
     "Proving this upload stopped its worker three times at the same place: report it, then set its grader again."
 )
@@ -356,12 +355,9 @@ class _Budget:
         self.rows[kind] += 1
         self.ours[kind] += found.code == proof.UNAVAILABLE
         self.its[kind] += found.code == proof.GOLD_UNGRADABLE
-        if kind in self.stopped or not (
-            self._too_many(self.ours[kind], self.rows[kind], OUR_FAULTS)
-            or self._too_many(self.its[kind], self.rows[kind], ITS_FAULTS)
-        ):
-            return False
         failed = self.ours[kind] + self.its[kind]
+        if kind in self.stopped or failed < FAILED_FROM or not self._is_exceeded(kind, failed):
+            return False
         flags = ", ".join(dict.fromkeys(found.faults)) or found.code
         self.stopped[kind] = (
             f"{kind}: {failed:,} of {self.rows[kind]:,} rows could not be graded ({flags}), so its rows wait: "
@@ -369,9 +365,9 @@ class _Budget:
         )[:500]
         return True
 
-    @staticmethod
-    def _too_many(failed: int, rows: int, share: float) -> bool:
-        return failed >= FAILED_FROM and failed > share * rows
+    def _is_exceeded(self, kind: str, failed: int) -> bool:
+        """Faults of the author reject row by row, unless the grader has not graded a single one."""
+        return self.ours[kind] > OUR_FAULTS * self.rows[kind] or failed == self.rows[kind]
 
 
 def _first(rows: QuerySet[Any], column: str = "pk") -> Subquery:

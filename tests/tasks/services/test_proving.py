@@ -4,9 +4,13 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
+from tasks.errors import Conflict, Forbidden
+from tasks.graders import registry
+from tasks.graders.outcome import ungradable
 from tasks.models import Dataset, Event, Proof, ProofRun, Task
-from tasks.services import accounts, proving, reviews
+from tasks.services import accounts, leases, proving, reviews
 from tasks.states import ProofState
+from tasks.types import Grade
 from tests.cast import Person
 from tests.tasks.pipeline import imported, proved, states, sums, tasks
 
@@ -221,3 +225,267 @@ def test_another_rows_answer_comes_from_a_row_of_the_same_kind_of_grader(dataset
     assert {
         decoy["outcome"] for proof in Proof.objects.all() for decoy in proof.decoys if decoy["kind"] == "other_gold"
     } == {"skipped"}
+
+
+# What cannot be graded, and what costs tokens
+
+
+def _down(monkeypatch: Any, flag: str, only: Any = lambda completion, item: True) -> None:
+    """Every grade that `only` picks cannot be made."""
+    graded = registry.grade_many
+
+    def grade_many(config: Any, answers: Any) -> list[Grade]:
+        made = zip(answers, graded(config, answers), strict=True)
+        return [ungradable("It is down.", flag) if only(*answer) else grade for answer, grade in made]
+
+    monkeypatch.setattr(registry, "grade_many", grade_many)
+
+
+def test_a_row_whose_grader_cannot_be_reached_is_left_for_later_and_no_policy_lets_it_in(
+    dataset: Dataset, contributor: Person, monkeypatch: Any
+):
+    accounts.set_approval(contributor.team, "all", actor=contributor.user)
+    _down(monkeypatch, "sandbox_unavailable", lambda completion, item: item["reference"] == 200)
+
+    upload = proved(dataset, sums(3))
+
+    task = tasks(dataset)[0]
+    assert (task.state, task.reason_code) == ("unproved", "grader_unavailable")
+    assert states(dataset)[1:] == ["approved", "approved"]
+    assert upload.proof.counts["ungradable"] == {"number": {"sandbox_unavailable": 1}}
+
+
+def test_proving_again_takes_up_what_could_not_be_graded(dataset: Dataset, monkeypatch: Any):
+    with monkeypatch.context() as patched:
+        _down(patched, "sandbox_unavailable", lambda completion, item: item["reference"] == 200)
+        upload = proved(dataset, sums(3))
+
+    count = proving.again(upload, actor=None)
+    proving.prove_upload(upload.pk)
+
+    assert count == 1
+    assert states(dataset) == ["proved"] * 3
+
+
+def test_proving_again_brings_back_golds_that_could_not_be_graded(dataset: Dataset, monkeypatch: Any):
+    with monkeypatch.context() as patched:
+        _down(patched, "python_grader_runtime_error")
+        upload = proved(dataset, sums(3))
+    assert {task.reason_code for task in tasks(dataset)} == {"gold_ungradable"}
+
+    proving.again(upload, actor=None)
+    proving.prove_upload(upload.pk)
+
+    assert states(dataset) == ["proved"] * 3
+
+
+def test_what_the_gold_decided_is_not_proved_again(dataset: Dataset):
+    upload = proved(dataset, [{"prompt": "1 + 1?", "reference": 2, "gold": "3"}])
+
+    assert proving.again(upload, actor=None) == 0
+
+
+def test_a_task_that_comes_back_into_a_conflict_goes_to_review(dataset: Dataset, monkeypatch: Any):
+    with monkeypatch.context() as patched:
+        _down(patched, "other_error")
+        upload = proved(dataset, [{"prompt": "2 + 2?", "reference": 4}])
+    imported(dataset, [{"prompt": "2 + 2?", "reference": 5}])
+    assert states(dataset) == ["rejected", "valid"]
+
+    proving.again(upload, actor=None)
+
+    assert states(dataset) == ["conflict", "conflict"]
+
+
+def test_an_upload_under_proof_is_not_proved_again(dataset: Dataset):
+    upload = imported(dataset, sums(1))
+
+    with pytest.raises(Conflict) as refused:
+        proving.again(upload, actor=None)
+
+    assert refused.value.code == "proof_under_way"
+
+
+def test_a_stranger_proves_nothing_again(dataset: Dataset, stranger: Person):
+    upload = proved(dataset, sums(1))
+
+    with pytest.raises(Forbidden):
+        proving.again(upload, actor=stranger.user)
+
+
+@pytest.mark.parametrize("flag", ["model_grader_server_error", "python_grader_runtime_error"])
+def test_a_grader_that_fails_too_often_decides_nothing(dataset: Dataset, monkeypatch: Any, flag: str):
+    _down(monkeypatch, flag)
+
+    upload = proved(dataset, sums(60))
+
+    assert upload.proof.state == ProofState.REFUSED
+    assert upload.proof.refusals[0].startswith("number: ")
+    assert f"could not be graded ({flag})" in upload.proof.refusals[0]
+    assert states(dataset) == ["valid"] * 60
+    assert Proof.objects.count() == 0
+    assert sum(upload.proof.counts["ungradable"]["number"].values()) < 60
+
+
+def test_other_kinds_of_graders_go_on(dataset: Dataset, monkeypatch: Any):
+    _down(monkeypatch, "sandbox_unavailable", lambda completion, item: isinstance(item["reference"], int))
+    choice = {"type": "choice", "choices": ["yes", "no"]}
+
+    proved(dataset, [*sums(30), {"prompt": "Is it?", "reference": "yes", "grader": choice}])
+
+    assert states(dataset) == ["valid"] * 30 + ["proved"]
+
+
+def test_a_repaired_grader_proves_what_was_left_undecided(dataset: Dataset, monkeypatch: Any):
+    with monkeypatch.context() as patched:
+        _down(patched, "sandbox_unavailable")
+        upload = proved(dataset, sums(60))
+
+    proving.again(upload, actor=None)
+    proving.prove_upload(upload.pk)
+
+    run = ProofRun.objects.get()
+    assert states(dataset) == ["proved"] * 60
+    assert (run.state, run.refusals, run.counts["tasks"]) == ("done", [], 60)
+
+
+def test_a_few_golds_that_cannot_be_graded_are_rejected_one_by_one(dataset: Dataset, monkeypatch: Any):
+    _down(monkeypatch, "python_grader_runtime_error", lambda completion, item: item["reference"] % 20 == 0)
+
+    upload = proved(dataset, sums(100))
+
+    assert upload.proof.state == ProofState.DONE
+    assert states(dataset).count("rejected") == 10
+
+
+def test_a_grader_that_fails_on_decoys_is_refused(dataset: Dataset, monkeypatch: Any):
+    _down(monkeypatch, "python_grader_runtime_error", lambda completion, item: completion == "")
+
+    upload = proved(dataset, sums(20))
+
+    assert upload.proof.refusals == [
+        "number: The grader fails on an empty reply on 20 of 20 rows: let it answer for every text and prove again."
+    ]
+
+
+def test_a_grader_is_tried_once_whatever_the_rows(dataset: Dataset, monkeypatch: Any):
+    asked: list[Any] = []
+    monkeypatch.setattr("tasks.graders.number.trial_problem", asked.append, raising=False)
+
+    proved(dataset, sums(100))
+
+    assert len(asked) == 1
+
+
+def test_a_grader_that_its_trial_finds_broken_grades_nothing(dataset: Dataset, monkeypatch: Any):
+    monkeypatch.setattr("tasks.graders.number.trial_problem", lambda config: "It does not compile.", raising=False)
+
+    proved(dataset, sums(1))
+
+    task = tasks(dataset)[0]
+    assert (task.state, task.reason_code) == ("rejected", "gold_ungradable")
+    assert task.reason.endswith("It does not compile.")
+
+
+def test_a_slow_grader_renews_the_lease_of_its_proof(dataset: Dataset, monkeypatch: Any):
+    asked: list[Any] = []
+    renewed = leases.kept_alive
+    monkeypatch.setattr(leases, "kept_alive", lambda *work: asked.append(work) or renewed(*work))
+
+    proved(dataset, sums(3))
+
+    assert len(asked) == 1
+
+
+@pytest.fixture
+def judges(monkeypatch: Any) -> None:
+    """Choice asks a model, for these tests."""
+    monkeypatch.setattr("tasks.graders.choice.ASKS_A_MODEL", True, raising=False)
+
+
+def _judged(count: int) -> list[dict[str, Any]]:
+    choice = {"type": "choice", "choices": ["yes", "no"], "reference": "yes"}
+    return [{"prompt": f"Is {n} odd?", "gold": "yes", "grader": choice} for n in range(1, 2 * count, 2)]
+
+
+@pytest.mark.usefixtures("judges")
+def test_judges_wait_for_somebody_to_agree_to_what_they_cost(dataset: Dataset):
+    upload = proved(dataset, [*sums(2), *_judged(60)])
+
+    estimate = upload.proof.estimate
+    assert upload.proof.state == ProofState.WAITING
+    assert states(dataset) == ["proved"] * 2 + ["valid"] * 60
+    assert (estimate["judged_rows"], estimate["sample_rows"], estimate["calls"]) == (60, 50, 350)
+    assert estimate["tokens"] > 350
+
+
+@pytest.mark.usefixtures("judges")
+def test_judges_prove_a_sample_once_it_is_agreed(dataset: Dataset, contributor: Person):
+    upload = proved(dataset, _judged(60))
+
+    proving.confirm_cost(upload, actor=contributor.user)
+    proving.prove_upload(upload.pk)
+
+    upload.proof.refresh_from_db()
+    found = [task.reason_code for task in tasks(dataset)]
+    assert upload.proof.state == ProofState.DONE
+    assert (states(dataset).count("proved"), found.count("judge_not_sampled")) == (50, 10)
+
+
+@pytest.mark.usefixtures("judges")
+def test_a_smaller_sample_may_be_agreed_and_is_spread_over_the_file(dataset: Dataset):
+    upload = proved(dataset, _judged(60))
+
+    proving.confirm_cost(upload, actor=None, rows=3)
+    proving.prove_upload(upload.pk)
+
+    assert [line for line, state in enumerate(states(dataset), 1) if state == "proved"] == [1, 21, 41]
+
+
+@pytest.mark.usefixtures("judges")
+def test_without_any_sample_nothing_is_judged(dataset: Dataset):
+    upload = proved(dataset, _judged(5))
+
+    proving.confirm_cost(upload, actor=None, rows=0)
+    proving.prove_upload(upload.pk)
+
+    assert {task.reason_code for task in tasks(dataset)} == {"judge_not_sampled"}
+
+
+@pytest.mark.usefixtures("judges")
+def test_where_no_judge_waits_there_is_nothing_to_agree_to(dataset: Dataset):
+    upload = proved(dataset, _judged(5))
+    proving.confirm_cost(upload, actor=None)
+
+    with pytest.raises(Conflict) as refused:
+        proving.confirm_cost(upload, actor=None)
+
+    assert refused.value.code == "nothing_to_confirm"
+
+
+@pytest.mark.usefixtures("judges")
+def test_a_stranger_agrees_to_nothing(dataset: Dataset, stranger: Person):
+    upload = proved(dataset, _judged(1))
+
+    with pytest.raises(Forbidden):
+        proving.confirm_cost(upload, actor=stranger.user)
+
+
+@pytest.mark.usefixtures("judges")
+def test_a_space_that_lets_unproved_tasks_in_is_not_asked_and_spends_nothing(dataset: Dataset, contributor: Person):
+    accounts.set_approval(contributor.team, "all", actor=contributor.user)
+
+    upload = proved(dataset, _judged(5))
+
+    assert upload.proof.state == ProofState.DONE
+    assert states(dataset) == ["approved"] * 5
+    assert {proof.code for proof in Proof.objects.all()} == {"judge_not_sampled"}
+
+
+@pytest.mark.usefixtures("judges")
+def test_judged_rows_without_a_gold_cost_nothing_and_wait_for_nobody(dataset: Dataset):
+    check = {"type": "string_check", "input": "{{ sample.output_text }}", "reference": "x", "operation": "ne"}
+
+    upload = proved(dataset, [{"prompt": "Say anything but x.", "grader": check}])
+
+    assert (upload.proof.state, states(dataset)) == (ProofState.DONE, ["unproved"])
