@@ -3,7 +3,7 @@
 from django.contrib.auth.views import LoginView, LogoutView
 from django.urls import path
 
-from tasks.views import account, datasets, docs, reviews, uploads
+from tasks.views import account, datasets, docs, graders, reviews, uploads
 
 urlpatterns = [
     path("login", LoginView.as_view(template_name="login.html", redirect_authenticated_user=True), name="login"),
@@ -17,6 +17,11 @@ urlpatterns = [
     path("submit/<int:pk>", uploads.upload_page, name="upload"),
     path("submit/<int:pk>/progress", uploads.upload_progress, name="upload-progress"),
     path("submit/<int:pk>/retry", uploads.retry, name="upload-retry"),
+    path("submit/<int:pk>/grader", graders.grader_page, name="upload-grader"),
+    path("submit/<int:pk>/grader/progress", graders.grader_progress, name="upload-grader-progress"),
+    path("submit/<int:pk>/grader/use", graders.use_grader, name="upload-grader-use"),
+    path("submit/<int:pk>/grader/again", graders.prove_again, name="upload-grader-again"),
+    path("submit/<int:pk>/grader/cost", graders.confirm_cost, name="upload-grader-cost"),
     path("datasets", datasets.dataset_list, name="datasets"),
     path("datasets/<slug:team>/<slug:slug>", datasets.dataset_page, name="dataset"),
     path("datasets/<slug:team>/<slug:slug>/grader", datasets.set_grader, name="dataset-grader"),

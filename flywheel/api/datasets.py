@@ -9,8 +9,8 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from flywheel.api.resource import Asked, Given, Nothing, Resource
-from tasks.models import Dataset, DatasetVersion
-from tasks.services import datasets
+from tasks.models import Dataset, DatasetVersion, GraderChange
+from tasks.services import datasets, regrading, trying
 from tasks.states import Split, TaskState, Visibility
 
 VISIBILITIES = [(v.value, v.value) for v in Visibility]
@@ -60,6 +60,23 @@ class GraderIn(Given):
     grader = serializers.DictField(help_text="Configuration of a grader: see /api/v1/graders.")
 
 
+class ChangeIn(GraderIn):
+    confirm = serializers.BooleanField(
+        required=False, default=False, help_text="Without it nothing changes: the reply says what would."
+    )
+
+
+class GraderChangeOut(serializers.ModelSerializer[GraderChange]):
+    class Meta:
+        model = GraderChange
+        fields = ("id", "dataset", "old", "new", "state", "counts", "created_at", "finished_at")
+
+
+class ChangeOut(serializers.Serializer[Any]):
+    affected = serializers.IntegerField(help_text="Tasks that go back to proof.")
+    change = GraderChangeOut(allow_null=True, help_text="null: only asked, nothing is changed.")
+
+
 class DatasetFilter(Asked):
     team = serializers.SlugField(required=False)
     visibility = serializers.ChoiceField(choices=VISIBILITIES, required=False)
@@ -103,6 +120,16 @@ class Datasets(Resource):
         """Set the grader of rows that name none."""
         dataset, config = self.get_object(), self.given(GraderIn)["grader"]
         return Response({"waiting": datasets.set_default_grader(dataset, config, actor=self.user)})
+
+    @extend_schema(request=ChangeIn, responses=ChangeOut)
+    @grader.mapping.post
+    def change_grader(self, request: Request, pk: str) -> Response:
+        """Change the grader of what it holds: its tasks are proved again. Asks first, changes with `confirm`."""
+        dataset, given = self.get_object(), self.given(ChangeIn)
+        trying.check(given["grader"], actor=self.user)
+        affected = regrading.affected(dataset)
+        change = regrading.change_grader(dataset, given["grader"], actor=self.user) if given["confirm"] else None
+        return self.shown({"affected": affected, "change": change}, ChangeOut)
 
     @extend_schema(request=Nothing, responses={201: VersionOut})
     @action(detail=True, methods=["post"])

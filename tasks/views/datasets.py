@@ -10,11 +10,10 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_POST, require_safe
 
-from tasks.errors import Invalid
+from tasks.errors import FlywheelError, Invalid
 from tasks.forms import DefaultGraderForm, ReasonForm, TryGraderForm, grader_examples, pretty, teams_with
-from tasks.graders import registry
 from tasks.models import Dataset, DatasetTask, Task, Team, Upload
-from tasks.services import datasets, withdrawals
+from tasks.services import datasets, trying, withdrawals
 from tasks.states import Role, Split, TaskState, Visibility
 from tasks.types import Grade
 from tasks.views import examples
@@ -144,7 +143,10 @@ def _tried(request: HttpRequest, dataset: Dataset) -> dict[str, Any]:
     grade: Grade | None = None
     if form.is_valid():
         given = form.cleaned_data
-        grade = registry.grade(given["grader"], given["completion"], given["item"])
+        try:
+            grade = trying.grade(given["grader"], given["completion"], given["item"], actor=signed_in(request))
+        except FlywheelError as refused:
+            form.add_error("grader", refused.sentence)
     return {"try_form": form, "grade": grade}
 
 

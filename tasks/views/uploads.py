@@ -25,6 +25,7 @@ from tasks.views.scope import signed_in
 from tasks.views.waiting import no_worker
 
 ENDED = {UploadState.IMPORTED, UploadState.FAILED}
+RESTING = {ProofState.DONE, ProofState.REFUSED, ProofState.WAITING}  # nothing moves until somebody does something
 
 
 @login_required
@@ -140,7 +141,7 @@ def _progress(upload: Upload) -> dict[str, Any]:
         seconds = ((upload.finished_at or timezone.now()) - upload.started_at).total_seconds()
     rate = upload.line / seconds if seconds > 0 else 0.0
     share = min(upload.offset / upload.bytes, 1.0) if upload.bytes else 0.0
-    proved = proof.state in (ProofState.DONE, ProofState.REFUSED) if proof else upload.state == UploadState.FAILED
+    proved = proof.state in RESTING if proof else upload.state == UploadState.FAILED
     return {
         "upload": upload,
         "proof": proof,

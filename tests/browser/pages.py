@@ -15,6 +15,8 @@ def pages(portal: Any) -> dict[str, tuple[Any, str]]:
         "submit": "/submit",
         "upload": f"/submit/{portal.upload.pk}",
         "upload-by-code": f"/submit/{portal.upload.pk}?code=not_json",
+        "grader": f"/submit/{portal.upload.pk}/grader",
+        "grader-cell": f"/submit/{portal.upload.pk}/grader?grader=number&row=gold&cell=failed&at=9",
         "datasets": "/datasets",
         "dataset": f"/datasets/{team}/{portal.contributed.slug}",
         "private": f"/datasets/{team}/{portal.private.slug}",
@@ -62,7 +64,19 @@ def pages(portal: Any) -> dict[str, tuple[Any, str]]:
 
 
 NAMES = [
-    *("home", "newcomer", "submit", "upload", "upload-by-code", "datasets", "empty-datasets", "dataset", "private"),
+    *(
+        "home",
+        "newcomer",
+        "submit",
+        "upload",
+        "upload-by-code",
+        "grader",
+        "grader-cell",
+        "datasets",
+        "empty-datasets",
+        "dataset",
+        "private",
+    ),
     *("train", "task", "me", "review", "review-task", "review-conflict", "empty-review", "log", "ops", "run"),
     *("run-going", "run-failed", "evaluation", "recipes", "recipe", "gates", "gate-promote", "gate-hold", "models"),
     *("line", "version", "schedules", "playground", "formats", "graders", "errors", "not-found", "login"),

@@ -59,3 +59,33 @@ def test_a_part_that_has_not_changed_is_answered_304(visit: Any, portal: Any):
         pass
 
     assert answer.value.status == 304
+
+
+def test_the_source_field_shows_where_the_grader_is_written_in_python(visit: Any, portal: Any):
+    page = visit(portal.contributor).open(f"/submit/{portal.upload.pk}/grader")
+    expect(page.locator("textarea[name=source]")).to_be_hidden()
+
+    page.locator("textarea[name=grader]").fill('{"type": "python"}')
+
+    expect(page.locator("textarea[name=source]")).to_be_visible()
+
+
+def test_control_and_enter_grade_what_was_typed(visit: Any, portal: Any):
+    page = visit(portal.contributor).open(f"/submit/{portal.upload.pk}/grader")
+    answer = page.locator("[data-gold]").inner_text()
+
+    page.locator("textarea[name=completion]").fill(f"It is {answer}.")
+    with page.expect_navigation():
+        page.locator("textarea[name=completion]").press("Control+Enter")
+
+    expect(page.locator("#grade").get_by_text("Matches the reference.")).to_be_visible()
+
+
+def test_enter_in_the_row_field_shows_that_row(visit: Any, portal: Any):
+    page = visit(portal.contributor).open(f"/submit/{portal.upload.pk}/grader")
+
+    page.locator("input[name=at]").fill("7")
+    with page.expect_navigation():
+        page.locator("input[name=at]").press("Enter")
+
+    expect(page.get_by_text("Line 7, task")).to_be_visible()

@@ -47,3 +47,19 @@ def test_a_task_can_be_rejected_with_a_reason(visit: Any, portal: Any):
     page.get_by_role("button", name="Reject", exact=True).click()
 
     assert Task.objects.get(pk=task).state == "rejected"
+
+
+def test_a_grader_can_be_tried_checked_and_used(visit: Any, portal: Any):
+    page = visit(portal.contributor, java_script_enabled=False).open(f"/submit/{portal.upload.pk}/grader")
+
+    page.locator("select[name=example]").select_option("number")
+    page.get_by_role("button", name="Insert it").click()
+    page.get_by_label("the one in the editor").check()
+    page.locator("textarea[name=completion]").fill("no number")
+    page.get_by_role("button", name="Grade it").click()
+    expect(page.locator("#grade").get_by_text("incorrect")).to_be_visible()
+    page.get_by_role("button", name="Check it").click()
+    page.get_by_role("button", name="Use for rows to come").click()
+
+    portal.contributed.refresh_from_db()
+    assert portal.contributed.default_grader.config["absolute_tolerance"] == 0.01

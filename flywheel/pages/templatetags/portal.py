@@ -21,13 +21,13 @@ TONES: Mapping[str, tuple[str, str]] = {
     "passed": ("bad", "✕"),  # a decoy that passed
     "conflict": ("warn", "≠"),
     **dict.fromkeys(("unproved", "ungradable"), ("warn", "?")),
-    "needs_grader": ("warn", "…"),
+    **dict.fromkeys(("needs_grader", "waiting"), ("warn", "…")),
     "inconclusive": ("warn", "≈"),
     "invalid": ("warn", "!"),
     **dict.fromkeys(("paused", "pausing"), ("warn", "❙❙")),
-    **dict.fromkeys(("running", "importing", "proving"), ("live", "●")),
+    **dict.fromkeys(("running", "importing", "proving", "changing"), ("live", "●")),
     **dict.fromkeys(("queued", "received", "pending", "validating", "valid", "parsed"), ("", "○")),
-    **dict.fromkeys(("skipped", "cancelled", "watched"), ("", "–")),
+    **dict.fromkeys(("skipped", "cancelled", "watched", "superseded"), ("", "–")),
     "anchor": ("", "⚓"),
     "challenger": ("live", "△"),
     "contributed": ("live", "◇"),
@@ -169,7 +169,9 @@ def chosen(context: Mapping[str, Any], key: str, value: Any) -> SafeString:
 
 
 @register.inclusion_tag("_by_api.html", takes_context=True)
-def by_api(context: Mapping[str, Any], method: str, path: str, *details: Any) -> dict[str, Any]:
+def by_api(
+    context: Mapping[str, Any], method: str, path: str, *details: Any, label: str = "The same by API"
+) -> dict[str, Any]:
     """The very curl that does what this page does. Details fill {} in the path; a last one beyond those is the body."""
     request: HttpRequest = context["request"]
     holes = path.count("{}")
@@ -181,4 +183,4 @@ def by_api(context: Mapping[str, Any], method: str, path: str, *details: Any) ->
         lines.append(body)
     elif body:
         lines.append(f"-H 'Content-Type: application/json' -d '{body}'")
-    return {"command": " \\\n  ".join(lines)}
+    return {"command": " \\\n  ".join(lines), "label": label}

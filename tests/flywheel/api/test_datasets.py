@@ -1,3 +1,9 @@
+from typing import Any
+
+import pytest
+
+from tasks.models import Dataset
+from tasks.services import datasets
 from tests import world
 from tests.cast import Person
 
@@ -65,3 +71,44 @@ def test_datasets_are_filtered_by_visibility(contributor: Person):
     shown = contributor.api.get("/api/v1/datasets?visibility=contributed").json()["results"]
 
     assert [dataset["slug"] for dataset in shown] == ["gifts"]
+
+
+# Another grader
+
+
+@pytest.fixture
+def graded(contributor: Person) -> Dataset:
+    """Three rows that go by the dataset's grader."""
+    dataset = datasets.create(contributor.team, "By default", actor=contributor.user, default_grader={"type": "number"})
+    world.imported(
+        dataset, b"".join(b'{"prompt": "Say %d.", "reference": %d}\n' % (n, n) for n in (4, 5, 6)), contributor
+    )
+    return dataset
+
+
+def change(person: Person, dataset: Dataset, **body: Any) -> Any:
+    return person.api.post(f"/api/v1/datasets/{dataset.pk}/grader", body, format="json")
+
+
+def test_a_change_of_grader_is_told_before_it_is_made(contributor: Person, graded: Dataset):
+    told = change(contributor, graded, grader={"type": "number", "absolute_tolerance": 1}).json()
+
+    graded.refresh_from_db()
+    assert (told, graded.default_grader.config["absolute_tolerance"]) == ({"affected": 3, "change": None}, 0)
+
+
+def test_a_confirmed_change_of_grader_is_made(contributor: Person, graded: Dataset):
+    told = change(contributor, graded, grader={"type": "number", "absolute_tolerance": 1}, confirm=True).json()
+
+    graded.refresh_from_db()
+    assert (told["change"]["state"], graded.default_grader.config["absolute_tolerance"]) == ("pending", 1)
+
+
+def test_a_change_to_a_grader_that_cannot_be_right_is_400(contributor: Person, graded: Dataset):
+    reply = change(contributor, graded, grader={"type": "numbr"}, confirm=True)
+
+    assert (reply.status_code, reply.json()["code"]) == (400, "unknown_grader")
+
+
+def test_a_stranger_changes_no_grader(stranger: Person, graded: Dataset):
+    assert change(stranger, graded, grader={"type": "number"}, confirm=True).status_code == 404
