@@ -11,6 +11,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 MAX_CHARACTERS = 2000  # of one answer; what is longer is not read
+MAX_DEPTH = 24  # brackets within brackets; the grammar takes seconds for more
 
 _SIGNS = {
     **dict.fromkeys("−–﹣－‐‑", "-"), **dict.fromkeys("·⋅∙•", r"\cdot "), "×": r"\times ", "÷": r"\div ", "∗": "*",
@@ -55,12 +56,15 @@ _UNIT = re.compile(
     r"\s?\\(?:text|mathrm|mbox|textrm)\s?\{\s?(?![a-zA-Z]\s?\})[^{}]{2,100}\}"
     r"|\s?\\(?:text|mathrm|mbox|textrm)\s?\{\s?[mghlsLNJWVKCF]\s?\}"
     r"|(?<=\d)\s?(?:[cmkd]?m|k?g|mg|ml|mL|ft|kmh|mph|hrs?|oz|lbs?|mi|yd|sq)(?<!\dm)(?<!\dg)(?:/\s?[A-Za-z]{1,20})?"
-    r"|(?<=\d)\s(?:[mghsL](?:/[hs])?|(?!(?:and|mod|sin|cos|tan|log|for|when)\b)[A-Za-z]{3,20}(?:[ /][A-Za-z]{2,20}){0,5})"
+    r"|(?<=\d)\s(?:in|[mghsL](?:/[hs])?)"
+    r"|(?<=\d)\s(?!(?:and|mod|sin|cos|tan|log|for|when)\b)[A-Za-z]{3,20}(?:[ /][A-Za-z]{2,20}){0,5}"
     r")(?:\^\s?\{?[23]\}?)?$"
 )
 _CURRENCY_WORDS = re.compile(r"^(?:USD|EUR|GBP|Rs\.?)\s?(?=\d)")
 _LEADING = re.compile(r"^(?:=|\\approx(?![a-zA-Z])|approximately\b|about\b|exactly\b)\s?", re.IGNORECASE)
 _NAMES = (
+    (re.compile(r"\\(?:mathrm|text|textrm|operatorname)\s?\{\s?([ei])\s?\}"), r"\1"),
+    (re.compile(r"\\varnothing(?![A-Za-z])"), r"\\emptyset"),
     (re.compile(r"(?<![A-Za-z\\])pi(?![A-Za-z])"), r"\\pi "),
     (re.compile(r"(?<![A-Za-z\\])(?:infinity|inf|oo)(?![A-Za-z])"), r"\\infty "),
 )
@@ -90,6 +94,8 @@ def written(text: str) -> Written:
     """Raises Unreadable on what has no answer in it: nothing, too much, or numbers without a sign between them."""
     if len(text) > MAX_CHARACTERS:
         raise Unreadable(f"The answer has more than {MAX_CHARACTERS:,} characters", "too_long")
+    if _depth(text) > MAX_DEPTH:
+        raise Unreadable(f"The answer nests deeper than {MAX_DEPTH} levels")
     if _PLAIN.fullmatch(text):
         return Written(text, False, "", text, Decimal(text))
     text = _ascii(text).strip()
@@ -107,6 +113,14 @@ def written(text: str) -> Written:
     if re.fullmatch(r"[-\d.]+(?:\s[-\d.]+)+", latex):
         raise Unreadable(f"'{latex[:60]}' has no sign between its numbers")
     return Written(latex, percent, "", folded, Decimal(latex) if _PLAIN.fullmatch(latex) else None)
+
+
+def _depth(text: str) -> int:
+    depth = deepest = 0
+    for sign in _BRACKETS.findall(text):
+        depth += 1 if sign in "([{" else -1
+        deepest = max(deepest, depth)
+    return deepest
 
 
 def _ascii(text: str) -> str:
