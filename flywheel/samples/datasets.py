@@ -1,8 +1,8 @@
 """Sample uploads of two contributors, as real files look: mostly good, with a few broken, doubled and disputed rows.
 
 Ada owns two thirds of the material, so that a cap per contributor binds; Grace overlaps with her in three domains.
-Each domain has about 3,900 different prompts in a batch, of which the split by hash seals a tenth. No prompt was ever
-shown to the base (see demonstrations.py), and batches share none.
+Each domain that is trained on has about 3,900 different prompts in a batch, of which the split by hash seals a tenth.
+No prompt was ever shown to the base (see demonstrations.py), and batches share none.
 """
 
 import json
@@ -13,13 +13,25 @@ from random import Random
 from typing import Any
 
 from flywheel.samples.demonstrations import DEMONSTRATION_SIDES, SIDES
-from flywheel.samples.families import CHOICES, MAXIMA, RECORDS, REVERSALS, VOWELS, Family, Question, side
+from flywheel.samples.families import (
+    CHOICES,
+    FRACTIONS,
+    MAXIMA,
+    RECORDS,
+    REVERSALS,
+    SHUFFLES,
+    VOWELS,
+    Family,
+    Question,
+    side,
+)
 
 TASK_SIDES = tuple(number for number in range(SIDES) if number not in DEMONSTRATION_SIDES)
 LICENCE = "CC0-1.0"
 BROKEN_EVERY = 400  # rows; the kinds of breakage take turns
 DOUBLED_EVERY = 300
 SHARED = 120  # rows that Grace has from Ada, word for word
+FEW = 120  # of a domain that is not trained on: too few sealed ones for a suite that would guard it
 DISPUTED = 8  # rows that Grace has from Ada with another answer
 
 
@@ -58,6 +70,8 @@ SHARES = (
     _Share("ada", "analytical", REVERSALS, 0, 3900, "Four letters backwards."),
     _Share("ada", "analytical", RECORDS, 0, 2600, "A line about a person as a JSON object."),
     _Share("ada", "analytical", VOWELS, 0, 2600, "The vowels among six letters."),
+    _Share("ada", "analytical", SHUFFLES, 0, 3900, "Five letters in any other order."),
+    _Share("ada", "analytical", FRACTIONS, 0, FEW, "Sums of two fractions."),
     _Share("grace", "harbour", CHOICES, 0, 3900, "Odd or even, by letter."),
     _Share("grace", "harbour", VOWELS, 2600, 1300, "More vowels among six letters."),
     _Share("grace", "harbour", RECORDS, 2600, 1300, "More people as JSON objects."),

@@ -6,6 +6,7 @@ base learns from such people (see demonstrations.py).
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from fractions import Fraction
 from hashlib import sha256
 from random import Random
 from typing import Any
@@ -27,7 +28,7 @@ class Family:
     domain: str
     grader: Mapping[str, Any]
     ask: Callable[[Random], Question]
-    flawed_share: float  # of the base's demonstrations; more where the base learns the family easily
+    flawed_share: float = 0.0  # of the base's demonstrations; more where the base learns the family easily
 
 
 def side(prompt: str, sides: int) -> int:
@@ -118,6 +119,34 @@ def _record(random: Random) -> Question:
     )
 
 
+def _shuffle(random: Random) -> Question:
+    """Five different letters in any other order, so there are 119 right answers; the sloppy answer copies them."""
+    letters = random.sample(LETTERS, 5)
+    turn = random.randint(1, 4)
+    word, turned = "".join(letters), "".join(letters[turn:] + letters[:turn])
+    return Question(f"Shuffle {word}", word, turned, word)
+
+
+# Many answers are right, so no reference can be compared with: this needs code.
+SHUFFLE_SOURCE = """\
+def grade(sample, item):
+    \"\"\"1 for the letters of the word in another order.\"\"\"
+    reply, word = sample["output_text"].strip(), item["reference"]
+    return float(reply != word and sorted(reply) == sorted(word))
+"""
+
+
+def _sum_of_fractions(random: Random) -> Question:
+    """Two fractions added, as LaTeX; beyond the tiny base. The sloppy answer adds above and below the line."""
+    b, d = random.randint(3, 30), random.randint(3, 30)
+    a, c = random.randint(1, b - 1), random.randint(1, d - 1)
+    total = Fraction(a, b) + Fraction(c, d)
+    reference = rf"\frac{{{total.numerator}}}{{{total.denominator}}}" if total.denominator > 1 else str(total)
+    return Question(
+        f"Add {a}/{b} and {c}/{d}", reference, rf"\boxed{{{reference}}}", rf"\boxed{{\frac{{{a + c}}}{{{b + d}}}}}"
+    )
+
+
 MAXIMA = Family("maxima", {"type": "number", "reference": REFERENCE}, _maximum, flawed_share=0.6)
 REVERSALS = Family(
     "reversals",
@@ -142,4 +171,8 @@ RECORDS = Family(
     flawed_share=0.6,
 )
 
-FAMILIES: tuple[Family, ...] = (MAXIMA, REVERSALS, CHOICES, VOWELS, RECORDS)
+SHUFFLES = Family("shuffles", {"type": "python", "source": SHUFFLE_SOURCE}, _shuffle, flawed_share=0.5)
+FRACTIONS = Family("fractions", {"type": "math", "reference": REFERENCE}, _sum_of_fractions)
+
+# What the base is shown and trained on. FRACTIONS is collected, proved and reviewed; it waits for a larger base.
+FAMILIES: tuple[Family, ...] = (MAXIMA, REVERSALS, CHOICES, VOWELS, RECORDS, SHUFFLES)

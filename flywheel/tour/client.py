@@ -15,6 +15,14 @@ class TourError(Exception):
     """A step that did not come to its end; the sentence says where to look."""
 
 
+class Refused(TourError):
+    """The server said no: its code and its sentence."""
+
+    def __init__(self, request: str, code: str, sentence: str) -> None:
+        super().__init__(f"{request}: {sentence}")
+        self.code, self.sentence = code, sentence
+
+
 class Client:
     """One person's key. Requests are repeated while the server restarts, so a tour survives that."""
 
@@ -70,7 +78,8 @@ def _answer(reply: httpx.Response) -> Any:
     except ValueError:
         problem = {}
     sentence = problem.get("detail") or problem.get("error", {}).get("message") or reply.text[:200]
-    raise TourError(f"{reply.request.method} {reply.request.url.path}: {reply.status_code}: {sentence}")
+    request = f"{reply.request.method} {reply.request.url.path}: {reply.status_code}"
+    raise Refused(request, str(problem.get("code", "")), sentence)
 
 
 def _chunks(path: Path) -> Iterator[bytes]:

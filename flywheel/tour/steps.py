@@ -13,7 +13,7 @@ from django.db import InterfaceError, OperationalError, connection
 from flywheel.samples import datasets as samples
 from flywheel.samples.demonstrations import demonstrations
 from flywheel.tour import people, plan
-from flywheel.tour.client import Client, TourError
+from flywheel.tour.client import Client, Refused, TourError
 from tasks.services.licences import CONSENT_VERSION
 from tasks.states import Role, Scope
 from trainer.models import GateReport, Line, TrainingRun
@@ -33,6 +33,7 @@ class Tour:
         self.reviewer = Client(url, people.of_the_pool("rosa", Role.REVIEWER, read_write).key)
         self.operator = Client(url, people.of_the_pool("otto", Role.OPERATOR, [*read_write, Scope.TRAIN]).key)
         self.contributors: dict[str, Client] = {}
+        self.domains: set[str] = set()  # that this installation can grade
         self.directory = Path(settings.DATA_DIR) / "samples"
 
     def base(self) -> Line:
@@ -53,7 +54,14 @@ class Tour:
         uploads = []
         for sample in samples.write_datasets(self.directory, self.seed, batch=turn, scale=self.share):
             client = self._contributor(sample.contributor, sample.team)
-            dataset = self._dataset(client, sample)
+            try:
+                dataset = self._dataset(client, sample)
+            except Refused as refusal:
+                if refusal.code != "grader_unavailable":
+                    raise
+                _say(f"{sample.dataset} is left out: {refusal.sentence}")
+                continue
+            self.domains.add(sample.domain)
             upload = client.upload(sample.path, dataset=dataset)
             _say(f"{sample.contributor} uploads {sample.path.name} to {sample.team}: {upload['bytes']:,} bytes.")
             uploads.append(upload["id"])
@@ -96,7 +104,7 @@ class Tour:
             "line": line.pk,
             "name": plan.RECIPE_NAME,
             "preset": "flywheel",
-            "body": {**plan.RECIPE, "seed": self.seed},
+            "body": {**plan.recipe(self.domains), "seed": self.seed},
             "overrides": {**plan.OVERRIDES, "seed": self.seed},
         }
         return int(self.operator.post("/api/v1/recipes", body)["id"])

@@ -35,7 +35,7 @@ def test_the_base_never_sees_the_prompt_of_a_task(some, family):
 def test_the_families_have_equal_parts(some):
     counts = Counter(demonstration["domain"] for demonstration in some)
 
-    assert all(850 < counts[family.domain] < 1150 for family in FAMILIES)
+    assert all(700 < counts[family.domain] < 970 for family in FAMILIES)
 
 
 @pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.domain)
@@ -51,7 +51,7 @@ def _is_flawed(family, demonstration):
     prompt, completion = demonstration["messages"][0]["content"], demonstration["completion"]
     if family.domain == "records":
         return not completion.startswith("{")
-    if family.domain == "reversals":
+    if family.domain in ("reversals", "shuffles"):
         return completion in prompt
     if family.domain == "choices":
         return completion in ("odd", "even")

@@ -2,10 +2,11 @@ from random import Random
 
 import pytest
 
-from flywheel.samples.families import FAMILIES, side
+from flywheel.samples.families import FAMILIES, FRACTIONS, side
 from tasks.graders import registry
+from tasks.types import Outcome
 
-FAMILY = pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.domain)
+FAMILY = pytest.mark.parametrize("family", [*FAMILIES, FRACTIONS], ids=lambda family: family.domain)
 
 
 def _questions(family, count=300):
@@ -15,14 +16,16 @@ def _questions(family, count=300):
 
 @FAMILY
 def test_the_gold_answer_earns_full_score(family):
-    for question in _questions(family):
-        assert registry.grade(family.grader, question.gold, {"reference": question.reference}).correct
+    answers = [(question.gold, {"reference": question.reference}) for question in _questions(family)]
+
+    assert all(grade.correct for grade in registry.grade_many(family.grader, answers))
 
 
 @FAMILY
 def test_the_sloppy_answer_is_wrong(family):
-    for question in _questions(family):
-        assert not registry.grade(family.grader, question.flawed, {"reference": question.reference}).correct
+    answers = [(question.flawed, {"reference": question.reference}) for question in _questions(family)]
+
+    assert {grade.outcome for grade in registry.grade_many(family.grader, answers)} == {Outcome.INCORRECT}
 
 
 @FAMILY
@@ -40,13 +43,15 @@ def test_every_domain_has_one_family():
     assert len({family.domain for family in FAMILIES}) == len(FAMILIES)
 
 
-def test_every_grader_kind_of_the_catalogue_is_shown():
-    assert {family.grader["type"] for family in FAMILIES} == {
+def test_the_samples_show_seven_kinds_of_grader():
+    assert {family.grader["type"] for family in (*FAMILIES, FRACTIONS)} == {
         "number",
         "string_check",
         "choice",
         "set_match",
         "json_match",
+        "python",
+        "math",
     }
 
 
