@@ -87,7 +87,8 @@ def lay_out(request: HttpRequest, upload: Upload) -> Bench:
     """The bench as the address or the form left it, with what its button asks for."""
     if request.method != "POST":
         member = _row(upload, request.GET.get("at", ""))
-        return _beside(Bench(upload, BenchForm(initial=_initial(upload, member)), member))
+        initial = {**_initial(upload, member), "completion": request.GET.get("say", "")}
+        return _beside(Bench(upload, BenchForm(initial=initial), member))
     data, verb = request.POST.copy(), request.POST.get("verb", "")
     member = _row(upload, data.get("at", ""), verb)
     if verb == "example":

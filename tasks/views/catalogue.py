@@ -139,7 +139,8 @@ def _kind(found: Any) -> str:
         case inspect.LiteralType(values=values):
             return "one of " + ", ".join(str(value) for value in values)
         case inspect.UnionType(types=types):
-            return " or ".join(dict.fromkeys(_kind(one) for one in types))
+            words = dict.fromkeys(_kind(one) for one in types)
+            return " or ".join(word for word in words if word != "whole number" or "number" not in words)
         case inspect.ListType(item_type=inner) | inspect.VarTupleType(item_type=inner):
             return f"list of {_kind(inner)}"
         case inspect.DictType(value_type=inner):

@@ -96,8 +96,15 @@ def _state(upload: Upload) -> dict[str, Any]:
         "rate": rate,
         "seconds_left": (total - done) / rate if rate and total > done else None,
         "finished": proof is not None and proof.state in RESTING,
+        "refusals": _other_refusals(proof.refusals if proof else [], kinds),
         "again": any(cell.outcome == "ungradable" and cell.count for cell in _cells(kinds)),
     }
+
+
+def _other_refusals(refusals: list[str], kinds: list[matrix.KindMatrix]) -> list[str]:
+    """Those that the matrix does not explain: a grader that failed too often, a proof that stopped its worker."""
+    told = {f"{kind.type}: {kind.refusal}" for kind in kinds}
+    return [sentence for sentence in refusals if sentence not in told]
 
 
 def _cells(kinds: list[matrix.KindMatrix]) -> Iterator[matrix.Cell]:
@@ -114,7 +121,7 @@ _SAID = {
     "over_long": "a wrong answer, repeated to the length limit",
 }
 _MUST = {True: "must pass", False: "must not pass"}
-_COLUMNS = ("right", "wrong", "ungradable", "open")
+_COLUMNS = ("wrong", "right", "ungradable", "open")  # what matters most first: narrow screens show two
 
 
 def _table(kind: matrix.KindMatrix) -> dict[str, Any]:

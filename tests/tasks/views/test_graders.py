@@ -107,6 +107,42 @@ def test_a_configuration_that_cannot_be_right_is_refused_beside_its_field(portal
     assert "no grader of type" in str(reply.context["bench"].form.errors["grader"])
 
 
+PYTHON = '{"type": "python"}'
+
+
+def test_source_that_cannot_work_is_refused_beside_the_source(portal: Portal, address: str):
+    reply = bench(portal, address, "check", grader=PYTHON, source="def grade(sample, item)\n    return 1")
+
+    assert (reply.context["bench"].checked, list(reply.context["bench"].form.errors)) == (None, ["source"])
+
+
+def test_source_that_works_is_checked_with_the_rest(portal: Portal, address: str):
+    found = bench(portal, address, "check", grader=PYTHON, source="def grade(sample, item):\r\n    return 1.0")
+
+    assert found.context["bench"].checked.grader["source"] == "def grade(sample, item):\n    return 1.0"
+
+
+def test_a_text_is_graded_by_source_from_the_editor(portal: Portal, address: str):
+    source = "def grade(sample, item):\n    return 1.0 if 'seven' in sample['output_text'] else 0.0"
+
+    found = bench(portal, address, "try", grader=PYTHON, source=source, use="edited", completion="seven")
+
+    assert found.context["bench"].grade.outcome == "correct"
+
+
+def test_the_text_of_a_cells_row_waits_at_the_bench(portal: Portal, address: str):
+    found = browser(portal.contributor).get(f"{address}?at=7&say=no, yes").context["bench"]
+
+    assert (found.member.line, found.form["completion"].value()) == (7, "no, yes")
+
+
+def test_a_change_under_way_is_told(portal: Portal, address: str):
+    client = browser(portal.contributor)
+    client.post(f"{address}/use", {"grader": '{"type": "number", "absolute_tolerance": 1}'})
+
+    assert "is being changed" in text(client.get(address))
+
+
 def test_an_empty_editor_is_told_what_to_do(portal: Portal, address: str):
     reply = bench(portal, address, "check", grader="")
 
