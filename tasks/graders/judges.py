@@ -104,7 +104,7 @@ Resolver = Callable[[str, int | None], Endpoint | None]
 _resolvers: list[Resolver] = []
 _team: ContextVar[int | None] = ContextVar("judging_team", default=None)
 _judges: ContextVar[Judges | None] = ContextVar("judging_judges", default=None)
-_settled: ContextVar[Mapping[str, Endpoint | str]] = ContextVar("judging_settled", default={})  # noqa: B039  (read only)
+_known: ContextVar[dict[str, Endpoint | str] | None] = ContextVar("judging_known", default=None)
 
 
 def resolve_with(resolver: Resolver) -> None:
@@ -114,32 +114,38 @@ def resolve_with(resolver: Resolver) -> None:
 
 @contextmanager
 def for_team(team: int | None) -> Iterator[None]:
-    """Grade on behalf of a team: its own served models may judge too. Without one only what everybody may ask."""
-    token = _team.set(team)
-    try:
+    """Grade on behalf of a team: its own served models may judge too. Without one only what everybody may ask.
+
+    What a name means is looked up once in such a block.
+    """
+    with _set(_team, team), _set(_known, {}):
         yield
-    finally:
-        _team.reset(token)
 
 
 @contextmanager
 def using(judges: Judges) -> Iterator[None]:
     """Grade with these judges instead of the process's."""
-    token = _judges.set(judges)
-    try:
+    with _set(_judges, judges), _set(_known, None):
         yield
-    finally:
-        _judges.reset(token)
 
 
 @contextmanager
 def settled(models: Sequence[str]) -> Iterator[None]:
     """Look the models up now: a resolver that reads a database must not be called in a thread of its own."""
-    token = _settled.set({**_settled.get(), **{model: look_up(model) for model in models}})
+    known = _known.get()
+    with _set(_known, {} if known is None else known):
+        for model in models:
+            look_up(model)
+        yield
+
+
+@contextmanager
+def _set(variable: ContextVar[Any], value: Any) -> Iterator[None]:
+    token = variable.set(value)
     try:
         yield
     finally:
-        _settled.reset(token)
+        variable.reset(token)
 
 
 def current() -> Judges:
@@ -148,8 +154,15 @@ def current() -> Judges:
 
 def look_up(model: str) -> Endpoint | str:
     """The server that speaks for the model, or in a sentence why nobody can be asked. Asks nobody."""
-    if model in _settled.get():
-        return _settled.get()[model]
+    known = _known.get()
+    if known is None:
+        return _found_or_not(model)
+    if model not in known:
+        known[model] = _found_or_not(model)
+    return known[model]
+
+
+def _found_or_not(model: str) -> Endpoint | str:
     try:
         found = _find(model)
     except ValueError as fault:

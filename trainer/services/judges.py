@@ -1,7 +1,11 @@
 """Served models as judges: by their public names, for the team on whose behalf is graded."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import msgspec
 from django.conf import settings
+from django.db import connection
 
 from tasks.graders import judges
 from tasks.graders.judges import Endpoint, Judges
@@ -13,8 +17,20 @@ def served(model: str, team_id: int | None) -> Endpoint | None:
     """The model server, asked for the version behind a public name; None where the team has no such model."""
     if not settings.DATABASE_CONFIGURED:  # `manage.py grade` runs without one
         return None
-    version = serving.version_of(model, Line.objects.for_team(team_id))
+    with _no_connection_left_behind():
+        version = serving.version_of(model, Line.objects.for_team(team_id))
     return _endpoint(version) if version else None
+
+
+@contextmanager
+def _no_connection_left_behind() -> Iterator[None]:
+    """Graders are also tried in threads that end; a connection that such a thread opened would be lost to the pool."""
+    mine = connection.connection is None
+    try:
+        yield
+    finally:
+        if mine and not connection.in_atomic_block:
+            connection.close()
 
 
 def for_engine(team_id: int | None) -> Judges:

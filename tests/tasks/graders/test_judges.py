@@ -13,9 +13,8 @@ OWN = Endpoint("http://own/v1", "secret")
 
 
 @pytest.fixture(autouse=True)
-def fresh(monkeypatch: pytest.MonkeyPatch):
-    """No resolver of another test, nothing read from this machine's environment."""
-    monkeypatch.setattr(judges, "_resolvers", [])
+def fresh():
+    """Nothing is kept of another test's environment."""
     judges.of_this_process.cache_clear()
     yield
     judges.of_this_process.cache_clear()
@@ -127,6 +126,19 @@ def test_a_settled_model_is_looked_up_once():
         judges.look_up("m")
 
     assert asked == ["m"]
+
+
+def test_what_a_name_means_is_looked_up_once_for_a_team():
+    asked = []
+    judges.resolve_with(lambda model, team: asked.append((model, team)))
+
+    with judges.using(Judges()):
+        for team in (7, 8):
+            with judges.for_team(team):
+                judges.unavailable("m")
+                judges.unavailable("m")
+
+    assert asked == [("m", 7), ("m", 8)]
 
 
 def test_an_engine_reads_its_judges_from_an_open_descriptor_once(monkeypatch: pytest.MonkeyPatch):

@@ -309,10 +309,9 @@ def test_every_reply_gets_its_own_scores_in_order(judge: FakeJudge):
     assert [grade.score for grade in found] == [n / 100 for n in range(40)]
 
 
-def test_a_served_model_is_looked_up_in_the_thread_that_grades(judge: FakeJudge, monkeypatch: pytest.MonkeyPatch):
+def test_a_served_model_is_looked_up_in_the_thread_that_grades(judge: FakeJudge):
     threads = []
     endpoint = judge.judges().endpoints["*"]
-    monkeypatch.setattr(judges, "_resolvers", [])
     judges.resolve_with(lambda model, team: threads.append(threading.current_thread()) or endpoint)
 
     with judges.using(judges.Judges(pause_seconds=0.001)):

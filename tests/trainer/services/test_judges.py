@@ -1,11 +1,13 @@
 """Served models as judges: by name, on behalf of a team, in this process and in an engine."""
 
 import json
+import threading
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from django.core.exceptions import ImproperlyConfigured
+from django.db import connection
 
 from tasks.graders import judges as benches
 from tasks.graders import judging, registry
@@ -85,6 +87,21 @@ def test_without_a_team_only_shared_lines_judge(own: ModelVersion, shared: Model
     assert registry.unavailable(asks("carla-sums"))
     assert registry.unavailable(asks("shared")) is None
     assert registry.unavailable(asks("champion")) is None
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_look_up_in_a_thread_that_ends_leaves_no_connection(shared: ModelVersion, served: FakeModelServer):
+    left = []
+
+    def look() -> None:
+        registry.unavailable(asks("shared"))
+        left.append(connection.connection)
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    thread.join()
+
+    assert left == [None]
 
 
 def test_a_digest_is_no_name(contributor: Person, own: ModelVersion, served: FakeModelServer):
