@@ -1,10 +1,7 @@
 """JSON lines {grader, item, completion} to JSON lines of Grades: the same order, one for one, whatever a line holds."""
 
-from collections import deque
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Executor, Future
-from itertools import islice
-from typing import Any, BinaryIO
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Protocol
 
 import msgspec
 
@@ -13,7 +10,14 @@ from tasks.graders.outcome import ungradable
 from tasks.types import Grade
 
 MAX_LINE_BYTES = 16_000_000
-CHUNK_LINES = 256
+MAX_BATCH_LINES = 256
+_READ_BYTES = 1 << 16
+
+
+class Stream(Protocol):
+    """Unbuffered bytes: a read answers with what is there, and waits only where there is nothing."""
+
+    def read(self, size: int, /) -> bytes: ...
 
 
 class Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -26,17 +30,27 @@ _read = msgspec.json.Decoder(Request).decode
 _write = msgspec.json.Encoder().encode
 
 
-def grade_line(line: bytes) -> bytes:
-    """The Grade of one line; a line that cannot be read is ungradable and says why."""
-    return _grade_chunk([line])[0]
-
-
-def _grade_chunk(lines: Sequence[bytes]) -> list[bytes]:
-    """Lines with the same grader are graded together, which graders that run elsewhere need to be fast."""
+def grade_batch(lines: Sequence[bytes]) -> list[bytes]:
+    """The Grades of lines. Those with the same grader are graded together, which graders that run elsewhere need to be
+    fast; one on which a grader breaks (a bug of ours) costs no other its grade."""
     requests = [_request(line) for line in lines]
     readable = [request for request in requests if isinstance(request, Request)]
-    grades = iter(registry.grade_each([(one.grader, one.completion, one.item) for one in readable]))
+    grades = iter(_grades([(one.grader, one.completion, one.item) for one in readable]))
     return [_written(next(grades) if isinstance(request, Request) else request) for request in requests]
+
+
+def _grades(requests: Sequence[tuple[dict[str, Any], str, dict[str, Any]]]) -> list[Grade]:
+    try:
+        return registry.grade_each(requests)
+    except Exception as bug:  # this is where a line is promised an answer, whatever it holds
+        if len(requests) > 1:
+            return [grade for request in requests for grade in _grades([request])]
+        return [ungradable(f"The grader broke: {type(bug).__name__}: {bug}", "other_error")]
+
+
+def unanswered(reason: str) -> bytes:
+    """The line of a Grade that nobody could make."""
+    return _written(ungradable(reason, "other_error"))
 
 
 def _request(line: bytes) -> Request | Grade:
@@ -69,26 +83,30 @@ def _encodable(value: Any) -> Any:
     return value.encode(errors="backslashreplace").decode() if isinstance(value, str) else value
 
 
-def grade_lines(stream: BinaryIO, executor: Executor | None = None, ahead: int = 8) -> Iterator[bytes]:
-    """Grade a stream. With an executor, `ahead` chunks are under way at once, so memory stays bounded."""
-    lines = _lines(stream)
-    if executor is None:
-        yield from map(grade_line, lines)
-        return
-    under_way: deque[Future[list[bytes]]] = deque()
-    while chunk := list(islice(lines, CHUNK_LINES)):
-        under_way.append(executor.submit(_grade_chunk, chunk))
-        if len(under_way) >= ahead:
-            yield from under_way.popleft().result()
-    for future in under_way:
-        yield from future.result()
+def grade_lines(stream: Stream) -> Iterator[list[bytes]]:
+    """Grade a stream in this process, batch by batch."""
+    return map(grade_batch, batches(stream))
 
 
-def _lines(stream: BinaryIO) -> Iterator[bytes]:
-    """Lines without their break. Blank ones are left out; one that is too long is cut, so that it is refused whole."""
-    while line := stream.readline(MAX_LINE_BYTES + 1):
-        part = line
-        while len(part) > MAX_LINE_BYTES and not part.endswith(b"\n"):
-            part = stream.readline(MAX_LINE_BYTES + 1)
-        if stripped := line.strip():
-            yield stripped if len(line) <= MAX_LINE_BYTES else line
+def batches(stream: Stream) -> Iterator[list[bytes]]:
+    """The lines that are there, up to MAX_BATCH_LINES at once, without waiting for one more: a program that wants each
+    answer before it writes the next line gets it. Blank lines are left out."""
+    for block in _whole_lines(stream):
+        kept = [line for line in map(bytes.strip, block) if line]
+        yield from (kept[start : start + MAX_BATCH_LINES] for start in range(0, len(kept), MAX_BATCH_LINES))
+
+
+def _whole_lines(stream: Stream) -> Iterable[list[bytes]]:
+    """What each read completes. Of a line that is too long only so much is kept that it is refused."""
+    parts: list[bytes] = []
+    held = 0
+    while block := stream.read(_READ_BYTES):
+        first, *rest = block.split(b"\n")
+        if held <= MAX_LINE_BYTES:
+            parts.append(first)
+            held += len(first)
+        if rest:
+            yield [b"".join(parts), *rest[:-1]]
+            parts, held = [rest[-1]], len(rest[-1])
+    if parts:
+        yield [b"".join(parts)]

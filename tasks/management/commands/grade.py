@@ -3,15 +3,15 @@
 import os
 import sys
 from argparse import ArgumentParser
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Iterator
 from contextlib import ExitStack
-from multiprocessing import get_context
-from pathlib import Path
-from typing import Any, BinaryIO
+from io import FileIO
+from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from tasks.graders.lines import grade_lines
+from tasks.graders import lines
+from tasks.graders.workers import Workers
 
 
 class Command(BaseCommand):
@@ -30,23 +30,25 @@ class Command(BaseCommand):
         if workers < 1:
             raise CommandError("--workers must be 1 or more.")
         with ExitStack() as stack:
-            stream = _opened(file, stack)
-            # spawn: a forked child would inherit whatever the web side has open
-            pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn")) if workers > 1 else None
-            executor = stack.enter_context(pool) if pool else None
             try:
-                for line in grade_lines(stream, executor, ahead=2 * workers + 2):
-                    self.stdout.write(line.decode())
-                    if executor is None:
-                        self.stdout.flush()  # a program that waits for each answer must get it
+                for answers in _graded(_opened(file, stack), workers, stack):
+                    self.stdout.write("\n".join(answer.decode() for answer in answers))
+                    self.stdout.flush()  # a program that waits for each answer must get it
             except BrokenPipeError:  # the reader, such as head, has seen enough
                 os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _opened(file: str, stack: ExitStack) -> BinaryIO:
+def _graded(stream: lines.Stream, workers: int, stack: ExitStack) -> Iterator[list[bytes]]:
+    if workers == 1:
+        return lines.grade_lines(stream)
+    return stack.enter_context(Workers(workers)).grade(lines.batches(stream))
+
+
+def _opened(file: str, stack: ExitStack) -> FileIO:
+    """Unbuffered, so that a read takes what a pipe holds and waits for no more."""
     if file == "-":
-        return sys.stdin.buffer
+        return stack.enter_context(FileIO(sys.stdin.fileno(), closefd=False))
     try:
-        return stack.enter_context(Path(file).open("rb"))
+        return stack.enter_context(FileIO(file))
     except OSError as fault:
         raise CommandError(f"{file} cannot be read: {fault.strerror}.") from None

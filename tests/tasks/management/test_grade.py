@@ -81,3 +81,35 @@ def test_a_reader_that_leaves_early_is_no_error():
     _, complaint = process.communicate(line.encode() * 10)
 
     assert (process.returncode, complaint) == (0, b"")
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_program_that_waits_for_each_answer_gets_it(workers):
+    command = [sys.executable, "manage.py", "grade", "--workers", workers]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    found = []
+
+    for n in range(3):
+        process.stdin.write((json.dumps(request(n, "1")) + "\n").encode())
+        process.stdin.flush()
+        found.append(json.loads(process.stdout.readline())["outcome"])
+    process.communicate()
+
+    assert found == ["incorrect", "correct", "incorrect"]
+
+
+def test_ten_thousand_lines_with_bad_ones_among_them_are_answered_one_for_one(tmp_path):
+    file = tmp_path / "requests.jsonl"
+    lines = [json.dumps(request(n, str(n))) if n % 10 else "\0" for n in range(10_000)]
+    file.write_text("\n".join(lines))
+
+    done, grades = grade(str(file))
+
+    assert done.returncode == 0
+    assert [found["outcome"] == "correct" for found in grades] == [bool(n % 10) for n in range(10_000)]
+
+
+def test_nothing_is_answered_with_nothing():
+    done, grades = grade(lines=[])
+
+    assert (done.returncode, grades) == (0, [])
