@@ -46,11 +46,12 @@ def create(
         licence = licences.check(licence, consent_version)
     if len(domain) > 64 or "\n" in domain:
         raise Invalid("bad_domain", "A domain is a short text of at most 64 characters on one line.", "domain")
+    space = accounts.pool() if contributed else team
     if default_grader is not None:
-        graders.require_usable(default_grader)
+        graders.require_usable(default_grader, space.pk)
     dataset = Dataset(
         team=team,
-        space=accounts.pool() if contributed else team,
+        space=space,
         name=name,
         slug=slug,
         description=description.strip(),
@@ -96,7 +97,7 @@ def set_default_grader(dataset: Dataset, config: Mapping[str, Any], *, actor: Us
     What the dataset holds keeps its grader: regrading.change_grader changes that too.
     """
     require_role(actor, dataset.team, Role.CONTRIBUTOR)
-    graders.require_usable(config)
+    graders.require_usable(config, dataset.space_id)
     return _set_default_grader(dataset, config, actor)
 
 

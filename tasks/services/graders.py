@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 from tasks.errors import Invalid
-from tasks.graders import registry
+from tasks.graders import judges, registry
 from tasks.models import Grader
 
 
@@ -20,11 +20,12 @@ def keep(config: Mapping[str, Any]) -> Grader:
     return grader
 
 
-def require_usable(config: Mapping[str, Any]) -> None:
+def require_usable(config: Mapping[str, Any], space: int) -> None:
     """Raises Invalid where this machine cannot run the grader or a trial shows that it cannot work. May take seconds:
-    ask before a transaction."""
+    ask before a transaction. `space`: whose served models may judge."""
     parsed = registry.parse(config)
-    if sentence := registry.unavailable(parsed):
-        raise Invalid("grader_unavailable", sentence, "grader")
-    if sentence := registry.trial_problem(parsed):
-        raise Invalid("bad_grader", sentence, "grader")
+    with judges.for_team(space):
+        if sentence := registry.unavailable(parsed):
+            raise Invalid("grader_unavailable", sentence, "grader")
+        if sentence := registry.trial_problem(parsed):
+            raise Invalid("bad_grader", sentence, "grader")

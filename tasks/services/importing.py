@@ -13,6 +13,7 @@ from django.utils import timezone
 
 from tasks.crash import crash_point
 from tasks.formats import jsonl
+from tasks.graders import judges
 from tasks.models import Dataset, ProofRun, RowIssue, Upload
 from tasks.models.events import Subject, record
 from tasks.services import leases
@@ -68,7 +69,8 @@ def _import(upload: Upload, attempt: int) -> None:
 
 def _prepared(stretch: list[jsonl.Line], upload: Upload) -> tuple[Chunk, Dataset]:
     dataset = Dataset.objects.select_related("default_grader", "space").get(pk=upload.dataset_id)
-    return prepare(stretch, dataset), dataset
+    with judges.for_team(dataset.space_id):
+        return prepare(stretch, dataset), dataset
 
 
 @transaction.atomic

@@ -21,7 +21,7 @@ from django.utils import timezone
 from tasks import proof
 from tasks.crash import crash_point
 from tasks.errors import Conflict
-from tasks.graders import registry
+from tasks.graders import judges, registry
 from tasks.models import DatasetTask, Grader, Proof, ProofRun, Review, Task, Team, Upload, User
 from tasks.services import judged, leases, matrix
 from tasks.services.access import require_role
@@ -231,7 +231,8 @@ class _Work:
 
     def _grade_piece(self, rows: dict[int, Candidate], claims: dict[int, proof.Claim]) -> None:
         begun = monotonic()
-        with leases.kept_alive(ProofRun, self.pk, self.attempt, ProofState.PROVING):
+        alive = leases.kept_alive(ProofRun, self.pk, self.attempt, ProofState.PROVING)
+        with alive, judges.for_team(self.space.pk):
             proofs = prove_candidates(claims, self.tried)
         self._write(rows, proofs)
         for pk, found in proofs.items():

@@ -19,7 +19,7 @@ from django.utils import timezone
 
 from tasks import proof
 from tasks.crash import crash_point
-from tasks.graders import registry
+from tasks.graders import judges, registry
 from tasks.models import Dataset, DatasetTask, DatasetVersionTask, Grader, GraderChange, Review, Task, User
 from tasks.models.events import Subject, record
 from tasks.models.moves import ids_digest
@@ -53,7 +53,7 @@ _UNFINISHED = (ChangeState.PENDING, ChangeState.CHANGING, ChangeState.FAILED)
 def change_grader(dataset: Dataset, config: Mapping[str, Any], *, actor: User | None) -> GraderChange:
     """Give the dataset this grader, for what it holds too. A change still under way is superseded by this one."""
     require_role(actor, dataset.team, Role.CONTRIBUTOR)
-    graders.require_usable(config)
+    graders.require_usable(config, dataset.space_id)
     return _change(dataset, graders.keep(config), actor)
 
 
@@ -269,7 +269,8 @@ class _Work:
     def _reject(self, pks: Sequence[int]) -> set[int]:
         """Rows that do not give the new grader what it reads."""
         tasks = Task.objects.filter(pk__in=pks, state__in=(TaskState.VALID, TaskState.CONFLICT)).order_by("pk")
-        issues = {task.pk: found for task in tasks if (found := check_against(self.grader.config, task.item, 0))}
+        with judges.for_team(self.space):
+            issues = {task.pk: found for task in tasks if (found := check_against(self.grader.config, task.item, 0))}
         if not issues:
             return set()
         set_reasons({pk: (found[0].code, found[0].sentence) for pk, found in issues.items()})

@@ -6,6 +6,7 @@ from typing import Any
 from django.db import connection, transaction
 from django.db.models import Exists, OuterRef
 
+from tasks.graders import judges
 from tasks.models import Dataset, DatasetTask, Grader, ProofRun, Task, Upload
 from tasks.services.copying import lock_space
 from tasks.services.importing import add_counts, keep_issues
@@ -43,7 +44,8 @@ def _check_chunk(dataset_id: int) -> int:
     )
     if not tasks:
         return 0
-    issues = {task.pk: found for task in tasks if (found := check_against(grader.config, task.item, 0))}
+    with judges.for_team(dataset.space_id):
+        issues = {task.pk: found for task in tasks if (found := check_against(grader.config, task.item, 0))}
     twins = _twins(tasks, grader)
     right = [task for task in tasks if task.pk not in issues and task.pk not in twins]
     _reject(dataset, [task.pk for task in tasks if task.pk in issues], issues)

@@ -9,9 +9,11 @@ import pytest
 from django.core.exceptions import ImproperlyConfigured
 from django.db import connection
 
+from tasks.errors import Invalid
 from tasks.graders import judges as benches
 from tasks.graders import judging, registry
 from tasks.graders.judges import Endpoint, Judges
+from tasks.services import datasets, proving
 from tests import cast, world
 from tests.cast import Person
 from tests.fakes import model_server
@@ -191,3 +193,58 @@ def test_nonsense_in_the_environment_stops_the_start(monkeypatch: pytest.MonkeyP
         TrainerConfig("trainer", trainer).ready()
 
     benches.of_this_process.cache_clear()
+
+
+# From upload to proof
+
+
+def rows_judged_by(model: str) -> bytes:
+    row = {"prompt": "Name a colour.", "gold": "Red.", "grader": asks(model)}
+    return json.dumps(row).encode() + b"\n"
+
+
+def test_a_row_may_name_its_teams_own_line_as_judge(contributor: Person, own: ModelVersion, served: FakeModelServer):
+    upload = world.imported(world.private_dataset(contributor), rows_judged_by("carla-sums"), contributor)
+
+    assert upload.counts["valid"] == 1
+
+
+def test_a_row_that_names_a_strangers_line_as_judge_is_rejected(
+    contributor: Person, stranger: Person, own: ModelVersion, served: FakeModelServer
+):
+    upload = world.imported(world.private_dataset(stranger), rows_judged_by("carla-sums"), stranger)
+
+    assert upload.counts["rejected"] == {"grader_unavailable": 1}
+
+
+def test_a_row_for_the_pool_may_name_shared_lines_only(
+    contributor: Person, own: ModelVersion, shared: ModelVersion, served: FakeModelServer
+):
+    gifts = world.contributed_dataset(contributor)
+
+    upload = world.imported(gifts, rows_judged_by("carla-sums") + rows_judged_by("shared"), contributor)
+
+    assert (upload.counts["valid"], upload.counts["rejected"]) == (1, {"grader_unavailable": 1})
+
+
+def test_proof_asks_the_teams_own_line_once_its_cost_is_agreed_to(
+    contributor: Person, own: ModelVersion, served: FakeModelServer
+):
+    contributor.team.approval = "proved"
+    contributor.team.save()
+    upload = world.imported(world.private_dataset(contributor), rows_judged_by("carla-sums"), contributor)
+    asked_before = len(served.asked)
+
+    proving.confirm_cost(upload, actor=contributor.user)
+    proving.prove_upload(upload.pk)
+
+    assert (asked_before, {ask["model"] for ask in served.asked}) == (0, {own.digest})
+
+
+def test_a_default_grader_may_name_the_teams_own_line(
+    contributor: Person, stranger: Person, own: ModelVersion, served: FakeModelServer
+):
+    datasets.set_default_grader(world.private_dataset(contributor), asks("carla-sums"), actor=contributor.user)
+
+    with pytest.raises(Invalid, match="No judge is known"):
+        datasets.set_default_grader(world.private_dataset(stranger), asks("carla-sums"), actor=stranger.user)
