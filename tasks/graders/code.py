@@ -165,7 +165,7 @@ def _sources_of(value: Any) -> list[str]:
 def _graded(config: Config, work: Work) -> Grade:
     try:
         verdicts = _verdicts(config, work)
-    except programs.TestsFault as fault:
+    except programs.BadTests as fault:
         raise AuthorFault("tests_error", f"The tests do not work: {fault}") from None
     except programs.SandboxFault as fault:
         raise AuthorFault("sandbox_error", f"The sandbox does not work at the moment: {fault}") from None

@@ -128,12 +128,12 @@ def unavailable(config: Config) -> str | None:
 
 
 def trial_problem(config: Config) -> str | None:
-    """Whether the source compiles, runs and defines `grade`. What `grade` makes of an invented call is not judged."""
+    """That the source compiles, runs, defines `grade` and lives. What it says of an invented call is not judged."""
     try:
         (result,) = _results(config, [{"sample": _sample(_TRIAL), "item": {}}])
     except Unavailable as refusal:
         return refusal.sentence
-    if isinstance(result, grading.Failed) and result.kind == "source":
+    if isinstance(result, grading.Failed) and result.kind not in ("raised", "bad_value"):
         return f"{_reason(result)} Correct `source`."
     return None
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from tasks.sandbox import pool
 from tasks.sandbox.modes.values import MAX_TEXT
-from tasks.sandbox.protocol import Flavour, Limits, Lost, clean
+from tasks.sandbox.protocol import SETUP_FAILED, Flavour, Limits, Lost, clean
 from tasks.sandbox.session import Session
 
 START_SECONDS = 10.0  # for code that is only read and defined to be so
@@ -47,7 +47,7 @@ class CodeFault(Exception):
         self.verdict = Verdict(False, flag, text)
 
 
-class TestsFault(Exception):
+class BadTests(Exception):
     """The tests, or what the author put beside them, do not work."""
 
 
@@ -98,6 +98,8 @@ def run_program(sources: Sequence[str], stdin: str, budget: Budget, seconds: flo
         used = time.monotonic() - started
         text = session.stdout(limits.output_bytes).decode(errors="backslashreplace")
         told = _told(session, status) if isinstance(status, int) and status else None
+    if isinstance(status, int) and (status < 0 or status == SETUP_FAILED):
+        status = Lost("died", f"It ended with status {status}.")
     return Output(text, used, _blamed(status) if isinstance(status, Lost) else told)
 
 
@@ -173,7 +175,7 @@ class _Meeting:
     def verdicts(self) -> list[Verdict]:
         kind, text = self._from_tests()
         if kind != "prepared":
-            raise TestsFault(clean(text, 400))
+            raise BadTests(clean(text, 400))
         kinds = self._load()
         if (wanted := self._bench.entry_point) and kinds.get(wanted, "data") == "data":
             raise CodeFault("code_error", f"The code does not define a function '{wanted}'.")
@@ -215,7 +217,7 @@ class _Meeting:
         if kind == "pass":
             return Verdict(True)
         if kind not in ("fail", "code"):
-            raise TestsFault(clean(text, 400))
+            raise BadTests(clean(text, 400))
         return Verdict(False, "code_error" if kind == "code" else "", clean(text, 400))
 
     def _from_tests(self) -> tuple[str, str]:
@@ -227,7 +229,7 @@ class _Meeting:
             in_tests = self._used["tests"] + time.monotonic() - started
             if lost.kind == "timeout" and self._used["code"] > in_tests:
                 raise _OutOfTime from None
-            raise TestsFault(f"their process was ended: {clean(lost.detail, 300)}") from None
+            raise BadTests(f"their process was ended: {clean(lost.detail, 300)}") from None
         finally:
             self._used["tests"] += time.monotonic() - started
 

@@ -1,5 +1,6 @@
 """How the modes run other people's source: compile it, describe what it raised, give it streams that lead nowhere."""
 
+import builtins
 import io
 import sys
 from types import CodeType, ModuleType, TracebackType
@@ -26,7 +27,8 @@ def silence() -> None:
 
 
 def module(name: str) -> dict[str, Any]:
-    """The namespace of an empty module that the code may find under its own __name__."""
+    """The namespace of an empty module that the code may find under its own __name__, with what `python FILE` gives."""
+    builtins.exit = builtins.quit = sys.exit  # type: ignore[assignment]  # workers run without the site module
     made = ModuleType(name)
     sys.modules[name] = made
     return vars(made)
