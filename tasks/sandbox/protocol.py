@@ -27,6 +27,7 @@ class Flavour(StrEnum):
 
     BARE = "bare"  # the standard library's usual modules
     SCIENCE = "science"  # numpy, scipy, pandas, scikit-learn and sympy besides
+    REASONING = "reasoning"  # reasoning-gym, with one instance of each of its datasets
     MATH = "math"  # math-verify, for our own code: runs unconfined where nothing better is to be had
 
 

@@ -25,7 +25,12 @@ _USUAL = """
     threading time tokenize traceback types typing unicodedata uuid warnings
 """
 _SCIENCE = "numpy scipy.stats pandas sklearn.metrics sympy"
-_LOADED = {"bare": _USUAL, "science": _USUAL + _SCIENCE, "math": f"{_USUAL} math_verify"}
+_LOADED = {
+    "bare": _USUAL,
+    "science": _USUAL + _SCIENCE,
+    "reasoning": f"{_USUAL} reasoning_gym",
+    "math": f"{_USUAL} math_verify",
+}
 _OWN_MODES = {"math": ["tasks.graders.symbolic"]}
 _ENVIRONMENT = {
     "HOME": "/tmp",  # noqa: S108 - a mount of its own
@@ -110,6 +115,7 @@ class Worker:
             self._confinement.confine(order["limits"])
             arrange_descriptors(channel, output)
             status = 1
+            os.write(CHANNEL, BEGUN)
             link = Channel(CHANNEL)
             self._modes[order["mode"]].run(link.receive(), link)
             with suppress(Exception):
@@ -209,6 +215,6 @@ if __name__ == "__main__":
     from tasks.sandbox import modes
     from tasks.sandbox.channel import Channel
     from tasks.sandbox.confinement import CHANNEL, arrange_descriptors, limit_resources
-    from tasks.sandbox.protocol import OUT_OF_MEMORY, SETUP_FAILED
+    from tasks.sandbox.protocol import BEGUN, OUT_OF_MEMORY, SETUP_FAILED
 
     main(setup)
