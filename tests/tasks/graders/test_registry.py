@@ -8,6 +8,9 @@ NUMBER = {"type": "number", "reference": "{{ item.reference }}"}
 # What a judge answers is its own: test_score_model and test_label_model ask one.
 EXAMPLES = [row for row in registry.describe() if not registry.asks_a_model(row["grader"])]
 
+# Nobody but its author knows what a python grader's function wants to read.
+DERIVING = [row for row in EXAMPLES if row["grader"]["type"] != "python"]
+
 
 def test_the_catalogue_is_the_package():
     assert {"choice", "json_match", "number", "set_match", "string_check"} <= set(registry.types())
@@ -22,7 +25,7 @@ def test_every_graders_documented_example_earns_full_score(row):
     assert row["summary"]
 
 
-@pytest.mark.parametrize("row", EXAMPLES, ids=lambda row: row["type"])
+@pytest.mark.parametrize("row", DERIVING, ids=lambda row: row["type"])
 def test_every_graders_derived_gold_earns_full_score(row):
     gold = registry.gold(row["grader"], row["item"])
 

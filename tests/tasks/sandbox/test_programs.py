@@ -1,6 +1,6 @@
 import pytest
 
-from tasks.sandbox.programs import Bench, Budget, CodeFault, BadTests, Verdict, run_asserts, run_program, sound
+from tasks.sandbox.programs import BadTests, Bench, Budget, CodeFault, Verdict, run_asserts, run_program, sound
 from tasks.sandbox.protocol import Flavour
 
 BUDGET = Budget(seconds=2, total_seconds=20, memory_bytes=1 << 30)
