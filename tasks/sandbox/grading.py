@@ -17,6 +17,7 @@ from tasks.sandbox.protocol import Limits, Lost, clean, encode
 
 MICRO_BATCH = 32
 START_SECONDS = 10.0  # to begin a process and load the source, on a busy machine, on top of the first call's time
+_TRIES = 3
 _AGAIN_ONE_IN = 64
 _AGAIN_AT_LEAST_FROM = 128  # so many calls and none drawn: one is graded again all the same
 
@@ -77,11 +78,17 @@ class _Work:
     def grade(self, places: Sequence[int], results: list[Result]) -> None:
         """Fill in the results of these calls; each turn of the loop is one process."""
         left = list(places)
+        tries = 1
         while left:
-            del left[: self._in_one_session(left, results)]
+            done = self._in_one_session(left, results, last=tries >= _TRIES)
+            tries = 1 if done else tries + 1
+            del left[:done]
 
-    def _in_one_session(self, places: Sequence[int], results: list[Result]) -> int:
-        """How many of them are done: all, or up to the one that ended the process."""
+    def _in_one_session(self, places: Sequence[int], results: list[Result], *, last: bool) -> int:
+        """How many of them are done: all, or up to the one that ended the process.
+
+        A worker that is lost is no call's fault: what was not done is tried again, unless this is the last try.
+        """
         job = {"source": self.source, "calls": [self.calls[place] for place in places]}
         patience = START_SECONDS + self.seconds_per_call
         limits = replace(self.limits, seconds=START_SECONDS + self.seconds_per_call * len(places))
@@ -91,6 +98,8 @@ class _Work:
                 try:
                     result = _read(session.receive(patience), perf_counter() - began)
                 except Lost as lost:
+                    if lost.ours and not last:
+                        return count
                     results[place] = Failed(lost.kind, clean(lost.detail), perf_counter() - began)
                     return count + 1
                 results[place] = result

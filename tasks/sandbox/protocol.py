@@ -1,9 +1,10 @@
 """What host and sandbox agree on: limits, flavours, levels, how a session can be lost, and the frames between them.
 
 Host to session: the session's nonce, then frames of 4 bytes length (big-endian) and JSON.
-Session to host: frames of 4 bytes length, the nonce and JSON, at most MAX_FRAME_BYTES. The nonce keeps what a
-program writes blindly to a descriptor from being taken for an answer; it is no secret from the program itself, which
-can only ever forge answers about itself.
+Session to host: one byte, BEGUN, once it is confined, so that no program can pass its own end off as a fault of the
+sandbox; then frames of 4 bytes length, the nonce and JSON, at most MAX_FRAME_BYTES. The nonce keeps what a program
+writes blindly to a descriptor from being taken for an answer; it is no secret from the program itself, which can only
+ever forge answers about itself.
 """
 
 import json
@@ -16,6 +17,7 @@ from typing import Any
 MAX_FRAME_BYTES = 64 << 10  # from a session; the host's own frames are as long as the job
 MAX_TEXT_BYTES = 2 << 10  # of an error text
 NONCE_BYTES = 16
+BEGUN = b"\x01"
 LENGTH = struct.Struct(">I")
 
 OUT_OF_MEMORY = 77  # exit status of a session whose mode let a MemoryError out
@@ -60,12 +62,16 @@ class Unavailable(Exception):
 
 
 class Lost(Exception):
-    """A session ended before its time. kind: timeout, died, memory, malformed or too_large."""
+    """A session ended before its time. kind: timeout, died, memory, malformed or too_large.
 
-    def __init__(self, kind: str, detail: str) -> None:
+    ours: its worker was lost, or could not begin it. Nothing is said of the program, and another session may be tried.
+    """
+
+    def __init__(self, kind: str, detail: str, *, ours: bool = False) -> None:
         super().__init__(detail)
         self.kind = kind
         self.detail = detail
+        self.ours = ours
 
 
 def encode(message: Mapping[str, Any]) -> bytes:

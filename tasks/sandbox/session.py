@@ -10,11 +10,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from tasks.sandbox.protocol import (
+    BEGUN,
     LENGTH,
     MAX_FRAME_BYTES,
     NONCE_BYTES,
     OUT_OF_MEMORY,
-    SETUP_FAILED,
     Limits,
     Lost,
     clean,
@@ -41,13 +41,14 @@ class Session:
         self._lost: Lost | None = None
         self._end: dict[str, Any] | None = None  # what the worker said of it
         self._killed = False
+        self._begun = False
         self._socket, theirs = socket.socketpair()
         self._output, their_output = os.pipe()
         try:
             self._number = worker.start(mode, limits, theirs.fileno(), their_output)
         except OSError:
             self._number = 0
-            self._lost = Lost("died", "The worker had ended.")
+            self._lost = _worker_lost()
         finally:
             theirs.close()
             os.close(their_output)
@@ -72,7 +73,7 @@ class Session:
             self._check()
             if self._socket.fileno() not in self._open:
                 self._learn_the_end()
-                raise self._lose(*self._why())
+                raise self._lose(self._why())
             self._pump(deadline, seconds)
         return self._frames.popleft()
 
@@ -87,9 +88,8 @@ class Session:
             self._check()
             self._pump(deadline, seconds)
         self._learn_the_end()
-        kind, detail = self._why()
-        if kind != "died":
-            raise self._lose(kind, detail)
+        if (end := self._why()).kind != "died" or end.ours:
+            raise self._lose(end)
         return os.waitstatus_to_exitcode((self._end or {}).get("status", signal.SIGKILL))
 
     def close(self) -> bool:
@@ -115,7 +115,7 @@ class Session:
         patience = deadline - time.monotonic()
         ready = self._watched.poll(max(patience, 0) * 1000 + 1)
         if not ready and time.monotonic() >= deadline:
-            raise self._lose("timeout", f"Not done within {min(seconds, self._limits.seconds):.3g} seconds.")
+            raise self._lose(Lost("timeout", f"Not done within {min(seconds, self._limits.seconds):.3g} seconds."))
         for descriptor, events in ready:
             if descriptor == self._output:
                 self._take_output()
@@ -141,7 +141,7 @@ class Session:
             self._shut(self._output)
         self._printed += part
         if len(self._printed) > self._limits.output_bytes:
-            raise self._lose("too_large", f"It printed more than {self._limits.output_bytes:,} bytes.")
+            raise self._lose(Lost("too_large", f"It printed more than {self._limits.output_bytes:,} bytes."))
 
     def _take_frames(self) -> None:
         try:
@@ -152,11 +152,16 @@ class Session:
             part = b""
         if not part:
             self._shut(self._socket.fileno())
+        if not self._begun and part:
+            self._begun = part.startswith(BEGUN)
+            part = part[len(BEGUN) :]
         self._incoming += part
         while len(self._incoming) >= LENGTH.size:
             (length,) = LENGTH.unpack_from(self._incoming)
             if length > MAX_FRAME_BYTES:
-                raise self._lose("too_large", f"An answer of {length:,} bytes: at most {MAX_FRAME_BYTES:,} are read.")
+                raise self._lose(
+                    Lost("too_large", f"An answer of {length:,} bytes: at most {MAX_FRAME_BYTES:,} are read.")
+                )
             size = LENGTH.size + NONCE_BYTES + length
             if len(self._incoming) < size:
                 return
@@ -165,11 +170,11 @@ class Session:
 
     def _opened(self, frame: bytes) -> dict[str, Any]:
         if frame[:NONCE_BYTES] != self._nonce:
-            raise self._lose("malformed", "Its channel holds what is no answer.")
+            raise self._lose(Lost("malformed", "Its channel holds what is no answer."))
         try:
             return decode(frame[NONCE_BYTES:])
         except ValueError as fault:
-            raise self._lose("malformed", f"Its answer is not JSON: {clean(str(fault), 200)}.") from None
+            raise self._lose(Lost("malformed", f"Its answer is not JSON: {clean(str(fault), 200)}.")) from None
 
     def _shut(self, descriptor: int) -> None:
         self._watched.unregister(descriptor)
@@ -185,34 +190,36 @@ class Session:
                     self._worker.end(self._number)
                     self._end = self._worker.ended(self._number, _END_SECONDS)
             except (OSError, EOFError):
-                raise self._lose("died", "The worker had ended.") from None
+                raise self._lose(_worker_lost()) from None
 
-    def _why(self) -> tuple[str, str]:
-        """What ended it, as (kind, detail)."""
+    def _why(self) -> Lost:
+        """What ended it."""
         end = self._end or {}
         if "failed" in end:
-            return "died", f"The session could not be started: {end['failed']}."
+            return Lost("died", f"The session could not be started: {end['failed']}.", ours=True)
         code = os.waitstatus_to_exitcode(end.get("status", signal.SIGKILL))
         if code == OUT_OF_MEMORY:
-            return (
-                "memory",
-                f"It needs more than the {self._limits.memory_bytes >> 20:,} MB of memory that it may have.",
-            )
-        if code == SETUP_FAILED:
-            return "died", "The session could not be confined."
+            most = self._limits.memory_bytes >> 20
+            return Lost("memory", f"It needs more than the {most:,} MB of memory that it may have.")
+        if not self._begun:
+            return Lost("died", "The session could not be confined.", ours=True)
         if self._killed:
-            return "died", "It closed its channel and ran on."
+            return Lost("died", "It closed its channel and ran on.")
         if code == -signal.SIGKILL:
             if end.get("cpu", 0.0) > self._limits.seconds:
-                return "timeout", f"It used {end['cpu']:.0f} seconds of processor time."
-            return "memory", "The machine ended it: out of memory."
+                return Lost("timeout", f"It used {end['cpu']:.0f} seconds of processor time.")
+            return Lost("memory", "The machine ended it: out of memory.")
         if code < 0:
-            return "died", f"It was ended by {_signal_name(-code)}."
-        return "died", f"It ended (exit status {code}) before it answered."
+            return Lost("died", f"It was ended by {_signal_name(-code)}.")
+        return Lost("died", f"It ended (exit status {code}) before it answered.")
 
-    def _lose(self, kind: str, detail: str) -> Lost:
-        self._lost = Lost(kind, detail)
-        return self._lost
+    def _lose(self, lost: Lost) -> Lost:
+        self._lost = lost
+        return lost
+
+
+def _worker_lost() -> Lost:
+    return Lost("died", "The worker had ended.", ours=True)
 
 
 def _framed(message: Mapping[str, Any]) -> bytes:
