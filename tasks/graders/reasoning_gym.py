@@ -84,7 +84,7 @@ class Call(NamedTuple):
 
 class Result(NamedTuple):
     score: float | None
-    fault: str = ""  # answer | entry | missing, or what ended the process: timeout, memory, died, …
+    fault: str = ""  # answer, entry, missing, lost, or what ended the process: timeout, memory, died, …
     detail: str = ""
     seconds: float = 0.0
 
@@ -143,10 +143,15 @@ def _entry(config: Config, item: Mapping[str, Any]) -> tuple[str, Mapping[str, A
 
 
 def score(calls: Sequence[Call], seconds: float) -> list[Result]:
-    """One result for each call, in order. A call that ends its process ends nobody else's."""
+    """One result for each call, in order. A call that ends its process ends no other; a lost worker is replaced."""
     results: list[Result] = []
+    tries = 1
     while len(results) < len(calls):
-        results += _batch(calls[len(results) : len(results) + BATCH], seconds)
+        batch = _batch(calls[len(results) : len(results) + BATCH], seconds)
+        if batch[-1].fault == _LOST and tries < _TRIES:
+            del batch[-1]
+            tries += 1
+        results += batch
     return results
 
 
@@ -161,7 +166,8 @@ def _batch(calls: Sequence[Call], seconds: float) -> list[Result]:
             try:
                 frame = session.receive(seconds if number else START_SECONDS + seconds)
             except Lost as end:
-                return [*results, Result(None, end.kind, end.detail, perf_counter() - started)]
+                fault = _LOST if end.ours else end.kind
+                return [*results, Result(None, fault, end.detail, perf_counter() - started)]
             results.append(_read(frame, perf_counter() - started))
     return results
 
@@ -175,6 +181,8 @@ def _read(frame: Mapping[str, Any], seconds: float) -> Result:
     return Result(None, str(frame.get("error")), str(frame.get("detail"))[:500], seconds)
 
 
+_LOST = "lost"  # the worker, which is no answer's fault
+_TRIES = 3
 _ENDED = {"timeout": "answer_timeout", "memory": "answer_too_large"}  # flags; another end is answer_crash
 
 
@@ -186,6 +194,8 @@ def _grade(config: Config, call: Call, result: Result) -> Grade:
         grade = wrong(call.answer, f"{call.dataset} cannot read the answer ({result.detail}).", "sample_parse_error")
     elif result.fault in ("entry", "missing"):
         grade = ungradable(f"The entry cannot be scored: {result.detail}.", "bad_reference")
+    elif result.fault == _LOST:
+        grade = ungradable(f"The answer could not be scored: {result.detail}", "other_error")
     elif _ends_by_itself(call, config.seconds):
         grade = ungradable(f"The entry cannot be scored: {result.detail}", "bad_reference")
     else:

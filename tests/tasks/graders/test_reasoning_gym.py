@@ -11,7 +11,7 @@ from tasks import proof
 from tasks.errors import Invalid
 from tasks.graders import reasoning_gym, registry
 from tasks.sandbox import pool
-from tasks.sandbox.protocol import Unavailable
+from tasks.sandbox.protocol import Flavour, Lost, Unavailable
 from tasks.types import Outcome
 
 REPOSITORY = Path(__file__).resolve().parents[3]
@@ -208,6 +208,41 @@ def test_an_entry_that_takes_for_ever_by_itself_is_the_authors_fault():
     found = grade("0x2", row, seconds=1)
 
     assert (found.outcome, found.errors) == (Outcome.UNGRADABLE, ("bad_reference",))
+
+
+def losing(times):
+    """A pool whose sessions lose their worker so many times, and then the shared one."""
+    left = [times]
+
+    class Losing:
+        @contextlib.contextmanager
+        def session(self, *asked):
+            if not left[0]:
+                with shared(Flavour.REASONING).session(*asked) as session:
+                    yield session
+                return
+            left[0] -= 1
+            yield self
+
+        def receive(self, seconds):
+            raise Lost("died", "The worker had ended.", ours=True)
+
+    shared = pool.shared
+    return lambda flavour: Losing()
+
+
+def test_a_lost_worker_is_replaced(monkeypatch):
+    monkeypatch.setattr(pool, "shared", losing(2))
+
+    assert grade("Fig, apple, pear", WORDS).score == 1
+
+
+def test_workers_that_are_lost_again_and_again_are_nobodys_answer(monkeypatch):
+    monkeypatch.setattr(pool, "shared", losing(9))
+
+    found = grade("Fig, apple, pear", WORDS)
+
+    assert (found.outcome, found.errors) == (Outcome.UNGRADABLE, ("other_error",))
 
 
 def test_an_answer_that_the_rule_cannot_read_is_the_models_fault():
