@@ -43,7 +43,7 @@ def grade(config: Config, completion: str, item: Mapping[str, Any], *, actor: Us
 def grade_each(requests: Sequence[tuple[Config, str, Mapping[str, Any]]], *, actor: User) -> list[Grade]:
     """Grades of (grader, completion, item), in order. Raises Invalid where a grader cannot be right, Busy, TooSlow."""
     parsed = [(registry.parse(config), completion, item) for config, completion, item in requests]
-    if not any(_runs_elsewhere(config) for config, _, _ in parsed):
+    if not any(runs_elsewhere(config) for config, _, _ in parsed):
         return registry.grade_each(parsed)
     return _waited_for(actor, lambda: registry.grade_each(parsed))
 
@@ -62,7 +62,8 @@ def check(config: Config, *, actor: User) -> Checked:
     )
 
 
-def _runs_elsewhere(config: registry.Config) -> bool:
+def runs_elsewhere(config: registry.Config) -> bool:
+    """Whether a grade has to be waited for: the sandbox, a worker or a judge makes it."""
     return hasattr(registry.module_of(config), "compile_many") or registry.asks_a_model(config)
 
 

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from time import monotonic
 from typing import Any
 
 import msgspec
@@ -17,6 +18,7 @@ from tasks.types import Grade
 from tasks.views import documents
 
 DOCUMENT = "graders.md"
+PATIENCE_SECONDS = 4.0  # for all examples of one view; each is made once a process
 _SHARED_HELP = {
     "name": "A label for people: it decides nothing.",
     "pass_threshold": "A reply is correct from this score on.",
@@ -49,7 +51,9 @@ _graded: dict[str, Grade] = {}  # examples do not change while the process lives
 
 
 def entries(reader: User) -> tuple[Entry, ...]:
-    return tuple(_entry(described, reader) for described in registry.describe())
+    """In order of their names. Examples that would hold the page up are made when it is opened again."""
+    patience = monotonic() + PATIENCE_SECONDS
+    return tuple(_entry(described, reader, patience) for described in registry.describe())
 
 
 def general() -> tuple[tuple[str, str, SafeString], ...]:
@@ -63,11 +67,11 @@ def _anchor(heading: str) -> str:
     return heading.lower().replace(" ", "-")
 
 
-def _entry(described: Mapping[str, Any], reader: User) -> Entry:
+def _entry(described: Mapping[str, Any], reader: User, patience: float) -> Entry:
     kind = described["type"]
     text = documents.sections(DOCUMENT).get(kind, "")
     prose = documents.without_tables(text, "reply", "field", "input")
-    grade, why = _example(described, reader)
+    grade, why = _example(described, reader, patience)
     return Entry(
         type=kind,
         summary=described["summary"],
@@ -82,13 +86,15 @@ def _entry(described: Mapping[str, Any], reader: User) -> Entry:
     )
 
 
-def _example(described: Mapping[str, Any], reader: User) -> tuple[Grade | None, str]:
+def _example(described: Mapping[str, Any], reader: User, patience: float) -> tuple[Grade | None, str]:
     """The example's grade, made once; what asks a model is not asked for a page."""
     kind = described["type"]
     if kind not in _graded:
         config = registry.parse(described["grader"])
         if registry.asks_a_model(config):
             return None, "A model decides this one: the page does not spend tokens on it."
+        if monotonic() > patience and trying.runs_elsewhere(config):
+            return None, "Not graded yet: the graders are still warming up. Open the page again."
         if problem := registry.unavailable(config):
             return None, problem
         try:

@@ -6,11 +6,17 @@ import pytest
 
 from tasks.graders import registry
 from tasks.models import DatasetTask, Upload
+from tasks.services import trying
 from tests import cast, world
 from tests.cast import Person
 
 pytestmark = pytest.mark.django_db
 RUN, VALIDATE = "/api/v1/graders/run", "/api/v1/graders/validate"
+
+
+def _example(kind: str) -> dict[str, Any]:
+    example = registry.modules()[kind].EXAMPLE
+    return {name: example[name] for name in ("grader", "item", "completion")}
 
 
 @pytest.fixture
@@ -32,6 +38,17 @@ def test_the_catalogue_names_every_type(contributor: Person):
     types = [entry["type"] for entry in contributor.api.get("/api/v1/graders").json()]
 
     assert types == list(registry.types())
+
+
+@pytest.mark.parametrize(
+    "kind", [kind for kind in registry.types() if not registry.asks_a_model(_example(kind)["grader"])]
+)
+def test_a_grader_grades_its_own_example_as_correct(contributor: Person, kind: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(trying, "SECONDS", 120.0)  # workers that start on a busy machine
+
+    grade = post(contributor, RUN, _example(kind)).json()
+
+    assert (grade["outcome"], grade["score"]) == ("correct", 1.0)
 
 
 def test_a_text_is_graded_against_a_task_with_its_own_grader(contributor: Person, row: DatasetTask):

@@ -31,7 +31,7 @@ class Elsewhere:
 @pytest.fixture
 def elsewhere(monkeypatch: pytest.MonkeyPatch) -> Iterator[Elsewhere]:
     grader = Elsewhere()
-    monkeypatch.setattr(trying, "_runs_elsewhere", lambda config: True)
+    monkeypatch.setattr(trying, "runs_elsewhere", lambda config: True)
     monkeypatch.setattr(registry, "grade_each", grader.grade_each)
     yield grader
     grader.go.set()
