@@ -112,7 +112,9 @@ def test_a_grader_that_dies_is_ungradable_and_the_next_grade_is_right(body):
     assert grade(returning("1")).correct
 
 
-def test_a_grader_that_runs_on_is_ended():
+def test_a_grader_that_runs_on_is_ended(monkeypatch):
+    monkeypatch.setattr(grading, "START_SECONDS", 0.5)
+
     found = grade("import signal\ndef grade(sample, item):\n    while True: pass\n", seconds=0.2)
 
     assert (found.outcome, found.errors) == (Outcome.UNGRADABLE, ("python_grader_runtime_error",))
