@@ -125,7 +125,7 @@ def _read(frame: Mapping[str, Any], seconds: float) -> Result:
     """A frame is the grader's word: it is believed only where it has the right form."""
     score, kind = frame.get("ok"), frame.get("error")
     if isinstance(score, int | float) and not isinstance(score, bool) and 0 <= score <= 1:
-        return Returned(float(score), seconds)
+        return Returned(abs(float(score)), seconds)  # -0.0 is 0
     if kind in ("source", "raised", "bad_value", "memory"):
         return Failed(kind, clean(str(frame.get("detail", ""))), seconds)
     return Failed("malformed", "The grader's process sent what is no answer.", seconds)

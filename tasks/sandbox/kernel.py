@@ -31,7 +31,10 @@ PR_CAP_AMBIENT_CLEAR_ALL = 4
 PR_SET_KEEPCAPS = 8
 SECCOMP_MODE_FILTER = 2
 
+CAP_DAC_OVERRIDE = 1
 CAP_DAC_READ_SEARCH = 2
+CAP_SETGID = 6
+CAP_SETUID = 7
 LAST_CAPABILITY = 63  # more than there are: dropping one that does not exist is an error that is passed over
 
 AT_FDCWD = -100

@@ -8,6 +8,7 @@ Landlock does not govern.
 import ctypes
 import os
 import struct
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -31,13 +32,12 @@ class Landlock:
     """One worker's; the rules are made once and put on by each session."""
 
     def settle(self, readable: Sequence[str]) -> None:
+        readable = [os.path.realpath(path) for path in readable]
         version = kernel.syscall(_CREATE_RULESET, 0, 0, _VERSION)
         self._rules = _ruleset(version, [path for path in (*_SYSTEM, *readable) if os.path.exists(path)])
         self._filter = Filter(without=CHANGES_FILES)
         self._user = _unused_user()
-        # Root's own folders may hold the Python that sessions run: then they keep the right to read past the modes of
-        # files, which Landlock's rules still bound, rather than staying root.
-        self._kept = 0 if _others_reach(readable) else 1 << kernel.CAP_DAC_READ_SEARCH
+        self._kept = _needed_to_read(readable) if self._user else 0
         self._threads_already = 0 if self._user else _threads_of(os.getuid())
 
     def fork(self) -> int:
@@ -54,7 +54,7 @@ class Landlock:
         kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1)
         kernel.syscall(_RESTRICT_SELF, self._rules, 0)
         confinement.limit_resources(limits, processes=self._threads_already + limits["threads"] + 1)
-        kernel.set_capabilities(self._kept if self._user else 0)
+        kernel.set_capabilities(self._kept)
         confinement.become_nobody_in_particular()
         self._filter.install(os.getpid())
 
@@ -83,12 +83,34 @@ def _allow(rules: int, path: str, rights: int) -> None:
 
 
 def _unused_user() -> int:
-    """The user that sessions become, where we may choose one; 0 where they must stay who we are."""
+    """The user that sessions become, where we are root; 0 where they stay who we are."""
     if os.geteuid() != 0:
         return 0
+    if not _held_capabilities() >= {kernel.CAP_SETUID, kernel.CAP_SETGID}:
+        # Staying root is no way out: no limit on processes binds it, and every file of root's would be the session's.
+        raise OSError(0, "root may not become another user here: run as an unprivileged user")
     first, _, count = map(int, Path("/proc/self/uid_map").read_text().splitlines()[-1].split())
     last = first + count - 1
-    return _UNUSED_USERS + os.getpid() if last >= _UNUSED_USERS else max(last - os.getpid() % 4096, 0)
+    return _UNUSED_USERS + os.getpid() if last >= _UNUSED_USERS else max(last - os.getpid() % 4096, 1)
+
+
+def _needed_to_read(paths: Sequence[str]) -> int:
+    """The capability (as a mask) that sessions keep where root's own folders hold the Python that they run.
+
+    It lets them past the modes of files; Landlock's rules still bound what they can open, and that they cannot write.
+    """
+    if _others_reach(paths):
+        return 0
+    for capability in (kernel.CAP_DAC_READ_SEARCH, kernel.CAP_DAC_OVERRIDE):
+        if capability in _held_capabilities():
+            return 1 << capability
+    raise OSError(0, f"{sys.prefix} lies in a folder that only root may enter: install Python where others can read it")
+
+
+def _held_capabilities() -> set[int]:
+    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("CapEff:"))
+    mask = int(line.split()[1], 16)
+    return {number for number in range(kernel.LAST_CAPABILITY + 1) if mask >> number & 1}
 
 
 def _others_reach(paths: Sequence[str]) -> bool:

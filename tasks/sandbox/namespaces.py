@@ -6,6 +6,7 @@ unprivileged user and its sessions run as that one, so that they are root neithe
 """
 
 import os
+import socket
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -42,7 +43,8 @@ class Namespaces:
 
     def settle(self, readable: Sequence[str]) -> None:
         """readable: directories that sessions may read at their own paths, besides the system's."""
-        _build_root([path for path in (*_SYSTEM, *readable) if os.path.exists(path)])
+        _build_root({path: os.path.realpath(path) for path in (*_SYSTEM, *readable) if os.path.exists(path)})
+        socket.sethostname("sandbox")
         confinement.drop_bounding_set()
         kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1)
         kernel.prctl(kernel.PR_SET_DUMPABLE, 0)
@@ -127,15 +129,18 @@ def _map_from_outside(ids: str, enter: Any) -> None:
         raise OSError(0, "the users could not be mapped")
 
 
-def _build_root(readable: Sequence[str]) -> None:
-    """A new tmpfs becomes the root; what sessions may read is bound into it, then the old root is let go."""
+def _build_root(readable: Mapping[str, str]) -> None:
+    """A new tmpfs becomes the root; what sessions may read is bound into it, then the old root is let go.
+
+    readable: path -> where that really is, with no link on the way
+    """
     kernel.mount("none", "/", flags=kernel.MS_REC | kernel.MS_PRIVATE)
     kernel.mount("tmpfs", _TMP, "tmpfs", kernel.MS_NOSUID | kernel.MS_NODEV, f"size={_ROOT_BYTES},mode=0755")
     os.mkdir(_OLD, 0o700)
     kernel.pivot_root(_TMP, _OLD)
     os.chdir("/")
-    for path in readable:
-        _show(path)
+    for path, real in readable.items():
+        _show(path, real)
     os.mkdir("/dev", 0o755)
     for name in _DEVICES:
         Path(f"/dev/{name}").touch(0o666)
@@ -146,12 +151,12 @@ def _build_root(readable: Sequence[str]) -> None:
     kernel.mount("none", "/", flags=kernel.MS_REMOUNT | kernel.MS_BIND | _READ_ONLY)
 
 
-def _show(path: str) -> None:
-    if os.path.islink(f"/.old{path}"):  # /bin -> usr/bin
+def _show(path: str, real: str) -> None:
+    if path in _SYSTEM and real != path:  # /bin -> usr/bin
         os.symlink(os.readlink(f"/.old{path}"), path)
         return
     if os.path.isdir(path):  # below one that is shown already
         return
     os.makedirs(path, 0o755)
-    kernel.mount(f"/.old{path}", path, flags=kernel.MS_BIND | kernel.MS_REC)
+    kernel.mount(f"/.old{real}", path, flags=kernel.MS_BIND | kernel.MS_REC)
     kernel.set_mount_flags(path, _READ_ONLY)

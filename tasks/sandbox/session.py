@@ -24,6 +24,7 @@ from tasks.sandbox.protocol import (
 from tasks.sandbox.worker import Worker
 
 _BLOCK = 1 << 16
+_MOST_UNREAD = 4096  # frames
 _END_SECONDS = 1.0  # for a worker to say how a session ended
 
 
@@ -167,6 +168,8 @@ class Session:
                 return
             self._frames.append(self._opened(bytes(self._incoming[LENGTH.size : size])))
             del self._incoming[:size]
+            if len(self._frames) > _MOST_UNREAD:
+                raise self._lose(Lost("too_large", f"More than {_MOST_UNREAD:,} answers that nobody asked for."))
 
     def _opened(self, frame: bytes) -> dict[str, Any]:
         if frame[:NONCE_BYTES] != self._nonce:

@@ -135,7 +135,7 @@ def libraries() -> list[str]:
 
 
 def readable() -> list[str]:
-    """Directories outside /usr that Python needs."""
-    found = [os.path.realpath(path) for path in (sys.base_prefix, sys.prefix)]
-    found += [sys.base_prefix, sys.prefix]  # links in between are made by whoever shows them
-    return [path for path in dict.fromkeys(found) if not path.startswith("/usr/") and path != "/usr"]
+    """Directories that Python needs, the outer ones first: its library, its shared objects, the installed packages."""
+    found = [sysconfig.get_config_var("LIBDIR"), sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib")]
+    paths = {path for path in (*found, *libraries()) if path and os.path.isdir(path)}
+    return sorted(path for path in paths if not any(Path(other) in Path(path).parents for other in paths))

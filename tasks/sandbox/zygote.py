@@ -186,8 +186,8 @@ def load(flavour: str) -> dict[str, Any]:
 
 
 def main(setup: dict[str, Any]) -> None:
-    control = socket.socket(fileno=setup["control"])
-    control.set_inheritable(False)
+    control = socket.socket(fileno=os.dup(setup["control"]))  # a low number: sessions close all up to a limit
+    os.close(setup["control"])
     try:
         host = os.pidfd_open(os.getppid()) if hasattr(os, "pidfd_open") else None
         confinement = confinement_of(setup["level"])
@@ -199,7 +199,7 @@ def main(setup: dict[str, Any]) -> None:
         confinement.settle(setup["readable"])
         worker = Worker(control, confinement, loaded)
     except (OSError, ImportError) as fault:
-        control.sendall(json.dumps({"failed": str(fault)}).encode() + b"\n")
+        control.sendall(json.dumps({"failed": getattr(fault, "strerror", None) or str(fault)}).encode() + b"\n")
         return
     sys.path.remove(setup["sources"])
     gc.collect()

@@ -16,6 +16,7 @@ from tests.tasks.sandbox.conftest import Try, opened
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 PROBES = {probe.name: probe for probe in probes.PROBES}
+CALL = {"sample": {}, "item": {}}
 
 CONNECT = """
 import socket
@@ -136,7 +137,7 @@ def test_the_probe_is_held(attempt: Try, pool: Pool, tmp_path: Path, name: str, 
         "secrets": [str(secret)],
         "folders": [str(REPOSITORY)],
         "devices": [],
-        "kept": 1 << 2 if pool.level is Level.LANDLOCK else 0,
+        "kept": 0b110 if pool.level is Level.LANDLOCK else 0,
     }
 
     assert attempt(PROBES[name].source, bait, PROBES[name].limits) == {"ok": 1.0}
@@ -275,6 +276,53 @@ def grade(sample, item):
 
     assert attempt(source) == {"ok": 0.5}
     assert descendants_without_a_session(pool) == []
+
+
+def test_a_worker_of_a_host_with_many_open_files_passes_none_on(level: Level):
+    source = """
+import os
+def grade(sample, item):
+    open_ones = []
+    for number in range(4, 4096):
+        try:
+            os.fstat(number)
+            open_ones.append(number)
+        except OSError:
+            pass
+    return float(not open_ones)
+"""
+    held = [os.open("/dev/null", os.O_RDONLY) for _ in range(400)]
+    try:
+        with opened(level) as pool, pool.session("grade", {"source": source, "calls": [CALL]}) as session:
+            answer = session.receive(20)
+    finally:
+        for number in held:
+            os.close(number)
+
+    assert answer == {"ok": 1.0}
+
+
+def test_a_flood_of_answers_does_not_fill_the_host(attempt: Try, pool: Pool):
+    source = """
+import gc
+from tasks.sandbox.channel import Channel
+channel = next(o for o in gc.get_objects() if isinstance(o, Channel))
+while True:
+    channel.send({"ok": 1.0})
+"""
+
+    with pytest.raises(Lost) as lost, pool.session("grade", {"source": source, "calls": []}) as session:
+        session.finish(20)
+
+    assert lost.value.kind == "too_large"
+
+
+def test_the_name_of_the_machine_is_not_told(attempt: Try, pool: Pool):
+    answer = attempt(
+        "import os\ndef grade(s, i):\n    return os.uname().nodename == i['name']", {"name": os.uname()[1]}
+    )
+
+    assert answer == {"ok": float(pool.level is Level.LANDLOCK)}  # which has no namespace to hide it in
 
 
 def test_what_is_written_to_tmp_is_gone_in_the_next_session(pool: Pool, attempt: Try):
