@@ -15,16 +15,33 @@ import re
 from functools import cache, lru_cache
 from typing import Any
 
-PROBE = "7919.25"  # equals no reference that anybody means; comparing with it shows whether a comparison ends
+PROBE = "791912639"  # equals no reference that anybody means; comparing with it shows whether a comparison ends
 _SINGLE = re.compile(
     r"\s*(?:[A-Za-z_]\w{0,40}|(?:Integer|Float|Rational|Symbol)\s*\(\s*'?[\w.]{1,4000}(?:[eE][+-]\d{1,4})?'?\s*\))\s*"
 )
+# What the grammar and sympy learn from, before the workers fork: each kind of formula is slow the first time.
 _WARM = (
-    (r"\sin^2 x+\frac{1}{2}", "1.5-\\cos^2 x"),
+    (r"\sin^2 x+\frac{1}{2}", r"1.5-\cos^2 x"),
     (r"\{1,2\}", "2,1"),
-    ("(1,2]", "1<x\\le 2"),
-    ("x=4", "4"),
-    ("i", "-i"),
+    ("(1,2]", r"1<x\le 2"),
+    (r"(-\infty,1)\cup[2,\infty)", "x<1"),
+    ("(1,-2,3)", r"(1,-2,\frac{3}{4})"),
+    (r"\begin{pmatrix}1&-2\\3&4x\end{pmatrix}", r"\begin{bmatrix}1&2\\3&4\end{bmatrix}"),
+    ("x=4, y=-5", "(4,-5)"),
+    ("y=2x+1", "2x+1"),
+    ("(x+1)^2(x-3)", "x^3-x^2-5x-3"),
+    (r"\frac{x^2+2\sqrt{3}}{4\pi}", r"2^{x-1}e^{-x}"),
+    (r"\frac{-b\pm\sqrt{b^2-4ac}}{2a}", r"\sqrt[3]{2}"),
+    (r"\log_2 3+\ln x", r"\tan\left(\frac{\pi}{3}\right)"),
+    (r"5!+\binom{5}{2}", "130"),
+    (r"3+4i", r"-2e^{i\pi/3}"),
+    (r"\pm 3", "-3"),
+    (r"2.5\times 10^{-3}", "0.0025"),
+    (r"90^\circ", "-1.5"),
+    (r"f(x)=|x|", r"\lfloor x\rfloor"),
+    (r"x_1", r"\text{abc}"),
+    (r"\sum_{k=1}^{3} k", "6"),
+    (r"\frac{{50}}{100}", "0.5"),
 )
 
 
@@ -80,19 +97,47 @@ def _verdict(references: list[str], answers: list[str], decimals: int, relations
 
 
 def _equal(wanted: list[Any], said: list[Any], decimals: int, relations: bool) -> bool:
+    return any(_same(reference, answer, decimals, relations) for reference in wanted for answer in said)
+
+
+def _same(reference: Any, answer: Any, decimals: int, relations: bool) -> bool:
     from math_verify.grader import verify
 
-    return any(
-        verify(
-            reference,
-            answer,
-            float_rounding=_decimals(reference, decimals),
-            allow_set_relation_comp=relations,
-            timeout_seconds=None,  # it works by SIGALRM, which a long operation inside of an integer never sees
-        )
-        for reference in wanted
-        for answer in said
+    if (decided := _decided(reference, answer)) is not None:
+        return decided
+    same: bool = verify(
+        reference,
+        answer,
+        float_rounding=_decimals(reference, decimals),
+        allow_set_relation_comp=relations,
+        timeout_seconds=None,  # it works by SIGALRM, which a long operation inside of an integer never sees
     )
+    return same
+
+
+def _decided(reference: Any, answer: Any) -> bool | None:
+    """What saves simplifying a difference, which takes ten times as long as all else: its value at one point, which is
+    0 wherever simplifying would find 0, and multiplying it out. None: math-verify decides, as it does on all that is
+    rounded (decimals, percentages) and on what is no plain expression."""
+    import sympy
+
+    for side in (reference, answer):
+        if not isinstance(side, sympy.Expr) or side.is_Matrix or side.is_Symbol:
+            return None
+        if side.has(sympy.Float, sympy.UnevaluatedExpr, sympy.Sum, sympy.Product, sympy.Integral, sympy.Limit):
+            return None
+    try:
+        letters = sorted(reference.free_symbols | answer.free_symbols, key=str)
+        point = {letter: sympy.Rational(137 + 29 * place, 53) for place, letter in enumerate(letters)}
+        size = abs(reference.subs(point).evalf())
+        difference = abs((reference - answer).subs(point).evalf())
+        if difference.is_Float and difference.is_finite and size.is_finite and difference > 1e-6 * (1 + size):
+            return False
+        return True if (reference - answer).expand() == 0 else None
+    except MemoryError:
+        raise
+    except Exception:
+        return None
 
 
 def _decimals(reference: Any, decimals: int) -> int:

@@ -117,6 +117,8 @@ DIFFERENT = [
     ("five", "5"),
     ("3.14", r"\pi"),
     ("5", r"\text{Jan 5}"),
+    ("1000000000!", "3"),
+    ("2^{10000000000}", "3"),
 ]
 
 
@@ -268,7 +270,7 @@ def test_a_configuration_that_cannot_be_right_is_refused(fields):
 
 # Hostile replies
 
-HANGING = [TOWER, "1000000000!", "((((10!)!)!)!)!", "2^{10000000000}", r"\sum_{k=1}^{10^{9}} k!"]
+HANGING = [TOWER, "((((10!)!)!)!)!", r"\sum_{k=1}^{10^{9}} k!"]
 
 
 @pytest.mark.parametrize("answer", HANGING)
