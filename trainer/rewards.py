@@ -13,6 +13,8 @@ from tasks.types import Grade, Outcome
 
 ERROR_BUDGET = 0.01  # share of rollouts that may be ungradable before a run stops
 FORGIVEN_ERRORS = 2  # a single hiccup in the first step is no reason to stop
+# Share of an evaluation's answers: above what any gate policy allows (policy.error_budget), no gate could use it.
+EVALUATION_ERROR_BUDGET = 0.1
 
 
 def reward(grade: Grade) -> float | None:
@@ -33,6 +35,12 @@ def grade_rollouts(
             for completion, item, grader in zip(completions, items, graders, strict=True)
         ]
     )
+
+
+def fault(grader: Mapping[str, Any], grade: Grade) -> str:
+    """Why a completion could not be graded: which kind of grader, its flags, its sentence."""
+    flags = ", ".join(grade.errors) or "no flag"
+    return f"The {grader.get('type', 'unknown')} grader ({flags}): {grade.reason}"
 
 
 def advantages(rewards_g: Sequence[float | None]) -> list[float]:

@@ -107,7 +107,8 @@ def _by_text(completion: str, letters: str, texts: Sequence[str]) -> list[str]:
 
 
 def _distinct(found: list[str]) -> list[str]:
-    return list(dict.fromkeys(letter.upper() for letter in found))
+    """Single letters, of which a rambling reply has a thousand: told apart as one text."""
+    return list(dict.fromkeys("".join(found).upper()))
 
 
 @lru_cache(maxsize=64)

@@ -24,7 +24,6 @@ and what its users need to know before they rely on it
 import hashlib
 import pkgutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from functools import cache, lru_cache
 from importlib import import_module
 from time import perf_counter
@@ -168,9 +167,16 @@ def _compile(raw: bytes) -> Grader:
             grade = check(without_reasoning(completion), item)
         except (ModelFault, AuthorFault) as fault:
             grade = of_fault(fault)
-        return replace(grade, seconds=perf_counter() - started)
+        return _timed(grade, perf_counter() - started)
 
     return graded
+
+
+def _timed(grade: Grade, seconds: float) -> Grade:
+    """dataclasses.replace takes four times as long, a sixth of what a number takes to be graded."""
+    return Grade(
+        grade.outcome, grade.score, grade.read, grade.reason, grade.sub_scores, grade.errors, seconds, grade.usage
+    )
 
 
 @lru_cache(maxsize=4096)
@@ -188,7 +194,7 @@ def _compile_many(raw: bytes) -> Callable[[Sequence[Answer]], list[Grade]]:
         started = perf_counter()
         grades = check_many([(without_reasoning(completion), item) for completion, item in answers])
         share = (perf_counter() - started) / len(answers)
-        return [grade if grade.seconds else replace(grade, seconds=share) for grade in grades]
+        return [grade if grade.seconds else _timed(grade, share) for grade in grades]
 
     return graded_many
 

@@ -60,3 +60,9 @@ def test_the_budget_counts_through_the_whole_run():
     budget.count([1.0, None])
 
     assert budget.share == 0.01
+
+
+def test_a_fault_names_the_kind_of_grader_and_its_flags():
+    down = Grade(Outcome.UNGRADABLE, 0.0, None, "It is down.", errors=("model_grader_server_error",))
+
+    assert rewards.fault(NUMBER, down) == "The number grader (model_grader_server_error): It is down."

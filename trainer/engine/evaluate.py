@@ -1,5 +1,8 @@
 """Champion and candidate, side by side: the same sealed items, the same graders, the same seeds, in one process.
 
+An answer that cannot be graded is an error. Once more of them are errors than any gate allows, the evaluation stops
+with the reason: a grader that always times out would take hours to say nothing.
+
 scores.jsonl grows chunk by chunk in a fixed order. After a kill its whole chunks are kept, a torn tail is cut off, and
 work goes on from there: nothing is answered twice and no line is doubled.
 """
@@ -13,6 +16,7 @@ import msgspec
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from tasks.crash import crash_point
+from tasks.types import Outcome
 from trainer import rewards
 from trainer.contract import Estimate, EvalItem, EvaluateSpec, ModelRef, PromptItem, Sampling, Score, encode
 from trainer.engine import loading, probes, rows, sampling
@@ -41,8 +45,8 @@ class Chunk:
 
 def evaluate(spec: EvaluateSpec, directory: Path, progress: Progress) -> Evaluated:
     items = rows.read(directory / "items.jsonl", EvalItem)
-    scores = _Scores(directory / "scores.jsonl", progress)
     total = len(items) * spec.sampling.answers_per_item * len(spec.sides)
+    scores = _Scores(directory / "scores.jsonl", progress, total)
     progress.enter("evaluating", total_steps=total)
     for side, reference in spec.sides.items():
         _answer_side(side, reference, items, spec.sampling, scores, progress)
@@ -85,28 +89,32 @@ def _scored(
     answers = sampling.draw(
         model, tokenizer, _encoded(tokenizer, chunk.items), msgspec.structs.replace(drawn_as, seed=chunk.seed)
     )
-    lines: list[Score] = []
-    for item, several in zip(chunk.items, answers, strict=True):
-        grades = rewards.grade_rollouts(
-            [answer.text for answer in several], [item.item] * len(several), [item.grader] * len(several)
+    given = [
+        (item, k, answer)
+        for item, several in zip(chunk.items, answers, strict=True)
+        for k, answer in enumerate(several)
+    ]
+    grades = rewards.grade_rollouts(
+        [answer.text for _, _, answer in given],
+        [item.item for item, _, _ in given],
+        [item.grader for item, _, _ in given],
+    )
+    return [
+        Score(
+            suite=item.suite,
+            key=item.key,
+            cluster=item.cluster,
+            side=side,
+            sample=k,
+            outcome=grade.outcome.value,
+            score=grade.score,
+            tokens=len(answer.tokens),
+            truncated=answer.truncated,
+            completion=answer.text,
+            reason=grade.reason if rewards.reward(grade) is not None else rewards.fault(item.grader, grade),
         )
-        for k, (answer, grade) in enumerate(zip(several, grades, strict=True)):
-            lines.append(
-                Score(
-                    suite=item.suite,
-                    key=item.key,
-                    cluster=item.cluster,
-                    side=side,
-                    sample=k,
-                    outcome=grade.outcome.value,
-                    score=grade.score,
-                    tokens=len(answer.tokens),
-                    truncated=answer.truncated,
-                    completion=answer.text,
-                    reason=grade.reason,
-                )
-            )
-    return lines
+        for (item, k, answer), grade in zip(given, grades, strict=True)
+    ]
 
 
 def _encoded(tokenizer: PreTrainedTokenizerBase, items: Sequence[EvalItem]) -> list[list[int]]:
@@ -120,12 +128,13 @@ def _answers_at_once(model: PreTrainedModel) -> int:
 class _Scores:
     """scores.jsonl, opened where the last attempt left it."""
 
-    def __init__(self, path: Path, progress: Progress) -> None:
-        self._path, self._progress = path, progress
+    def __init__(self, path: Path, progress: Progress, expected: int) -> None:
+        self._path, self._progress, self._expected = path, progress, expected
         self._kept: list[Score] | None = _whole_lines(path)  # None: past what the last attempt left
         self._at = 0  # of the kept lines, how many this attempt has walked past
         self.written = 0
         self.tokens = 0
+        self.errors = 0
 
     def has(self, expected: list[tuple[str, str, str, int]]) -> bool:
         """Whether the next kept lines are exactly this chunk; at the first that is not, the rest of the file is cut."""
@@ -156,6 +165,16 @@ class _Scores:
     def _count(self, lines: Sequence[Score]) -> None:
         self.written += len(lines)
         self.tokens += sum(line.tokens for line in lines)
+        failed = [line for line in lines if line.outcome == Outcome.UNGRADABLE]
+        self.errors += len(failed)
+        if failed and self.errors > max(rewards.FORGIVEN_ERRORS, rewards.EVALUATION_ERROR_BUDGET * self._expected):
+            raise Fault(
+                "grading",
+                "too_many_grading_errors",
+                f"{self.errors} of {self._expected} answers could not be graded, over "
+                f"{rewards.EVALUATION_ERROR_BUDGET:.0%}: repair the grader or its references. The last: "
+                f"{failed[-1].reason}",
+            )
 
 
 def _whole_lines(path: Path) -> list[Score]:

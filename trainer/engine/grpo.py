@@ -116,6 +116,9 @@ class _Run:
             replacement=self.spec.grader,
         )
 
+    def fault(self, item: PromptItem, grade: Grade) -> str:
+        return rewards.fault(self.spec.grader or item.grader, grade)
+
     def require_gradable(self, *, final: bool = False) -> None:
         if self.budget.exceeded or (final and self.budget.share > rewards.ERROR_BUDGET):
             raise Fault(
@@ -266,7 +269,8 @@ class _Rewards:
         texts = [completion[0]["content"] for completion in completions]
         grades = run.grade(items, texts)
         earned = [rewards.reward(grade) for grade in grades]
-        run.last_fault = next((g.reason for g, r in zip(grades, earned, strict=True) if r is None), run.last_fault)
+        faults = (run.fault(item, grade) for item, grade in zip(items, grades, strict=True) if not _is_graded(grade))
+        run.last_fault = next(faults, run.last_fault)
         run.budget.count(earned)
         run.require_gradable()
         self.last = _Step(
@@ -279,6 +283,10 @@ class _Rewards:
         rollouts.write(run.directory / "rollouts", step, lines)
         run.progress.show(lines[:: max(1, len(lines) // SHOWN_ROLLOUTS)][:SHOWN_ROLLOUTS])
         return earned
+
+
+def _is_graded(grade: Grade) -> bool:
+    return rewards.reward(grade) is not None
 
 
 def _rollouts(

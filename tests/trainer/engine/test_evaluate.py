@@ -59,9 +59,34 @@ def test_equal_models_answer_equally_under_the_same_seed(tmp_path, tiny):
 
 
 def test_a_score_says_what_the_grader_said(tmp_path, tiny):
-    _run(tmp_path, tiny, items=[_item(1, item={})])
+    _run(tmp_path, tiny, items=[_item(0, item={}), *(_item(number) for number in range(1, 10))])
 
-    assert {score.outcome for score in _scores(tmp_path)} == {"ungradable"}
+    failed = [score for score in _scores(tmp_path) if score.key == _item(0)["key"]]
+    assert {score.outcome for score in failed} == {"ungradable"}
+    assert all(score.reason.startswith("The number grader (invalid_variable_error): ") for score in failed)
+
+
+def test_an_evaluation_stops_once_no_gate_could_use_it(tmp_path, tiny):
+    broken = [_item(number, item={}) for number in range(3)]
+
+    with pytest.raises(Fault) as caught:
+        _run(tmp_path, tiny, items=[*broken, *(_item(number) for number in range(3, 10))])
+
+    assert (caught.value.record.boundary, caught.value.record.code) == ("grading", "too_many_grading_errors")
+    assert "of 60 answers could not be graded, over 10%" in caught.value.record.sentence
+    assert "The number grader (invalid_variable_error): " in caught.value.record.sentence
+
+
+def test_an_evaluation_that_goes_on_knows_the_errors_of_before(tmp_path, tiny):
+    items = [*(_item(number, item={}) for number in range(3)), *(_item(number) for number in range(3, 10))]
+    with pytest.raises(Fault):
+        _run(tmp_path, tiny, items=items)
+    before = (tmp_path / "scores.jsonl").read_bytes()
+
+    with pytest.raises(Fault):
+        _run(tmp_path, tiny, items=items)
+
+    assert (tmp_path / "scores.jsonl").read_bytes() == before
 
 
 def test_the_divergence_is_measured_where_the_initial_policy_is_named(tmp_path, tiny):

@@ -8,6 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from tasks.sandbox import grading
 from tests.trainer.engine.conftest import (
     prepare,
     prepare_training,
@@ -138,6 +139,18 @@ def test_too_many_grading_errors_fail_the_run_at_the_grading_boundary(tiny, tmp_
         _train(tmp_path, train_spec(tiny), [prompt_line(n, item={}) for n in range(40)])
 
     assert caught.value.record.boundary == "grading"
+    assert "The last: The number grader (invalid_variable_error): " in caught.value.record.sentence
+
+
+@pytest.mark.parametrize("body", ["raise ValueError('no')", "while True: pass"], ids=["raises", "never ends"])
+def test_a_program_that_fails_on_every_completion_stops_the_run(tiny, tmp_path, monkeypatch, body):
+    monkeypatch.setattr(grading, "START_SECONDS", 1.0)
+    program = {"type": "python", "source": f"def grade(sample, item):\n    {body}\n", "seconds": 0.2}
+
+    with pytest.raises(Fault) as caught:
+        _train(tmp_path, train_spec(tiny, grader=program, steps=1, prompts_per_step=1))
+
+    assert "The python grader (python_grader_runtime_error): " in caught.value.record.sentence
 
 
 def test_ungradable_rollouts_are_counted_and_not_scored_zero(tiny, tmp_path, monkeypatch):
