@@ -126,7 +126,7 @@ class Datasets(Resource):
     def change_grader(self, request: Request, pk: str) -> Response:
         """Change the grader of what it holds: its tasks are proved again. Asks first, changes with `confirm`."""
         dataset, given = self.get_object(), self.given(ChangeIn)
-        trying.check(given["grader"], actor=self.user)
+        trying.check(given["grader"], actor=self.user, space=dataset.space_id)
         affected = regrading.affected(dataset)
         change = regrading.change_grader(dataset, given["grader"], actor=self.user) if given["confirm"] else None
         return self.shown({"affected": affected, "change": change}, ChangeOut)

@@ -69,7 +69,8 @@ class Graders(Resource):
     @action(detail=False, methods=["post"])
     def validate(self, request: Request) -> Response:
         """Check a configuration. 400 bad_grader where it cannot work, source that does not compile included."""
-        return self.shown(trying.check(self.given(ConfigIn)["grader"], actor=self.user), ConfigOut)
+        config = self.given(ConfigIn)["grader"]
+        return self.shown(trying.check(config, actor=self.user, space=self._space()), ConfigOut)
 
     @extend_schema(request=TrialIn, responses=GradeOut)
     @action(detail=False, methods=["post"])
@@ -81,7 +82,12 @@ class Graders(Resource):
         if config is None:
             raise Invalid("grader_missing", "Give a grader, or name a row that has one.", "grader")
         item: Mapping[str, Any] = given.get("item", task.item if task else {})
-        return self.shown(trying.grade(config, given["completion"], item, actor=self.user), GradeOut)
+        space = task.space_id if task else self._space()
+        return self.shown(trying.grade(config, given["completion"], item, actor=self.user, space=space), GradeOut)
+
+    def _space(self) -> int | None:
+        """Whose served models may judge where no row says it: the key's team's."""
+        return self.caller.team.pk if self.caller.team else None
 
     def _row(self, given: Mapping[str, Any]) -> Task | None:
         """The task that the request names, if it names one; 404 where the caller may not see it."""

@@ -7,6 +7,7 @@ a user and SLOTS in all, and SECONDS to answer: no request waits longer, and no 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as NotYet
+from contextvars import copy_context
 from dataclasses import dataclass
 from threading import Lock, Thread
 from typing import Any, TypeVar
@@ -14,7 +15,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from tasks.errors import Busy, Invalid, TooSlow
-from tasks.graders import registry
+from tasks.graders import judges, registry
 from tasks.models import User
 from tasks.types import Grade
 
@@ -36,25 +37,36 @@ class Checked:
     reads: tuple[str, ...]  # the item's variables, as written
 
 
-def grade(config: Config, completion: str, item: Mapping[str, Any], *, actor: User) -> Grade:
-    return grade_each([(config, completion, item)], actor=actor)[0]
+def grade(config: Config, completion: str, item: Mapping[str, Any], *, actor: User, space: int | None = None) -> Grade:
+    return grade_each([(config, completion, item)], actor=actor, space=space)[0]
 
 
-def grade_each(requests: Sequence[tuple[Config, str, Mapping[str, Any]]], *, actor: User) -> list[Grade]:
-    """Grades of (grader, completion, item), in order. Raises Invalid where a grader cannot be right, Busy, TooSlow."""
+def grade_each(
+    requests: Sequence[tuple[Config, str, Mapping[str, Any]]], *, actor: User, space: int | None = None
+) -> list[Grade]:
+    """Grades of (grader, completion, item), in order. Raises Invalid where a grader cannot be right, Busy, TooSlow.
+
+    `space`: whose served models may judge, as of the rows; None: only those that everybody may ask.
+    """
     parsed = [(registry.parse(config), completion, item) for config, completion, item in requests]
-    if not any(runs_elsewhere(config) for config, _, _ in parsed):
+    elsewhere = [config for config, _, _ in parsed if runs_elsewhere(config)]
+    if not elsewhere:
         return registry.grade_each(parsed)
-    return _waited_for(actor, lambda: registry.grade_each(parsed))
+    with judges.for_team(space):
+        for config in elsewhere:
+            registry.unavailable(config)  # judges are looked up here: the database is not for the thread
+        return _waited_for(actor, lambda: registry.grade_each(parsed))
 
 
-def check(config: Config, *, actor: User) -> Checked:
+def check(config: Config, *, actor: User, space: int | None = None) -> Checked:
     """The completed configuration, or Invalid with the sentence: by its fields, or by a trial."""
     parsed = registry.parse(config)
-    if hasattr(registry.module_of(parsed), "trial_problem") or registry.unavailable(parsed):
-        problem = _waited_for(actor, lambda: registry.trial_problem(parsed))
-        if problem:
-            raise Invalid("bad_grader", problem, "grader")
+    with judges.for_team(space):
+        problem = registry.unavailable(parsed)
+        if not problem and hasattr(registry.module_of(parsed), "trial_problem"):
+            problem = _waited_for(actor, lambda: registry.trial_problem(parsed))
+    if problem:
+        raise Invalid("bad_grader", problem, "grader")
     return Checked(
         grader=msgspec.to_builtins(parsed),
         digest=registry.digest(parsed),
@@ -71,7 +83,8 @@ def _waited_for(actor: User, work: Callable[[], T]) -> T:
     """The work's answer. What comes too late is thrown away, and its user stays busy until then."""
     _enter(actor)
     future: Future[T] = Future()
-    Thread(target=_run, args=(actor, work, future), daemon=True, name="grading").start()
+    context = copy_context()  # on whose behalf is graded
+    Thread(target=context.run, args=(_run, actor, work, future), daemon=True, name="grading").start()
     try:
         return future.result(SECONDS)
     except NotYet:

@@ -64,6 +64,17 @@ class Bench:
         return answer_of(self.member.task) if self.member else ""
 
     @property
+    def space(self) -> int:
+        """Whose served models may judge."""
+        return self.upload.dataset.space_id
+
+    @property
+    def timed(self) -> int:
+        """How many right answers are graded at a press, going by the row's own grader."""
+        grader = self.member.task.grader if self.member else None
+        return TIMED_JUDGED_ROWS if grader and registry.asks_a_model(grader.config) else TIMED_ROWS
+
+    @property
     def checked_text(self) -> str:
         """The configuration as it was checked, to be handed on."""
         return pretty(self.checked.grader) if self.checked else ""
@@ -152,14 +163,15 @@ def _work(verb: Callable[[Bench, HttpRequest], None], bench: Bench, request: Htt
 
 def _check(bench: Bench, request: HttpRequest) -> None:
     if not bench.form.errors:
-        bench.checked = trying.check(bench.edited(), actor=signed_in(request))
+        bench.checked = trying.check(bench.edited(), actor=signed_in(request), space=bench.space)
 
 
 def _try(bench: Bench, request: HttpRequest) -> None:
     if bench.member is None:
         raise Invalid("row_missing", "There is no such row in this upload: choose a line that has become a task.")
     text = bench.form.cleaned_data["completion"]
-    bench.grade = trying.grade(bench.config(bench.member), text, bench.member.task.item, actor=signed_in(request))
+    config, item = bench.config(bench.member), bench.member.task.item
+    bench.grade = trying.grade(config, text, item, actor=signed_in(request), space=bench.space)
 
 
 def _time(bench: Bench, request: HttpRequest) -> None:
@@ -175,7 +187,7 @@ def _time(bench: Bench, request: HttpRequest) -> None:
             wanted.append((row.line, (config, gold, row.task.item)))
     if not wanted:
         raise Invalid("gold_missing", "None of the first rows has a right answer to try: give them a gold.")
-    grades = trying.grade_each([asked for _, asked in wanted], actor=signed_in(request))
+    grades = trying.grade_each([asked for _, asked in wanted], actor=signed_in(request), space=bench.space)
     bench.timing = Timing([(line, grade) for (line, _), grade in zip(wanted, grades, strict=True)])
 
 

@@ -144,7 +144,13 @@ def _tried(request: HttpRequest, dataset: Dataset) -> dict[str, Any]:
     if form.is_valid():
         given = form.cleaned_data
         try:
-            grade = trying.grade(given["grader"], given["completion"], given["item"], actor=signed_in(request))
+            grade = trying.grade(
+                given["grader"],
+                given["completion"],
+                given["item"],
+                actor=signed_in(request),
+                space=dataset.space_id,
+            )
         except FlywheelError as refused:
             form.add_error("grader", refused.sentence)
     return {"try_form": form, "grade": grade}

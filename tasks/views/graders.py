@@ -118,7 +118,7 @@ _SAID = {
     "other_gold": "another row's right answer",
     "flattery": f"“{FLATTERY}”",
     "every_candidate": "every candidate in a list",
-    "over_long": "a wrong answer, repeated to the length limit",
+    "over_long": "a wrong answer, over and over",
 }
 _MUST = {True: "must pass", False: "must not pass"}
 _COLUMNS = ("wrong", "right", "ungradable", "open")  # what matters most first: narrow screens show two

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tasks.errors import Busy, Invalid, TooSlow
-from tasks.graders import registry
+from tasks.graders import judges, registry
 from tasks.services import trying
 from tasks.types import Grade, Outcome
 from tests.cast import Person
@@ -148,3 +148,17 @@ def test_a_configuration_that_a_trial_finds_wanting_is_refused(contributor: Pers
 
     with pytest.raises(Invalid, match="No sandbox works"):
         trying.check(NUMBER, actor=contributor.user)
+
+
+def test_judges_of_the_rows_space_are_asked(contributor: Person, elsewhere: Elsewhere, monkeypatch: pytest.MonkeyPatch):
+    teams: list[int | None] = []
+
+    def noted(requests: Any) -> list[Grade]:
+        teams.append(judges._team.get())
+        return [RIGHT] * len(requests)
+
+    monkeypatch.setattr(registry, "grade_each", noted)
+
+    trying.grade(NUMBER, "42", {}, actor=contributor.user, space=contributor.team.pk)
+
+    assert teams == [contributor.team.pk]

@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from tasks.models import Dataset, Task, Upload
+from tasks.models import Dataset, ProofRun, Task, Upload
+from tasks.services import trying
 from tests.fixtures_portal import Portal
 from tests.portal_client import browser, text
 
@@ -204,3 +205,47 @@ def test_a_stranger_changes_nothing(portal: Portal, address: str, verb: str):
 
 def test_a_finished_proof_is_not_asked_for_again(portal: Portal, address: str):
     assert browser(portal.contributor).get(f"{address}/progress")["X-Finished"] == "1"
+
+
+def test_a_second_text_while_the_first_is_graded_is_turned_away(
+    portal: Portal, address: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(trying, "runs_elsewhere", lambda config: True)
+    monkeypatch.setattr(trying, "_busy", {portal.contributor.pk})
+
+    reply = bench(portal, address, "try", completion="7")
+
+    assert (reply.status_code, "still being graded" in text(reply)) == (429, True)
+
+
+def test_a_task_page_leads_to_its_row_at_the_bench(portal: Portal):
+    task = first(portal.upload)
+
+    page = text(browser(portal.contributor).get(f"/tasks/{task.pk}"))
+
+    assert f"/submit/{portal.upload.pk}/grader?at=%23{task.pk}#row" in page
+
+
+def test_an_upload_whose_judges_wait_shows_what_they_cost(portal: Portal, address: str):
+    estimate = {"judged_rows": 60, "sample_rows": 50, "calls": 350, "tokens": 135100, "models": ["judge"], "lines": []}
+    ProofRun.objects.filter(upload=portal.upload).update(state="waiting", estimate=estimate)
+
+    page = text(browser(portal.contributor).get(address))
+
+    assert "350 calls and 135,100 tokens of judge" in page
+
+
+def test_agreeing_to_the_cost_without_judges_is_refused(portal: Portal, address: str):
+    reply = browser(portal.contributor).post(f"{address}/cost", {"rows": 5})
+
+    assert (reply.status_code, "No judge of this upload waits" in text(reply)) == (409, True)
+
+
+def test_a_number_of_rows_that_is_none_is_refused(portal: Portal, address: str):
+    assert browser(portal.contributor).post(f"{address}/cost", {"rows": "many"}).status_code == 400
+
+
+def test_what_could_not_be_graded_can_be_proved_again(portal: Portal, address: str):
+    page = text(browser(portal.contributor).post(f"{address}/again", follow=True))
+
+    assert "0 rows that could not be graded are proved again." in page
