@@ -1,7 +1,8 @@
-"""System calls that Python 3.11 has no function for, by ctypes. Linux only."""
+"""System calls of Linux that Python 3.11 has no function for, by ctypes."""
 
 import ctypes
 import os
+import sys
 
 CLONE_NEWNS = 0x00020000
 CLONE_NEWCGROUP = 0x02000000
@@ -42,9 +43,10 @@ AT_RECURSIVE = 0x8000
 MOUNT_SETATTR = 442  # from 424 on, numbers are the same on every architecture
 
 _libc = ctypes.CDLL(None, use_errno=True)
-_libc.syscall.restype = ctypes.c_long
-_libc.mount.argtypes = [ctypes.c_char_p, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_ulong, ctypes.c_char_p]
-_libc.prctl.argtypes = [ctypes.c_int, *[ctypes.c_ulong] * 4]
+if sys.platform == "linux":  # elsewhere this module can be imported, and nothing in it is called
+    _libc.syscall.restype = ctypes.c_long
+    _libc.mount.argtypes = [ctypes.c_char_p, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_ulong, ctypes.c_char_p]
+    _libc.prctl.argtypes = [ctypes.c_int, *[ctypes.c_ulong] * 4]
 
 
 def _checked(result: int, what: str) -> int:

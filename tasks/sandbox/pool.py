@@ -26,7 +26,7 @@ class Pool:
 
     @contextmanager
     def session(self, mode: str, job: Mapping[str, Any], limits: Limits | None = None) -> Iterator[Session]:
-        """One fresh process, which ends with this context. Waits for a free worker."""
+        """One fresh process, which ends with this context. Waits for a free worker: never nest two of one pool."""
         with self._free:
             worker = self._take()
             session = Session(worker, mode, job, limits or Limits())
@@ -55,7 +55,7 @@ class Pool:
 
     def forget(self) -> None:
         """In a forked child: the workers are the parent's."""
-        for worker in self._all:
+        for worker in tuple(self._all):
             worker.forget()
 
     def _take(self) -> Worker:
@@ -118,7 +118,10 @@ def shared(flavour: Flavour = Flavour.BARE, *, beside: bool = False) -> Pool:
             raise
         level = Level.PLAIN
     with _lock:
-        return _pools.setdefault((flavour, level, beside), Pool(flavour, level=level))
+        key = flavour, level, beside
+        if key not in _pools:
+            _pools[key] = Pool(flavour, level=level)
+        return _pools[key]
 
 
 def available() -> str | None:
