@@ -147,6 +147,7 @@ class _Work:
         self.after = tasks[-1].pk if tasks else 0  # from the start once more: rows may have come behind us
         self._take(tasks)
         counts = add_counts(held.counts, dict(self.counts))
+        crash_point("regrade.before_commit")
         leases.keep(GraderChange, self.pk, self.attempt, ChangeState.CHANGING, counts=counts)
         return True
 

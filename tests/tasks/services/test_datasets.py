@@ -165,3 +165,22 @@ def test_approved_is_a_question_about_now(dataset: Dataset, contributor: Person)
     reviews.undo(review, actor=contributor.user)
 
     assert list(datasets.approved(dataset)) == list(Task.objects.none())
+
+
+def test_a_default_grader_that_this_machine_cannot_run_is_refused(dataset: Dataset, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("tasks.graders.choice.unavailable", lambda config: "There is no choice here.", raising=False)
+
+    with pytest.raises(Invalid) as refused:
+        datasets.set_default_grader(dataset, {"type": "choice", "choices": ["yes", "no"]}, actor=None)
+
+    assert (refused.value.code, refused.value.sentence) == ("grader_unavailable", "There is no choice here.")
+
+
+def test_a_default_grader_is_tried_before_rows_depend_on_it(contributor: Person):
+    broken = {"type": "python", "source": "def grade(sample, item) return 1"}
+
+    with pytest.raises(Invalid) as refused:
+        datasets.create(contributor.team, "Broken", actor=contributor.user, default_grader=broken)
+
+    assert refused.value.code == "bad_grader"
+    assert not Dataset.objects.filter(name="Broken").exists()

@@ -7,7 +7,7 @@ from django.db import connection
 from django.utils import timezone
 
 from tasks.models import Dataset, DatasetTask, Event, PromptSplit, ProofRun, RowIssue, Task, Upload
-from tasks.services import importing, leases, merging, preparing, reviews, uploads
+from tasks.services import datasets, importing, leases, merging, preparing, reviews, uploads
 from tasks.states import Split, TaskState, UploadState
 from tests.cast import Person
 from tests.tasks.pipeline import imported, lines, proved, receive, states, sums, tasks
@@ -430,3 +430,20 @@ def test_keys_are_looked_up_by_index_though_the_statistics_say_the_space_is_empt
         ]
         assert len(conditions) == 1
         assert "Nested Loop" not in plan
+
+
+def test_a_chunk_that_was_prepared_with_another_grader_is_prepared_anew(dataset: Dataset, monkeypatch: Any):
+    prepare = importing.prepare
+    told: list[int] = []
+
+    def while_the_grader_changes(stretch: Any, prepared_for: Dataset) -> Any:
+        chunk = prepare(stretch, prepared_for)
+        if not told:
+            told.append(datasets.set_default_grader(dataset, {"type": "number", "absolute_tolerance": 1}, actor=None))
+        return chunk
+
+    monkeypatch.setattr(importing, "prepare", while_the_grader_changes)
+
+    imported(dataset, sums(2))
+
+    assert {task.grader_id for task in tasks(dataset)} == {dataset.default_grader_id}

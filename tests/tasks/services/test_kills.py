@@ -12,8 +12,8 @@ import pytest
 from django.db import connection
 from django.utils import timezone
 
-from tasks.models import Dataset, DatasetTask, ProofRun, Task, Upload
-from tasks.services import importing, proving, uploads
+from tasks.models import Dataset, DatasetTask, GraderChange, ProofRun, Task, Upload
+from tasks.services import importing, proving, regrading, uploads
 from tests.cast import Person
 from tests.tasks.pipeline import content, imported, lines, proved, receive, states, sums
 
@@ -69,6 +69,35 @@ def test_a_kill_and_a_retry_give_the_same_rows(
     assert upload.counts["rows"] == len(ROWS)
     assert upload.proof.counts["tasks"] == 9
     assert upload.issues.count() == 1
+
+
+@pytest.mark.parametrize("point", ["regrade.before_commit", "regrade.after_chunk"])
+def test_a_change_of_grader_that_is_killed_goes_on(
+    point: str, dataset: Dataset, server_environment: dict[str, str], files: Path
+):
+    proved(dataset, sums(7))
+    exact = {
+        "type": "string_check",
+        "input": "{{ sample.output_text }}",
+        "reference": "{{ item.reference }}",
+        "operation": "eq",
+    }
+    change = regrading.change_grader(dataset, exact, actor=None)
+    script = (
+        "import django; django.setup()\n"
+        f"from tasks.services import regrading\nregrading.CHUNK = 3\nregrading.run({change.pk})"
+    )
+    env = {**server_environment, "DATA_DIR": str(files.parent), "DJANGO_SETTINGS_MODULE": "flywheel.settings"}
+    done = subprocess.run([sys.executable, "-c", script], env={**env, "FLYWHEEL_CRASH_AT": point}, check=False)
+    assert done.returncode == -signal.SIGKILL
+    GraderChange.objects.update(lease_until=timezone.now() - timedelta(seconds=1))
+
+    regrading.run(change.pk)
+
+    change.refresh_from_db()
+    assert (change.state, change.counts["changed"]) == ("done", 7)
+    assert states(dataset) == ["valid"] * 7
+    assert {task.grader.type for task in Task.objects.all() if task.grader} == {"string_check"}
 
 
 def test_a_kill_between_file_and_row_leaves_no_row_and_the_file_is_reaped(

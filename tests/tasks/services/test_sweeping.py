@@ -5,7 +5,7 @@ import pytest
 from django.utils import timezone
 
 from tasks.models import Dataset, ProofRun, Upload
-from tasks.services import datasets, leases, sweeping
+from tasks.services import datasets, leases, regrading, sweeping
 from tasks.states import UploadState
 from tests.tasks.pipeline import imported, proved, receive, sums
 
@@ -53,6 +53,14 @@ def test_a_proof_whose_wake_up_was_lost_is_sent_again(dataset: Dataset, woken: l
     sweeping.sweep()
 
     assert woken == [("prove_upload", upload.pk)]
+
+
+def test_a_change_of_grader_whose_wake_up_was_lost_is_sent_again(dataset: Dataset, woken: list[Any]):
+    change = regrading.change_grader(dataset, {"type": "number", "absolute_tolerance": 1}, actor=None)
+
+    sweeping.sweep()
+
+    assert woken == [("change_grader", change.pk)]
 
 
 def test_rows_whose_grader_has_come_are_sent_again(ungraded: Dataset, woken: list[Any]):
