@@ -103,7 +103,7 @@ def _table(lines: list[str]) -> str:
     head, _, *rows = (line for line in lines if line.startswith("|"))
     top = "".join(f'<th scope="col">{inline(cell)}</th>' for cell in _cells(head))
     body = "".join("<tr>" + "".join(f"<td>{inline(cell)}</td>" for cell in _cells(row)) + "</tr>" for row in rows)
-    return f'<div class="scroll"><table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>'
+    return f'<div class="scroll" tabindex="0"><table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>'
 
 
 def _cells(line: str) -> list[str]:
