@@ -2,6 +2,7 @@
 
 import os
 import resource
+import signal
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
@@ -42,10 +43,16 @@ def drop_bounding_set() -> None:
         kernel.prctl(kernel.PR_CAP_AMBIENT, kernel.PR_CAP_AMBIENT_CLEAR_ALL)
 
 
-def become_nobody_in_particular() -> None:
-    """Not dumpable: neither core files nor, for others of the same user, /proc/PID or ptrace. Ends with its parent."""
+def close_to_others() -> None:
+    """Not dumpable: neither core files nor, for others of the same user, /proc/PID or ptrace."""
     kernel.prctl(kernel.PR_SET_DUMPABLE, 0)
-    kernel.prctl(kernel.PR_SET_PDEATHSIG, 9)
+
+
+def end_with(worker: int) -> None:
+    """Be killed when the worker ends. A change of user undoes it, so it comes after; the worker may be gone by then."""
+    kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != worker:
+        os._exit(1)
 
 
 def arrange_descriptors(channel: int, output: int) -> None:

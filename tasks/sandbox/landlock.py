@@ -41,6 +41,7 @@ class Landlock:
         self._threads_already = 0 if self._user else _threads_of(os.getuid())
 
     def fork(self) -> int:
+        self._worker = os.getpid()
         return os.fork()
 
     def confine(self, limits: Mapping[str, Any]) -> None:
@@ -55,7 +56,8 @@ class Landlock:
         kernel.syscall(_RESTRICT_SELF, self._rules, 0)
         confinement.limit_resources(limits, processes=self._threads_already + limits["threads"] + 1)
         kernel.set_capabilities(self._kept)
-        confinement.become_nobody_in_particular()
+        confinement.close_to_others()
+        confinement.end_with(self._worker)
         self._filter.install(os.getpid())
 
 

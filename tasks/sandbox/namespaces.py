@@ -30,6 +30,7 @@ _OWN = (
 _READ_ONLY = kernel.MS_RDONLY | kernel.MS_NOSUID | kernel.MS_NODEV
 _ROOT_BYTES = 1 << 20
 _NOBODY = 65534
+_OUTSIDE = 0  # what the first process of a process namespace is told of its parent
 _UNUSED_USERS = 2_000_000_000  # outer ids from here on belong to nobody; one per worker, by process id
 
 
@@ -69,7 +70,8 @@ class Namespaces:
             os.setresuid(self._user, self._user, self._user)
         confinement.limit_resources(limits, processes=limits["threads"] + 1)
         kernel.set_capabilities()
-        confinement.become_nobody_in_particular()
+        confinement.close_to_others()
+        confinement.end_with(_OUTSIDE)
         self._filter.install(os.getpid())
 
 

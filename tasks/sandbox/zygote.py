@@ -150,10 +150,13 @@ class Plain:
         """Nothing to prepare."""
 
     def fork(self) -> int:
+        self._worker = os.getpid()
         return os.fork()
 
     def confine(self, limits: dict[str, Any]) -> None:
         os.setsid()
+        if sys.platform == "linux":
+            end_with(self._worker)
         limit_resources({**limits, "disk_bytes": limits["output_bytes"]}, processes=None)
 
 
@@ -214,7 +217,7 @@ if __name__ == "__main__":
     sys.path.insert(0, setup["sources"])
     from tasks.sandbox import modes
     from tasks.sandbox.channel import Channel
-    from tasks.sandbox.confinement import CHANNEL, arrange_descriptors, limit_resources
+    from tasks.sandbox.confinement import CHANNEL, arrange_descriptors, end_with, limit_resources
     from tasks.sandbox.protocol import BEGUN, OUT_OF_MEMORY, SETUP_FAILED
 
     main(setup)

@@ -91,6 +91,17 @@ def test_the_session_of_a_killed_worker_ends_with_it(level: Level):
         assert all(gone(process.pid) for process in below)
 
 
+def test_an_unconfined_session_of_our_own_ends_with_its_worker_too():
+    with opened(Level.PLAIN) as pool, pool.session("grade", job(SLEEPER)):
+        below = []
+        while not below:
+            below = psutil.Process(pool.worker_pid()).children()
+
+        os.kill(pool.worker_pid(), signal.SIGKILL)
+
+        assert gone(below[0].pid)
+
+
 def test_leaving_the_context_ends_the_process(level: Level):
     with opened(level) as pool:
         own = len(psutil.Process(pool.worker_pid()).children(recursive=True))
