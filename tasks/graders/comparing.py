@@ -144,9 +144,10 @@ class _Desk:
 
     def __init__(self) -> None:
         self._worker: _Worker | None = None
+        self._lost = False  # then only a fresh worker shows whether a question is to blame: others may be gone as well
 
     def worker(self) -> _Worker:
-        if self._worker is None:
+        if self._worker is None and not self._lost:
             with _lock:
                 self._worker = _idle.pop() if _idle else None
         if self._worker is not None and self._worker.worn:
@@ -159,6 +160,10 @@ class _Desk:
         if self._worker is not None:
             self._worker.close()
             self._worker = None
+
+    def lose(self) -> None:
+        self.discard()
+        self._lost = True
 
     def leave(self) -> None:
         if self._worker is not None:
@@ -214,7 +219,7 @@ def _answers(desk: _Desk, questions: Sequence[Question], seconds: float) -> list
                 answers.append(answer)
                 again = False
         except Lost as lost:
-            desk.discard()
+            desk.lose()
             if lost.kind == "timeout" or again:
                 answers.append(_blame(desk, questions[len(answers)], lost, seconds))
                 again = False
@@ -242,7 +247,7 @@ def _works(desk: _Desk, seconds: float) -> bool:
     try:
         return [answer.verdict for answer in desk.worker().ask([simple], seconds)] == [Verdict.DIFFERENT]
     except (Lost, Unavailable, EOFError, OSError):
-        desk.discard()
+        desk.lose()
         return False
 
 

@@ -1,7 +1,7 @@
 import os
-import signal
 import threading
 
+import psutil
 import pytest
 
 from tasks.graders import comparing
@@ -109,10 +109,12 @@ def test_where_no_worker_can_be_had_the_fault_is_ours(monkeypatch):
 
 
 @pytest.mark.usefixtures("forgetful")
-def test_an_idle_worker_that_was_killed_is_replaced():
-    verdicts(question(r"\sqrt{9}"))
+def test_idle_workers_that_were_killed_are_replaced_and_no_answer_is_blamed():
+    verdicts(*[question(rf"\sqrt{{{number}}}") for number in range(100)])
     for worker in comparing._idle:
-        os.kill(worker._session._worker.pid, signal.SIGKILL)
+        process = psutil.Process(worker._session._worker.pid)
+        for each in [*process.children(recursive=True), process]:
+            each.kill()
 
     assert verdicts(question(r"\sqrt{16}", "4")) == [Verdict.EQUAL]
 
