@@ -99,10 +99,10 @@ def test_every_path_of_the_tree_that_a_document_names_exists(document: Path):
 
 
 def test_every_make_target_that_a_document_names_exists():
-    targets = set(re.findall(r"^([a-z]+):", (REPOSITORY / "Makefile").read_text(), re.MULTILINE))
+    targets = set(re.findall(r"^([a-z-]+):", (REPOSITORY / "Makefile").read_text(), re.MULTILINE))
     texts = [text for document in DOCUMENTS for text in [*blocks(document, "sh"), *named(document.read_text())]]
     asked = {
-        word for text in texts for word in re.findall(r"(?:^|\s)make (?:[A-Z_]+=\S+ )*([a-z]+)", text, re.MULTILINE)
+        word for text in texts for word in re.findall(r"(?:^|\s)make (?:[A-Z_]+=\S+ )*([a-z-]+)", text, re.MULTILINE)
     }
 
     assert {"up", "test", "turn", "install"} <= asked <= targets

@@ -37,7 +37,10 @@ STRANGER_HEARTBEAT_SECONDS = 60.0  # an engine on another machine counts as aliv
 _IN_MEMORY = hasattr(os, "memfd_create")  # elsewhere than on Linux an unnamed file
 
 # What a child may know of our environment. DATABASE_URL, keys and proxies are not here on purpose.
-PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "CUDA_VISIBLE_DEVICES", "LD_LIBRARY_PATH", "HF_HOME")
+PASSED_ON = (
+    *("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "CUDA_VISIBLE_DEVICES", "LD_LIBRARY_PATH", "HF_HOME"),
+    *("SANDBOX_LEVELS", "SANDBOX_WORKERS"),
+)
 
 
 @dataclass(frozen=True)

@@ -255,6 +255,19 @@ def test_the_engine_knows_nothing_of_the_platforms_secrets(
     assert "secret" not in (run_dir / "env").read_text()
 
 
+@pytest.mark.parametrize("name", ["SANDBOX_LEVELS", "SANDBOX_WORKERS"])
+def test_the_engine_grades_in_the_sandbox_that_the_platform_was_told_to_use(
+    run_dir: Path, started: Callable, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv(name, "landlock")
+    program = "import os, sys, json, pathlib; pathlib.Path(sys.argv[1], 'env').write_text(json.dumps(dict(os.environ)))"
+
+    launcher, handle = started((sys.executable, "-c", program))
+
+    ended(launcher, handle, run_dir)
+    assert json.loads((run_dir / "env").read_text())[name] == "landlock"
+
+
 def test_the_engine_runs_at_lower_priority(run_dir: Path, started: Callable) -> None:
     _, handle = started(SLEEPER, niceness=5)
 
