@@ -271,9 +271,11 @@ def _result(claim: Claim, gold: str, kind: DecoyKind, text: str | None, grade: G
 
 
 def _coincides(config: registry.Config, item: Mapping[str, Any], gold: str, text: str) -> bool:
-    """Whether the decoy states the right answer: the grader's own rule, or a text that ends in the gold."""
-    if (special := getattr(registry.module_of(config), "coincides", None)) is not None:
-        return bool(special(config, item, text))
+    """Whether the decoy states the right answer: by the grader's own rule, or, without one, by ending in the gold."""
+    special = getattr(registry.module_of(config), "coincides", None)
+    told: bool | None = special(config, item, text) if special else None
+    if told is not None:
+        return told
     right, said = normalise(gold).rstrip(_TAIL), normalise(text).rstrip(_TAIL)
     return said == right or (bool(right) and said.endswith(right) and not said[-len(right) - 1].isalnum())
 

@@ -159,14 +159,17 @@ def gold(config: Config, item: Mapping[str, Any]) -> str | None:
     return None
 
 
-def coincides(config: Config, item: Mapping[str, Any], completion: str) -> bool:
-    """A decoy that passes states the right answer if it does so for every child that can tell."""
-    told = [
-        module.coincides(child, item, completion)
-        for child in config.graders.values()
-        if hasattr(module := registry.module_of(child), "coincides")
-    ]
-    return bool(told) and all(told)
+def coincides(config: Config, item: Mapping[str, Any], completion: str) -> bool | None:
+    """A decoy that passes states the right answer if it does so for every child; the usual rule decides for those
+    that have none of their own."""
+    usual = False
+    for child in config.graders.values():
+        special = getattr(registry.module_of(child), "coincides", None)
+        told = special(child, item, completion) if special else None
+        if told is False:
+            return False
+        usual = usual or told is None
+    return None if usual else True
 
 
 def every_candidate(config: Config, item: Mapping[str, Any], others: Sequence[str]) -> str | None:

@@ -248,15 +248,16 @@ _MANY_ANSWERS = frozenset(
 )
 
 
-def coincides(config: Config, item: Mapping[str, Any], completion: str) -> bool:
-    """The entry's answer, or, in puzzles that have several, whatever the rule scores in full."""
+def coincides(config: Config, item: Mapping[str, Any], completion: str) -> bool | None:
+    """The entry's answer, tagged or not, or, in puzzles that have several, whatever the rule scores in full."""
     right = gold(config, item)
-    if right is None:
-        return False
-    said = normalise(answer_of(completion))
-    return said == normalise(answer_of(right)) or (
-        _entry(config, item)[0] in _MANY_ANSWERS and compile_many(config)([(completion, item)])[0].score >= 1
-    )
+    if right is not None and normalise(answer_of(completion)) == normalise(answer_of(right)):
+        return True
+    try:
+        several = _entry(config, item)[0] in _MANY_ANSWERS
+    except (AuthorFault, ModelFault):
+        return None
+    return True if several and compile_many(config)([(completion, item)])[0].score >= 1 else None
 
 
 def reference_problem(config: Config, item: Mapping[str, Any]) -> str | None:

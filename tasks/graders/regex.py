@@ -175,11 +175,10 @@ def gold(config: Config, item: Mapping[str, Any]) -> str | None:
         return None
 
 
-def coincides(config: Config, item: Mapping[str, Any], completion: str) -> bool:
+def coincides(config: Config, item: Mapping[str, Any], completion: str) -> bool | None:
     """With a reference, what reads as the reference states it. A pattern alone gives no such excuse."""
     if config.reference is None:
-        right = gold(config, item)
-        return right is not None and normalise(completion) == normalise(right)
+        return None
     try:
         return compile(config)(completion, item).correct
     except (AuthorFault, ModelFault):

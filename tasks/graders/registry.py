@@ -10,7 +10,8 @@ Instead of `compile`, where grading one by one would waste processes or waiting 
     compile_many (Config) -> CheckMany: a Grade for each (completion without its reasoning, item), in order; it may fill
               in each Grade's seconds, and answers for faults itself (outcome.of_fault)
 It may offer what proof needs to know of its kind
-    coincides       (Config, item, completion) -> whether a passing decoy states the right answer by accident
+    coincides       (Config, item, completion) -> whether a passing decoy states the right answer by accident; None for
+              the usual rule, by which it is the gold or ends in it
     every_candidate (Config, item, others) -> the reply that lists every candidate
     reference_problem (Config, item) -> a sentence, where the row's reference cannot be used; must be cheap
 and what its users need to know before they rely on it

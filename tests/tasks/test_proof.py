@@ -182,3 +182,35 @@ def test_a_refusal_names_the_decoy_and_what_to_do():
 
 def test_an_upload_without_a_single_gold_refuses_nothing():
     assert proof.refusal(proof.tally(())) is None
+
+
+def multi(**graders):
+    return {"type": "multi", "graders": graders, "calculate_output": " * ".join(graders)}
+
+
+def test_a_decoy_that_every_child_takes_for_the_answer_coincides():
+    config = multi(value=NUMBER, said=like())
+
+    assert decoys(proof.prove(config, {"reference": 7}, None, PROMPT + " 7", ["8"]))[DecoyKind.ECHO] == "skipped"
+
+
+def test_a_decoy_that_one_child_does_not_take_for_the_answer_is_no_coincidence():
+    config = multi(value={**NUMBER, "absolute_tolerance": 1}, said=like())
+
+    assert decoys(proof.prove(config, {"reference": 7}, None, PROMPT + " 7 or 8", ["9"]))[DecoyKind.ECHO] == "passed"
+
+
+def test_the_usual_rule_decides_for_children_without_one():
+    config = multi(said=like(), long={"type": "regex", "pattern": ".{3}"})
+
+    found = proof.prove(config, {"reference": "cat"}, "cat", "Spell cat backwards", ["dog, cat"])
+
+    assert decoys(found)[DecoyKind.ECHO] == "passed"
+    assert decoys(found)[DecoyKind.OTHER_GOLD] == "skipped"
+
+
+def test_a_pattern_without_a_reference_coincides_where_the_decoy_ends_in_the_gold():
+    found = proof.prove({"type": "regex", "pattern": "tea"}, {}, "I like tea.", "Say it: I like tea", ["green tea"])
+
+    assert decoys(found)[DecoyKind.ECHO] == "skipped"
+    assert decoys(found)[DecoyKind.OTHER_GOLD] == "passed"
