@@ -97,11 +97,61 @@ def test_a_schema_of_a_hundred_thousand_levels_is_refused():
         shape.compile(schema)
 
 
-def test_a_schema_that_calls_itself_for_ever_is_refused_as_the_replys_depth_not_a_crash():
-    schema = {"allOf": [{"$ref": "#"}]}
+@pytest.mark.parametrize("schema", [{"$ref": "#"}, {"allOf": [{"$ref": "#"}]}, {"anyOf": [{"not": {"$ref": "#"}}]}])
+def test_a_schema_that_calls_itself_for_ever_is_refused_when_the_grader_is_made(schema):
+    with pytest.raises(ValueError, match="calls itself for ever"):
+        shape.compile(schema)
 
-    with pytest.raises(ModelFault, match="nests too deep"):
-        shape.compile(schema)({})
+
+def test_a_schema_of_trees_is_no_schema_that_calls_itself_for_ever():
+    tree = {"properties": {"branches": {"items": {"$ref": "#"}}}, "required": ["name"]}
+
+    assert "'name' is a required property" in _reason(tree, {"name": "a", "branches": [{"branches": []}]})
+
+
+def test_a_schema_that_doubles_with_every_reference_is_refused_when_the_grader_is_made():
+    levels = {f"d{level}": {"allOf": [{"$ref": f"#/$defs/d{level + 1}"}] * 2} for level in range(60)}
+
+    with pytest.raises(ValueError, match="doubles"):
+        shape.compile({"$defs": {**levels, "d60": {}}, "$ref": "#/$defs/d0"})
+
+
+def test_a_schema_that_doubles_with_every_level_of_the_reply_ends_with_a_flag():
+    schema = {"properties": {"a": {"allOf": [{"$ref": "#"}, {"$ref": "#"}]}}}
+    reply: dict = {}
+    for _ in range(40):
+        reply = {"a": reply}
+
+    with pytest.raises(ModelFault) as fault:
+        shape.compile(schema)(reply)
+
+    assert fault.value.flag == "too_long"
+
+
+def test_many_alternatives_for_a_long_reply_end_with_a_flag():
+    schema = {"anyOf": [{"type": "string", "minLength": length} for length in range(900)]}
+
+    with pytest.raises(ModelFault) as fault:
+        shape.compile(schema)({"a": [[number] for number in range(50_000)]})
+
+    assert fault.value.flag == "too_long"
+
+
+def test_unique_items_of_every_kind_take_linear_time():
+    schema = {"properties": {"all": {"uniqueItems": True}}}
+    mixed = [kind for number in range(5_000) for kind in ([number], {"k": number}, str(number), number)]
+
+    shape.compile(schema)({"all": [*mixed, True, False, None]})
+
+
+@pytest.mark.parametrize("twice", [[1, 1.0], [{"a": 1, "b": 2}, {"b": 2, "a": 1}], [[1, "x"], [1, "x"]], [True, True]])
+def test_an_item_named_twice_is_not_unique(twice):
+    assert "names an item twice" in _reason({"properties": {"all": {"uniqueItems": True}}}, {"all": twice})
+
+
+@pytest.mark.parametrize("different", [[1, True], [0, False], [1, "1"], [[1], [True]], [None, False]])
+def test_different_items_are_unique(different):
+    shape.compile({"properties": {"all": {"uniqueItems": True}}})({"all": different})
 
 
 def test_a_keyword_that_would_match_patterns_with_backtracking_is_refused():
