@@ -244,9 +244,11 @@ def _every_candidate(
     config: registry.Config, item: Mapping[str, Any], gold: str, neighbours: Sequence[str]
 ) -> str | None:
     """The dataset's answers in one reply. The right one is among them where other rows share it (a small, closed set
-    that a model can learn by heart), and never last, because concluding with it would be answering."""
-    if (special := getattr(registry.module_of(config), "every_candidate", None)) is not None:
-        listed: str | None = special(config, item, neighbours)
+    that a model can learn by heart), and never last, because concluding with it would be answering. A multi whose
+    children make no list of their own takes the plain one."""
+    special = getattr(registry.module_of(config), "every_candidate", None)
+    listed: str | None = special(config, item, neighbours) if special else None
+    if listed is not None:
         return listed
     candidates = sorted(dict.fromkeys(neighbours), key=lambda answer: answer != gold)
     return ", ".join(candidates) if any(answer != gold for answer in candidates) else None

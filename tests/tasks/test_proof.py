@@ -132,6 +132,16 @@ def test_a_multiple_choice_reply_that_lists_every_letter_is_refused():
     assert decoys(found)[DecoyKind.EVERY_CANDIDATE] is DecoyOutcome.REFUSED
 
 
+def test_a_multi_is_tried_with_every_candidate_although_its_children_make_no_list_of_their_own():
+    config = {"type": "multi", "graders": {"a": NUMBER, "b": like("like")}, "calculate_output": "max(a, b)"}
+
+    found = proof.prove(config, {"reference": 7}, None, PROMPT, ["8", "9"])
+    lax = proof.prove(config, {"reference": 7}, None, PROMPT, ["8", "7", "9"])
+
+    assert decoys(found)[DecoyKind.EVERY_CANDIDATE] is DecoyOutcome.REFUSED
+    assert decoys(lax)[DecoyKind.EVERY_CANDIDATE] is DecoyOutcome.PASSED
+
+
 def test_a_proof_is_json():
     found = proof.prove({"type": "json_match"}, {"reference": {"a": ["x"]}}, None, PROMPT, ['{"a": ["y"]}'])
 
