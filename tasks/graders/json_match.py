@@ -13,6 +13,7 @@ values decide the kinds. Of several objects in a reply the last one counts, and 
 """
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -41,7 +42,8 @@ EXAMPLE: Mapping[str, Any] = {
     "completion": 'Here it is: {"university": "eth zürich", "founded": 1855, "languages": ["C++", "Python"]}',
 }
 
-MAX_STARTS = 64  # opening braces tried in a reply that is not plain JSON
+MAX_STARTS = 256  # beginnings of an object tried in a reply that is not plain JSON
+_START = re.compile(r'\{\s*["}]')  # not the braces of LaTeX, of which a derivation has hundreds
 Kind = Literal["exact", "number", "text", "set", "list", "object"]
 
 
@@ -281,6 +283,8 @@ def last_object(completion: str) -> tuple[Mapping[str, Any], str]:
     try:
         whole = msgspec.json.decode(text)
     except (msgspec.DecodeError, UnicodeError):
+        whole = None
+    if not isinstance(whole, dict):  # an array of objects, as prose around one, says what its last one says
         whole, text = _last_in_prose(text)
     if not isinstance(whole, dict):
         raise ModelFault("sample_parse_error", "The reply holds no JSON object.")
@@ -291,11 +295,11 @@ def _last_in_prose(text: str) -> tuple[Any, str]:
     decode = _decoder().raw_decode
     found: Any = None
     source = ""
-    position = 0
-    for _ in range(MAX_STARTS):
-        position = text.find("{", position)
-        if position < 0:
-            break
+    position = tried = 0
+    while start := _START.search(text, position):
+        if (tried := tried + 1) > MAX_STARTS:
+            raise ModelFault("sample_parse_error", f"The reply holds more than {MAX_STARTS} beginnings of an object.")
+        position = start.start()
         try:
             found, end = decode(text, position)
         except (ValueError, RecursionError):

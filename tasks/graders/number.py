@@ -32,8 +32,10 @@ _NUMBER = re.compile(
     r"(?P<whole>\d{1,3}(?P<separator>,|'|’|\u00a0|\u2009|\u202f|\{,\})\d{3}(?:(?P=separator)\d{3})*(?!\d)|\d+|(?<![A-Za-z\d_.])(?=\.\d))"
     r"(?P<fraction>\.\d+)?"
     r"(?:[eE](?P<exponent>[-+−]?\d+)|\s?(?:×|x|\*|·|⋅|\\times|\\cdot)\s?10\^\{?(?P<power>[-+−]?\d+)\}?|(?<!\d/\d)(?<!\d/\d\d)(?<!\d/\d{4})/(?P<denominator>\d+)(?![\d/.,]\d|\d))?"
-    r"(?P<percent>\s?\\?%)?"
+    r"(?P<percent>\s?(?:\\?[%％٪]|per\s?cent\b))?"
 )
+# A version or an address (5.0.1), a power (5², 10⁵), a mixed number (5½), a hexadecimal one (0x5)
+_GOES_ON = re.compile(r"\.\d|[²³¹⁰-⁹⁺⁻½¼¾⅐-⅞]|(?<=0)(?<!\d0)(?<!\.0)[xX][\dA-Fa-f]")
 _UNIT = re.compile(r"\s?([^\s\d.,;:!?()\[\]{}]+)")
 
 
@@ -75,6 +77,8 @@ def read(text: str, config: Config) -> Reading | None:
     found, numbers = _last(text)
     if found is None:
         return None
+    if _GOES_ON.match(text, found.end()):
+        raise ValueError(f"'{text[found.start() : found.end() + 9].strip()}' is not a plain number.")
     value = _value(found)
     if found["percent"] and config.percent == "as_fraction":
         value = value.scaleb(-2)

@@ -41,7 +41,7 @@ def scored(
     errors: tuple[str, ...] = (),
 ) -> Grade:
     """Correct means score ≥ threshold; the rounding takes the last bits of a weighted mean out of the comparison."""
-    score = round(score, 12)
+    score = round(score, 12) + 0.0  # no negative zero
     outcome = Outcome.CORRECT if score >= threshold else Outcome.INCORRECT
     return Grade(outcome, score, None if read is None else excerpt(read), reason, sub_scores, errors)
 

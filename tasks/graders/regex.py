@@ -142,7 +142,8 @@ def _last_match(pattern: Any, text: str, config: Config, only_one: bool) -> Any:
     for count, match in enumerate(islice(pattern.finditer(text), MAX_MATCHES + 1)):
         if count == MAX_MATCHES:
             raise ModelFault("too_long", f"The pattern matches more than {MAX_MATCHES:,} times in the reply.")
-        found = match
+        if found is None or match.end() > match.start():  # \d* also matches the nothing behind the answer
+            found = match
     return found
 
 

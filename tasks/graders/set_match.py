@@ -26,6 +26,7 @@ _SPLIT = re.compile(r"[,\n\r、，]+")
 _BULLET = re.compile(r"^(?:[-*•]|\d{1,3}[.)])\s+")
 _LEAD_IN = re.compile(r"^\s*(?:the\s+)?(?:final\s+)?answers?(?:\s+(?:is|are))?\s*:\s*", re.IGNORECASE)
 _FENCE = re.compile(r"^\s*```\w*\s*\n(.*?)\n?\s*```\s*$", re.DOTALL)
+_EMPTY_LIST = re.compile(r"\[\s*\]")
 _NOTHING = frozenset({"none", "(none)", "nothing", "empty", "∅", "{}"})
 
 
@@ -44,7 +45,15 @@ def precision_recall_f1(hits: int, given: int, wanted: int) -> tuple[float, floa
 
 
 def items_of(text: str, case_sensitive: bool = False) -> frozenset[str]:
-    """The items of a reply or of a reference written as text."""
+    """The items of a reply or of a reference written as text; "none" and the like is the empty set."""
+    return _folded(_keys(text, case_sensitive))
+
+
+def _folded(keys: frozenset[str]) -> frozenset[str]:
+    return frozenset() if keys <= _NOTHING else keys
+
+
+def _keys(text: str, case_sensitive: bool) -> frozenset[str]:
     if fenced := _FENCE.match(text):
         text = fenced[1]
     text = _LEAD_IN.sub("", text, count=1).strip()
@@ -55,11 +64,12 @@ def items_of(text: str, case_sensitive: bool = False) -> frozenset[str]:
             for part in dict.fromkeys(_SPLIT.split(text))
             if not part.rstrip().endswith(":")
         ]
-    keys = {key(item, case_sensitive) for item in listed[: MAX_ITEMS + 1]} - {""}
-    return frozenset() if keys <= _NOTHING else frozenset(keys)
+    return frozenset(key(item, case_sensitive) for item in listed[: MAX_ITEMS + 1]) - {""}
 
 
 def key(item: Any, case_sensitive: bool = False) -> str:
+    if isinstance(item, float) and item.is_integer() and abs(item) < 2**53:
+        item = int(item)  # 2.0 is 2
     text = templates.as_text(item).strip(" \t\r\n\"'`*").removesuffix(".")
     return " ".join(text.split()) if case_sensitive else normalise(text)
 
@@ -81,7 +91,10 @@ def compile(config: Config) -> Check:
         wanted = _wanted(config, completion, item) if literal is None else literal
         if not completion.strip():
             return wrong(None, "The reply is empty.")
-        given = items_of(completion, config.case_sensitive)
+        keys = _keys(completion, config.case_sensitive)
+        if not keys and not _EMPTY_LIST.search(completion):
+            return wrong(None, "The reply lists nothing: the empty set is [] or none.")
+        given = _folded(keys)
         if len(given) > MAX_ITEMS:
             return wrong(None, f"The reply lists more than {MAX_ITEMS:,} items.")
         hits = len(given & wanted)
@@ -104,7 +117,7 @@ def _has_template(reference: Any) -> bool:
 def _wanted(config: Config, completion: str, item: Mapping[str, Any]) -> frozenset[str]:
     value = templates.fill(config.reference, completion, item)
     if isinstance(value, list):
-        return frozenset(key(entry, config.case_sensitive) for entry in value) - {""}
+        return _folded(frozenset(key(entry, config.case_sensitive) for entry in value) - {""})
     if isinstance(value, Mapping) or value is None:
         raise AuthorFault("bad_reference", "The reference is not a list of items.")
     return items_of(templates.as_text(value), config.case_sensitive)

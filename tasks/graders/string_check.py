@@ -6,7 +6,7 @@ from typing import Any, Literal
 import msgspec
 
 from tasks.graders import templates
-from tasks.graders.outcome import AuthorFault, Check, ModelFault, scored
+from tasks.graders.outcome import AuthorFault, Check, ModelFault, scored, wrong
 from tasks.types import Grade
 
 EXAMPLE: Mapping[str, Any] = {
@@ -37,6 +37,7 @@ _HOLDS: Mapping[str, Callable[[str, str], bool]] = {
     "like": lambda text, reference: reference in text,
     "ilike": lambda text, reference: reference.casefold() in text.casefold(),
 }
+_CONTAINED = "The reference is empty, and every text contains that."
 _WANTED = {"eq": "to equal", "ne": "to differ from", "like": "to contain", "ilike": "to contain, in any case,"}
 
 
@@ -46,6 +47,10 @@ def compile(config: Config) -> Check:
 
     def check(completion: str, item: Mapping[str, Any]) -> Grade:
         text, reference = text_of.text(completion, item), reference_of.text(completion, item)
+        if not reference and "like" in config.operation:
+            raise AuthorFault("bad_reference", _CONTAINED)
+        if not text.strip() and config.operation == "ne":  # or a reply that is all reasoning would win
+            return wrong(text, "The reply is empty.")
         if holds(text, reference):
             return scored(1.0, config.pass_threshold, text, "Matches the reference.")
         return scored(0.0, config.pass_threshold, text, f"Expected {wanted} '{reference[:200]}'.")
@@ -61,3 +66,14 @@ def gold(config: Config, item: Mapping[str, Any]) -> str | None:
         return templates.parse(config.reference).text("", item)
     except (AuthorFault, ModelFault):
         return None
+
+
+def reference_problem(config: Config, item: Mapping[str, Any]) -> str | None:
+    """Why the reference of this item cannot be used, as a sentence."""
+    try:
+        reference = templates.parse(config.reference).text("", item)
+    except AuthorFault as fault:
+        return fault.reason
+    except ModelFault:
+        return None
+    return _CONTAINED if not reference and "like" in config.operation else None

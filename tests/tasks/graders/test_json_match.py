@@ -169,6 +169,37 @@ def test_hostile_replies_are_graded_in_no_time(reply):
     assert found.outcome is Outcome.INCORRECT
 
 
+@pytest.mark.parametrize(
+    ("reply", "score"),
+    [
+        ('{"f": 1} {"f": 2}', 0),
+        ('{"f": 2} {"f": 1}', 1),
+        ('{"f": 2, "f": 1}', 1),
+        ('{"f": 1, "f": 2}', 0),
+        ('[{"f": 2}, {"f": 1}]', 1),
+        ('{"f": 1} trailing words', 1),
+        (r"\frac{1}{2} \sqrt{x} " * 300 + '{"f": 1}', 1),
+        ('{"f": 1} ' * 100 + '{"f": 2}', 0),
+        ('{"f": 1} ' * 300 + '{"f": 2}', 0),
+        ('{"f": 1, // one\n}', 0),
+        ("{'f': 1}", 0),
+        ('{"f": 1,}', 0),
+        ('{"f": NaN}', 0),
+        ('{"g": {"f": 1}}', 0),
+        ('"{}"', 0),
+    ],
+)
+def test_the_last_object_counts_as_json_and_nothing_else(reply, score):
+    assert grade(reply, {"f": 1}).score == score
+
+
+@pytest.mark.timeout(20)
+def test_a_hundred_thousand_beginnings_of_an_object_are_given_up():
+    found = grade('{"\\' * 100_000)
+
+    assert found.errors == ("sample_parse_error",)
+
+
 def test_extra_fields_are_ignored_unless_forbidden():
     reply = {**UNIVERSITY, "address": {**UNIVERSITY["address"], "street": "?"}, "motto": "?"}
 

@@ -154,3 +154,38 @@ def test_an_exact_coincidence_is_told_from_a_pass_by_tolerance():
 
     assert number.coincides(config, {"reference": 5}, "it is 5.0")
     assert not number.coincides(config, {"reference": 5}, "it is 6")
+
+
+@pytest.mark.parametrize("completion", ["version 5.0.1", "5²", "5⁻¹", "5½", "0x5", "10.5.0.5"])
+def test_what_goes_on_is_not_a_plain_number(completion):
+    found = registry.grade({"type": "number", "reference": 5}, completion, {})
+
+    assert (found.outcome, found.errors) == (Outcome.INCORRECT, ("sample_parse_error",))
+
+
+@pytest.mark.parametrize(("completion", "reference"), [("0x10", 0), ("10⁵", 10), ("192.168.0.1", 192.168)])
+def test_the_beginning_of_something_else_is_never_the_answer(completion, reference):
+    assert not registry.grade({"type": "number", "reference": reference}, completion, {}).correct
+
+
+@pytest.mark.parametrize("completion", ["5 m²", "5m", "5.", "5... or so", "x² = 5", "5th", "٥", "５"])
+def test_units_and_punctuation_behind_a_number_do_not_change_it(completion):
+    assert registry.grade({"type": "number", "reference": 5}, completion, {}).correct
+
+
+@pytest.mark.parametrize("completion", ["50%", "50 %", r"50\%", "50％", "50 percent", "50 per cent", "0.5"])
+def test_a_share_may_be_written_in_every_usual_way(completion):
+    assert registry.grade({"type": "number", "percent": "as_fraction", "reference": 0.5}, completion, {}).correct
+
+
+@pytest.mark.parametrize(
+    ("completion", "read"),
+    [("3-5", "5"), ("4 or 5", "5"), ("2020-01-05", "05"), ("12:05", "05"), ("1.234,5", "5"), ("5 000", "000")],
+)
+def test_the_last_number_counts_whatever_stands_before_it(completion, read):
+    assert registry.grade({"type": "number", "reference": 7}, completion, {}).read == read
+
+
+def test_a_minus_sign_touches_its_number():
+    assert registry.grade({"type": "number", "reference": -5}, "x = −5", {}).correct
+    assert registry.grade({"type": "number", "reference": 5}, "- 5", {}).correct

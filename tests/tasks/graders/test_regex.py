@@ -202,3 +202,8 @@ def test_a_reply_beyond_the_limit_is_incorrect_with_its_flag():
 @pytest.mark.parametrize("completion", ["\ud800", "a\ud800b", "\0"])
 def test_signs_that_are_no_text_are_graded(completion):
     assert grade(completion, "^(a.b|\\x00|\\?)$").outcome in (Outcome.CORRECT, Outcome.INCORRECT)
+
+
+@pytest.mark.parametrize("completion", ["5", "5 ", "It is 5.", "4 or 5"])
+def test_the_last_match_that_holds_something_decides(completion):
+    assert grade(completion, r"(\d*)", reference="5").correct

@@ -64,6 +64,37 @@ def test_an_empty_reference_is_met_by_saying_none(completion):
     assert grade(completion, reference=[]).correct
 
 
+@pytest.mark.parametrize("completion", ["I found these:", "I [think]:", ",", "**", ".", "\u200b"])
+def test_an_empty_reference_is_not_met_by_a_reply_that_lists_nothing(completion):
+    assert grade(completion, reference=[]).outcome is Outcome.INCORRECT
+
+
+@pytest.mark.parametrize("completion", ["none", '["none"]', "[]"])
+def test_a_reference_that_says_none_is_the_empty_set(completion):
+    assert grade(completion, reference=["none"]).correct
+
+
+def test_none_among_others_is_an_item():
+    assert not grade("x", reference=["none", "x"]).correct
+
+
+@pytest.mark.parametrize("completion", ["1, 2", "[1.0, 2]", '["1", 2.0]'])
+def test_a_whole_number_is_the_same_item_with_and_without_its_point(completion):
+    assert grade(completion, reference=[1, 2.0]).correct
+
+
+@pytest.mark.parametrize(
+    "completion", ["red, green and blue", "red green blue", "red; green; blue", "[red, green, blue]"]
+)
+def test_words_and_other_signs_divide_no_items(completion):
+    assert grade(completion).outcome is Outcome.INCORRECT
+
+
+@pytest.mark.parametrize("completion", ["red, green, not blue", "not red, not green, not blue", "red or green or blue"])
+def test_what_is_denied_is_not_named(completion):
+    assert grade(completion).outcome is Outcome.INCORRECT
+
+
 def test_an_empty_reply_is_incorrect_even_where_nothing_is_wanted():
     assert grade("", reference=[]).outcome is Outcome.INCORRECT
 

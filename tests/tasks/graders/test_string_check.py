@@ -83,3 +83,20 @@ def test_data_that_looks_like_a_template_is_never_expanded():
 
     assert registry.grade(grader("eq"), "{{ item.secret }}", item).correct
     assert not registry.grade(grader("eq"), "x", item).correct
+
+
+@pytest.mark.parametrize("completion", ["", " ", "<think>Rome", "<think>Rome</think>"])
+def test_an_empty_reply_does_not_pass_for_being_different(completion):
+    assert registry.grade(grader("ne"), completion, {"reference": "Paris"}).outcome is Outcome.INCORRECT
+
+
+@pytest.mark.parametrize("operation", ["like", "ilike"])
+def test_an_empty_reference_which_every_text_contains_is_the_authors_fault(operation):
+    found = registry.grade(grader(operation), "x", {"reference": ""})
+
+    assert (found.outcome, found.errors) == (Outcome.UNGRADABLE, ("bad_reference",))
+    assert registry.reference_problem(grader(operation), {"reference": ""}) == found.reason
+
+
+def test_a_reply_after_its_reasoning_is_compared_to_the_blank():
+    assert registry.grade(grader("eq"), "<think>Rome?</think>\n\nParis", {"reference": "Paris"}).correct
