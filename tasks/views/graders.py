@@ -138,7 +138,8 @@ def _table(kind: matrix.KindMatrix) -> dict[str, Any]:
         lines.append(
             {"name": line.name, "said": _SAID[line.name], "must": _MUST[line.name == "gold"], "columns": columns}
         )
-    return {"kind": kind, "lines": lines, **wrong}
+    ungradable = sum(cell.count for line in kind.lines for cell in line.cells if cell.outcome == "ungradable")
+    return {"kind": kind, "lines": lines, "ungradable": ungradable, **wrong}
 
 
 def _worst_first(table: Mapping[str, Any]) -> tuple[bool, bool, str]:

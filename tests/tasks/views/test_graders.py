@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from tasks import proof
 from tasks.models import Dataset, ProofRun, Task, Upload
 from tasks.services import trying
 from tests.fixtures_portal import Portal
@@ -249,3 +250,24 @@ def test_what_could_not_be_graded_can_be_proved_again(portal: Portal, address: s
     page = text(browser(portal.contributor).post(f"{address}/again", follow=True))
 
     assert "0 rows that could not be graded are proved again." in page
+
+
+def test_a_grader_that_could_grade_nothing_leaves_its_rows_waiting_and_says_what_to_do(portal: Portal, address: str):
+    sentence = "python: 20 of 20 rows could not be graded, so its rows wait: repair the grader."
+    ProofRun.objects.filter(upload=portal.upload).update(counts={}, refusals=[sentence])
+
+    page = text(browser(portal.contributor).get(address))
+
+    assert (sentence in page, "its rows are then proved" in page, "none was valid" in page) == (True, True, False)
+
+
+def test_answers_that_could_not_be_graded_are_not_said_to_pass(portal: Portal, address: str):
+    run = ProofRun.objects.get(upload=portal.upload)
+    tally = proof.tally([])
+    tally["gold"].update(earned=39, ungradable=1)
+    run.counts = {"matrix": {"python": tally}}
+    run.save()
+
+    page = text(browser(portal.contributor).get(address))
+
+    assert "1 answer could not be graded. Of the others, every right one passes and no wrong one does." in page
