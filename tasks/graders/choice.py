@@ -1,10 +1,12 @@
 """choice: a multiple choice answer by its letter or by its text.
 
 What counts, in this order: the whole reply is a letter or one choice's text; the last "answer is B", "Answer: B",
-"option B" or \\boxed{B}; the only letter that stands alone. A reply that names several choices has not chosen.
+"option B" or \\boxed{B}; the only letter that stands alone. A reply that names several choices has not chosen, and
+"not B" names none.
 """
 
 import re
+import unicodedata
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
@@ -23,6 +25,7 @@ EXAMPLE: Mapping[str, Any] = {
 }
 
 _STATES = re.compile("answer|option|choice|choose|pick|boxed", re.IGNORECASE)  # cheap, before the costly pattern
+_DENIES = re.compile(r"\b(?:not|never|except|but|nor|neither)\b|n['’]t\b", re.IGNORECASE)  # cheap as well
 _DRESS = " \t\r\n.,:;!?()[]{}*_`\"'$\\"
 
 
@@ -69,7 +72,10 @@ def _choices(config: Config, item: Mapping[str, Any]) -> tuple[str, Sequence[str
     if not isinstance(given, list) or not 2 <= len(given) <= 26:
         raise AuthorFault("bad_reference", "`choices` must give a list of 2 to 26 texts.")
     letters = (letters + "ABCDEFGHIJKLMNOPQRSTUVWXYZ"[len(letters) :])[: len(given)]
-    return letters, [normalise(templates.as_text(text)) for text in given]
+    texts = [normalise(templates.as_text(text)) for text in given]
+    if not all(texts):
+        raise AuthorFault("bad_reference", "One of the `choices` is an empty text.")
+    return letters, texts
 
 
 def _right(reference: str, letters: str, texts: Sequence[str]) -> str:
@@ -77,19 +83,25 @@ def _right(reference: str, letters: str, texts: Sequence[str]) -> str:
     if len(bare) == 1 and bare.upper() in letters:
         return bare.upper()
     wanted = normalise(reference)
-    if wanted in texts:
+    if texts.count(wanted) == 1:
         return letters[texts.index(wanted)]
-    raise AuthorFault("bad_reference", f"The reference '{reference[:80]}' is none of the choices {', '.join(letters)}.")
+    raise AuthorFault(
+        "bad_reference", f"The reference '{reference[:80]}' is not one of the choices {', '.join(letters)}."
+    )
 
 
 def _claimed(completion: str, letters: str, texts: Sequence[str]) -> list[str]:
     """The letters that the reply settles on: one is a choice, several are none."""
+    if not completion.isascii():
+        completion = unicodedata.normalize("NFKC", completion)  # Ｂ and Ⓑ are B
     bare = completion.strip(_DRESS)
     if len(bare) == 1 and bare.upper() in letters:
         return [bare.upper()]
     if texts and (named := _by_text(completion, letters, texts)):
         return named
-    stated, alone, one = _patterns(letters)
+    denied, stated, alone, one = _patterns(letters)
+    if _DENIES.search(completion):
+        completion = denied.sub(" ", completion)
     if _STATES.search(completion) and (statements := stated.findall(completion)):
         return _distinct(one.findall(statements[-1]))
     return _distinct(alone.findall(completion))
@@ -98,12 +110,15 @@ def _claimed(completion: str, letters: str, texts: Sequence[str]) -> list[str]:
 def _by_text(completion: str, letters: str, texts: Sequence[str]) -> list[str]:
     reply = normalise(completion)
     bare = reply.strip(_DRESS)
-    for letter, text in zip(letters, texts, strict=True):
-        if text in (reply, bare) or bare in (f"{letter.lower()}) {text}", f"{letter.lower()}. {text}"):
+    pairs = list(zip(letters, texts, strict=True))
+    for letter, text in pairs:
+        if bare in (f"{letter.lower()}) {text}", f"{letter.lower()}. {text}"):
             return [letter]
-    conclusion = reply.rpartition("answer")[2].strip().removeprefix("is ")
-    bare = conclusion.strip(_DRESS)
-    return [letter for letter, text in zip(letters, texts, strict=True) if text == bare]
+    if whole := [letter for letter, text in pairs if text in (reply, bare)]:
+        return whole
+    concluded = max((reply.rfind(mark) + len(mark) for mark in ("answer", "boxed{") if mark in reply), default=0)
+    bare = reply[concluded:].strip().removeprefix("is ").strip(_DRESS)
+    return [letter for letter, text in pairs if text == bare]
 
 
 def _distinct(found: list[str]) -> list[str]:
@@ -112,15 +127,18 @@ def _distinct(found: list[str]) -> list[str]:
 
 
 @lru_cache(maxsize=64)
-def _patterns(letters: str) -> tuple[re.Pattern[str], re.Pattern[str], re.Pattern[str]]:
-    """An explicit statement with the letters it names, a letter standing alone, one letter of a statement."""
+def _patterns(letters: str) -> tuple[re.Pattern[str], ...]:
+    """A denied letter, an explicit statement with the letters it names, a letter standing alone, one of a statement."""
     small = letters.lower()
     both = f"{letters}{small}"
     # Every repetition is bounded: two neighbours that match the same signs are quadratic in a row of stars.
     dress = r"[\s(\[*_`\"'$]{0,8}(?:\\(?:text|mathrm|mathbf)\{)?"
     letter = rf"(?:[{letters}](?![\w'’])|[{small}](?![\w'’]|\s[A-Za-z]))"
     marked = rf"{dress}{letter}[)\]*_`\"'$}}]{{0,8}}"
-    joined = rf"{marked}(?:\s{{0,2}}(?:,|;|/|&|or\b|and\b)\s{{0,2}}(?:or\b|and\b)?{marked}){{0,25}}"
+    hedge = r"(?i:or|and|maybe|perhaps|possibly|alternatively|also|even|else)\b"
+    doubt = r"\s{0,2}[.(–—-]{0,2}\s{0,2}(?:(?i:or|maybe|perhaps|possibly|alternatively)\b)"
+    joint = rf"(?:\s{{0,2}}(?:[,;/&|+]|{hedge})|{doubt})(?:\s{{0,2}}{hedge}){{0,2}}"
+    joined = rf"{marked}(?:{joint}{marked}){{0,25}}"
     claims = (
         r"\b(?i:answer|option|choice|choose|pick)\b(?:\s{1,2}(?i:is|are|would\s{1,2}be))?[\s:=*_]{0,8}|\\boxed\s{0,2}\{"
     )
@@ -128,7 +146,12 @@ def _patterns(letters: str) -> tuple[re.Pattern[str], re.Pattern[str], re.Patter
     # Small letters are words too often ("a"), and so are A and I before another word: but "A or B" names two.
     word = rf"\s(?!(?:or|and)\s[{letters}](?![\w'’-]))[a-z]"
     alone = re.compile(rf"(?<![\w'’-])(?:[{letters}](?![\w'’-])(?<![AI](?={word}))|(?<=\()[{both}](?=\)))")
-    return stated, alone, re.compile(rf"(?<![A-Za-z\\])[{both}](?![A-Za-z])")
+    filling = (
+        r"(?:\s{1,2}(?:the|an?|answer|option|choice|letter|be|is|it|it['’]s|to|think|believe|say|choose|pick|select)\b)"
+    )
+    denial = r"(?:\b(?:not|never|except|nor|neither|(?:every|any)thing\s{1,2}but|all\s{1,2}but)\b|n['’]t\b)"
+    denied = re.compile(rf"(?i:{denial}{filling}{{0,6}}){marked}")
+    return denied, stated, alone, re.compile(rf"(?<![A-Za-z\\])[{both}](?![A-Za-z])")
 
 
 def gold(config: Config, item: Mapping[str, Any]) -> str | None:

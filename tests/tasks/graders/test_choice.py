@@ -74,6 +74,85 @@ def test_a_reply_that_names_several_choices_has_not_chosen(completion):
     assert "several choices" in found.reason
 
 
+@pytest.mark.parametrize(
+    "completion",
+    [
+        "Answer: B or maybe C",
+        "Answer: B, maybe C",
+        "Answer: B (or C)",
+        "Answer: B - or C",
+        "Answer: B. Or C.",
+        "Answer: B; alternatively C",
+        "Answer: B\nor C",
+        "answer: B|C",
+        "Answer: B+C",
+        "\\boxed{B, or perhaps C}",
+    ],
+)
+def test_a_second_thought_beside_the_first_is_no_choice(completion):
+    assert "several choices" in grade(completion).reason
+
+
+@pytest.mark.parametrize(
+    "completion",
+    [
+        "not B",
+        "It is not B.",
+        "The answer is not B",
+        "The answer is: not B",
+        "The answer is not (B)",
+        "The answer isn't B",
+        "The answer can't be B",
+        "Everything but B",
+        "All but B",
+        "I would never choose B",
+        "I don't think it is B",
+        "neither option B",
+        "Option A. I would never choose B.",
+        "option A, not option B",
+        "It is not Venus",
+        "The answer is not Venus",
+    ],
+)
+def test_what_is_denied_is_not_chosen(completion):
+    assert grade(completion).outcome is Outcome.INCORRECT
+
+
+@pytest.mark.parametrize(
+    "completion",
+    [
+        "B, not A",
+        "It is not A, it is B",
+        "The answer is B, not C.",
+        "Not A but B",
+        "C is not right, so the answer is B",
+        "Don't worry, the answer is B",
+        "It does not matter: B",
+        "Answer: B. A is too small.",
+        "\\boxed{Venus}",
+        "$\\boxed{\\text{Venus}}$",
+        "Ｂ",
+        "（Ｂ）",
+        "Ⓑ",
+        "\u200fB\u200f",
+    ],
+)
+def test_a_choice_among_denials_and_in_other_letters_is_read(completion):
+    assert grade(completion).correct
+
+
+def test_two_choices_with_one_text_are_told_apart_by_their_letters():
+    same = ["red", "red", "blue"]
+
+    assert grade("B", choices=same).correct
+    assert not grade("red", choices=same).correct
+    assert grade("B", reference="red", choices=same).errors == ("bad_reference",)
+
+
+def test_a_choice_without_a_text_is_the_authors_fault():
+    assert grade("***", reference="A", choices=["", "x"]).errors == ("bad_reference",)
+
+
 def test_the_last_letter_of_a_list_does_not_win():
     assert not grade("A, B, C, D", reference="D").correct
 
@@ -116,7 +195,16 @@ def test_the_gold_is_the_letter():
 
 @pytest.mark.parametrize(
     "completion",
-    ["answer is " * 20_000, "A, " * 30_000, "answer: A, B " * 10_000, "(" * 100_000, "answer " + "*" * 100_000],
+    [
+        "answer is " * 20_000,
+        "A, " * 30_000,
+        "answer: A, B " * 10_000,
+        "(" * 100_000,
+        "answer " + "*" * 100_000,
+        "not " * 50_000,
+        "answer is B or maybe " * 9_000 + "C",
+        "not is " * 30_000,
+    ],
 )
 @pytest.mark.timeout(20)
 def test_hostile_replies_are_graded_in_no_time(completion):
