@@ -25,7 +25,7 @@ and what its users need to know before they rely on it
 import hashlib
 import pkgutil
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache, lru_cache
+from functools import cache
 from importlib import import_module
 from time import perf_counter
 from types import ModuleType
@@ -38,6 +38,7 @@ from tasks.errors import Invalid
 from tasks.graders import templates
 from tasks.graders.outcome import AuthorFault, Check, CheckMany, ModelFault, of_fault, ungradable
 from tasks.graders.reasoning import without_reasoning
+from tasks.graders.remembered import remembered
 from tasks.types import Grade
 
 Config = msgspec.Struct
@@ -90,7 +91,7 @@ def _bytes(config: Mapping[str, Any] | Config) -> bytes:
     return raw
 
 
-@lru_cache(maxsize=4096)
+@remembered
 def _parse(raw: bytes) -> Config:
     known = f"Known types: {', '.join(types())}."
     given = _decode(raw)
@@ -153,7 +154,7 @@ def compile(config: Mapping[str, Any] | Config) -> Grader:
     return _compile(_bytes(config))
 
 
-@lru_cache(maxsize=4096)
+@remembered
 def _compile(raw: bytes) -> Grader:
     config = _parse(raw)
     module = module_of(config)
@@ -180,7 +181,7 @@ def _timed(grade: Grade, seconds: float) -> Grade:
     )
 
 
-@lru_cache(maxsize=4096)
+@remembered
 def _compile_many(raw: bytes) -> Callable[[Sequence[Answer]], list[Grade]]:
     config = _parse(raw)
     module = module_of(config)
@@ -249,7 +250,7 @@ def item_variables(config: Mapping[str, Any] | Config) -> Sequence[templates.Var
     return _item_variables(_bytes(config))
 
 
-@lru_cache(maxsize=4096)
+@remembered
 def _item_variables(raw: bytes) -> Sequence[templates.Variable]:
     found = (variable for source in template_sources(_parse(raw)) for variable in templates.parse(source).variables())
     return tuple(dict.fromkeys(variable for variable in found if variable.root == "item"))

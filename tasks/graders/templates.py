@@ -8,12 +8,12 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import msgspec
 
 from tasks.graders.outcome import AuthorFault, ModelFault
+from tasks.graders.remembered import remembered
 from tasks.text import nests_deeper
 
 MAX_DEPTH = 64
@@ -50,7 +50,7 @@ class Template:
         return (part for part in self.parts if isinstance(part, Variable))
 
 
-@lru_cache(maxsize=4096)
+@remembered
 def parse(source: str) -> Template:
     """Raises ValueError with a sentence on a variable that cannot be meant."""
     parts: list[str | Variable] = []
