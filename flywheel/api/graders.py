@@ -10,9 +10,10 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from flywheel.api.resource import Given, Resource
+from flywheel.http.auth import SignedInWithScope
 from tasks.errors import Invalid, NotFound
 from tasks.graders import registry
-from tasks.models import Grader, Task, Upload
+from tasks.models import ApiKey, Grader, Task, Upload
 from tasks.services import trying
 from tasks.states import Scope
 
@@ -75,15 +76,24 @@ class Graders(Resource):
     @extend_schema(request=TrialIn, responses=GradeOut)
     @action(detail=False, methods=["post"])
     def run(self, request: Request) -> Response:
-        """Grade one completion: with a grader and an item, or against a row that you may see."""
+        """Grade one completion: with a grader and an item, or against a row that you may see.
+
+        A judge's grade costs tokens: a key needs the scope `write` as well for it.
+        """
         given = self.given(TrialIn)
         task = self._row(given)
         config = given.get("grader", task.grader.config if task and task.grader else None)
         if config is None:
             raise Invalid("grader_missing", "Give a grader, or name a row that has one.", "grader")
+        if registry.asks_a_model(config):
+            self._require(Scope.WRITE)
         item: Mapping[str, Any] = given.get("item", task.item if task else {})
         space = task.space_id if task else self._space()
         return self.shown(trying.grade(config, given["completion"], item, actor=self.user, space=space), GradeOut)
+
+    def _require(self, scope: Scope) -> None:
+        if isinstance(self.request.auth, ApiKey) and not self.request.auth.allows(scope):
+            self.permission_denied(self.request, SignedInWithScope.message)
 
     def _space(self) -> int | None:
         """Whose served models may judge where no row says it: the key's team's."""

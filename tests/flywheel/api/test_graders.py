@@ -4,11 +4,12 @@ from typing import Any
 
 import pytest
 
-from tasks.graders import registry
-from tasks.models import DatasetTask, Upload
+from tasks.graders import judges, registry
+from tasks.models import DatasetTask, Grader, Upload
 from tasks.services import trying
 from tests import cast, world
 from tests.cast import Person
+from tests.fakes import judge
 
 pytestmark = pytest.mark.django_db
 RUN, VALIDATE = "/api/v1/graders/run", "/api/v1/graders/validate"
@@ -108,6 +109,38 @@ def test_a_key_that_only_reads_may_grade(row: DatasetTask, contributor: Person):
     reader = Person(contributor.user, contributor.team, secret)
 
     assert post(reader, RUN, {"task": row.task_id, "completion": "7"}).status_code == 200
+
+
+JUDGED = {"type": "score_model", "model": "judge", "input": [{"role": "user", "content": "{{ sample.output_text }}"}]}
+JUDGED_IN_PART = {"type": "multi", "graders": {"a": {"type": "number"}, "b": JUDGED}, "calculate_output": "a * b"}
+
+
+@pytest.mark.parametrize("grader", [JUDGED, JUDGED_IN_PART], ids=["judge", "multi"])
+def test_a_key_that_only_reads_may_spend_no_judges_tokens(contributor: Person, grader: dict[str, Any]):
+    reader = Person(contributor.user, contributor.team, cast.key(contributor.user, contributor.team, ["read"]))
+
+    with judge.running() as asked, judges.using(asked.judges()):
+        reply = post(reader, RUN, {"grader": grader, "item": {"reference": 7}, "completion": "7"})
+
+    assert (reply.status_code, reply.json()["code"], asked.asked) == (403, "permission_denied", [])
+
+
+def test_a_rows_own_judge_is_not_asked_for_a_key_that_only_reads(contributor: Person, row: DatasetTask):
+    row.task.grader = Grader.objects.create(type="score_model", digest="0" * 64, config=JUDGED)
+    row.task.save()
+    reader = Person(contributor.user, contributor.team, cast.key(contributor.user, contributor.team, ["read"]))
+
+    assert post(reader, RUN, {"task": row.task_id, "completion": "7"}).status_code == 403
+
+
+def test_a_key_that_writes_may_ask_a_judge(contributor: Person):
+    writer = Person(contributor.user, contributor.team, cast.key(contributor.user, contributor.team, ["read", "write"]))
+
+    with judge.running() as asked, judges.using(asked.judges()):
+        asked.answers = [judge.score(1)]
+        grade = post(writer, RUN, {"grader": JUDGED, "item": {}, "completion": "7"}).json()
+
+    assert (grade["outcome"], len(asked.asked)) == ("correct", 1)
 
 
 def test_a_valid_configuration_comes_back_complete(contributor: Person):
