@@ -33,7 +33,7 @@ class Tour:
         self.reviewer = Client(url, people.of_the_pool("rosa", Role.REVIEWER, read_write).key)
         self.operator = Client(url, people.of_the_pool("otto", Role.OPERATOR, [*read_write, Scope.TRAIN]).key)
         self.contributors: dict[str, Client] = {}
-        self.domains: set[str] = set()  # that this installation can grade
+        self.domains: set[str] = set()  # of what was uploaded
         self.directory = Path(settings.DATA_DIR) / "samples"
 
     def base(self) -> Line:
@@ -100,14 +100,19 @@ class Tour:
         for recipe in self.operator.all("/api/v1/recipes", line=line.pk):
             if recipe["name"] == plan.RECIPE_NAME:
                 return int(recipe["id"])
+        graded = [domain for domain in sorted(self.domains) if self._approved(domain)]
         body = {
             "line": line.pk,
             "name": plan.RECIPE_NAME,
             "preset": "flywheel",
-            "body": {**plan.recipe(self.domains), "seed": self.seed},
+            "body": {**plan.recipe(graded), "seed": self.seed},
             "overrides": {**plan.OVERRIDES, "seed": self.seed},
         }
         return int(self.operator.post("/api/v1/recipes", body)["id"])
+
+    def _approved(self, domain: str) -> bool:
+        """Whether anything of it got through: a sandbox that was lost since the upload lets none of its rows in."""
+        return bool(self.operator.get("/api/v1/tasks", state="approved", domain=domain, limit=1)["results"])
 
     def schedule(self, line: Line, recipe: int) -> None:
         """Every night from now on, if enough is new."""
