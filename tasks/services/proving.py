@@ -113,7 +113,9 @@ def again(upload: Upload, *, actor: User | None) -> int:
         back += Task.objects.advance_many(
             pks, old, TaskState.VALID, team=space, actor=actor, data={"reason": "proved_again"}, **_NO_REASON
         )
-    waiting = list(undecided.filter(state__in=(TaskState.VALID, TaskState.CONFLICT)).values_list("pk", flat=True))
+    open_ones = _with_proofs(upload).filter(state__in=(TaskState.VALID, TaskState.CONFLICT), grader__isnull=False)
+    found = dict(open_ones.values_list("pk", "found"))
+    waiting = [pk for pk, code in found.items() if code is None or code in RETRIED]  # None: its kind was stopped
     Proof.objects.filter(task__in={*back, *waiting}, code__in=RETRIED).delete()
     to_conflict(space, clashing(back))
     anew: dict[str, Any] = {"refusals": [], "tries": 0, "finished_at": None, "counts": {**run.counts, "ungradable": {}}}
@@ -124,9 +126,15 @@ def again(upload: Upload, *, actor: User | None) -> int:
 
 def _without_grades(upload: Upload) -> QuerySet[Task]:
     """The upload's tasks whose proof under their grader of now says that grades could not be made."""
+    found: QuerySet[Task] = _with_proofs(upload).filter(found__in=RETRIED)
+    return found
+
+
+def _with_proofs(upload: Upload) -> Any:
+    """The upload's tasks, with the code of their proof under their grader of now as `found`."""
     own = Proof.objects.filter(task=OuterRef("pk"), grader=OuterRef("grader")).values("code")[:1]
     tasks = Task.objects.filter(pk__in=DatasetTask.objects.filter(upload=upload).values("task"))
-    return tasks.annotate(found=Subquery(own)).filter(found__in=RETRIED).order_by("pk")
+    return tasks.annotate(found=Subquery(own)).order_by("pk")
 
 
 @transaction.atomic

@@ -1,6 +1,7 @@
 """/submit/<id>/grader: what the graders of an upload let through, and a bench to try a better one on its rows."""
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -85,6 +86,8 @@ def _state(upload: Upload) -> dict[str, Any]:
     done, total = counts.get("tasks", 0), upload.counts.get("valid", 0) + upload.counts.get("conflicts", 0)
     seconds = (timezone.now() - proof.started_at).total_seconds() if proof and proof.started_at else 0.0
     rate = done / seconds if seconds > 0 else 0.0
+    finished = proof is not None and proof.state in RESTING
+    stopped = _other_refusals(proof.refusals if proof else [], kinds)
     return {
         "upload": upload,
         "proof": proof,
@@ -95,9 +98,9 @@ def _state(upload: Upload) -> dict[str, Any]:
         "total": max(total, done),
         "rate": rate,
         "seconds_left": (total - done) / rate if rate and total > done else None,
-        "finished": proof is not None and proof.state in RESTING,
-        "refusals": _other_refusals(proof.refusals if proof else [], kinds),
-        "again": any(cell.outcome == "ungradable" and cell.count for cell in _cells(kinds)),
+        "finished": finished,
+        "refusals": stopped,
+        "again": finished and (bool(stopped) or any(c.outcome == "ungradable" and c.count for c in _cells(kinds))),
     }
 
 
@@ -138,8 +141,10 @@ def _table(kind: matrix.KindMatrix) -> dict[str, Any]:
         lines.append(
             {"name": line.name, "said": _SAID[line.name], "must": _MUST[line.name == "gold"], "columns": columns}
         )
+    count = Counter({cell.outcome: cell.count for cell in kind.lines[0].cells}) if kind.lines else Counter[str]()
     ungradable = sum(cell.count for line in kind.lines for cell in line.cells if cell.outcome == "ungradable")
-    return {"kind": kind, "lines": lines, "ungradable": ungradable, **wrong}
+    tried = count["earned"] + count["failed"] + count["ungradable"]
+    return {"kind": kind, "lines": lines, "tried": tried, "ungradable": ungradable, **wrong}
 
 
 def _worst_first(table: Mapping[str, Any]) -> tuple[bool, bool, str]:

@@ -341,11 +341,11 @@ def test_a_repaired_grader_proves_what_was_left_undecided(dataset: Dataset, monk
         _down(patched, "sandbox_unavailable")
         upload = proved(dataset, sums(60))
 
-    proving.again(upload, actor=None)
+    count = proving.again(upload, actor=None)
     proving.prove_upload(upload.pk)
 
     run = ProofRun.objects.get()
-    assert states(dataset) == ["proved"] * 60
+    assert (count, states(dataset)) == (60, ["proved"] * 60)
     assert (run.state, run.refusals, run.counts["tasks"]) == ("done", [], 60)
 
 

@@ -259,6 +259,7 @@ def test_a_grader_that_could_grade_nothing_leaves_its_rows_waiting_and_says_what
     page = text(browser(portal.contributor).get(address))
 
     assert (sentence in page, "its rows are then proved" in page, "none was valid" in page) == (True, True, False)
+    assert "Prove the ungradable again" in page
 
 
 def test_answers_that_could_not_be_graded_are_not_said_to_pass(portal: Portal, address: str):
@@ -271,3 +272,13 @@ def test_answers_that_could_not_be_graded_are_not_said_to_pass(portal: Portal, a
     page = text(browser(portal.contributor).get(address))
 
     assert "1 answer could not be graded. Of the others, every right one passes and no wrong one does." in page
+
+
+def test_a_grader_that_was_tried_on_nothing_is_not_said_to_pass(portal: Portal, address: str):
+    tally = proof.tally([])
+    tally["gold"].update(absent=30)
+    ProofRun.objects.filter(upload=portal.upload).update(counts={"matrix": {"multi": tally}})
+
+    page = text(browser(portal.contributor).get(address))
+
+    assert ("No row has a right answer to try" in page, "no wrong one does" in page) == (True, False)
