@@ -1,26 +1,29 @@
 """Graders tried out: any text against any row, a configuration checked, the time a grade takes. Nothing is stored.
 
 What is graded in this process answers at once. What runs elsewhere (the sandbox, a judge) gets a thread of its own, one
-a user and SLOTS in all, and SECONDS to answer: no request waits longer, and no user's grader keeps the others waiting.
+a user and SLOTS in all, and SECONDS to answer. No request waits longer, and the work itself ends soon after: a trial's
+grader may take SECONDS at most, whatever it says of itself, and once nobody waits no further grade is begun.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as NotYet
+from contextlib import contextmanager
 from contextvars import copy_context
 from dataclasses import dataclass
-from threading import Lock, Thread
+from threading import Event, Lock, Thread
 from typing import Any, TypeVar
 
 import msgspec
 
 from tasks.errors import Busy, Invalid, TooSlow
-from tasks.graders import judges, registry
+from tasks.graders import judges, multi, registry
 from tasks.models import User
 from tasks.types import Grade
 
 SECONDS = 10.0  # that one request waits for a grader
 SLOTS = 2  # of this process at a time; a web process has a few threads in all
+TOGETHER = 2  # grades begun at once: so many are still made when nobody waits any more
 T = TypeVar("T")
 Config = Mapping[str, Any] | registry.Config
 
@@ -49,22 +52,29 @@ def grade_each(
     `space`: whose served models may judge, as of the rows; None: only those that everybody may ask.
     """
     parsed = [(registry.parse(config), completion, item) for config, completion, item in requests]
-    elsewhere = [config for config, _, _ in parsed if runs_elsewhere(config)]
-    if not elsewhere:
+    if not any(runs_elsewhere(config) for config, _, _ in parsed):
         return registry.grade_each(parsed)
-    with judges.for_team(space):
-        for config in elsewhere:
-            registry.unavailable(config)  # judges are looked up here: the database is not for the thread
-        return _waited_for(actor, lambda: registry.grade_each(parsed))
+    hurried = [(_hurried(config), completion, item) for config, completion, item in parsed]
+
+    def work(given_up: Event) -> list[Grade]:
+        grades: list[Grade] = []
+        while len(grades) < len(hurried) and not given_up.is_set():
+            grades += registry.grade_each(hurried[len(grades) : len(grades) + TOGETHER])
+        return grades
+
+    with _judged_for(space, [config for config, _, _ in parsed]):
+        return _waited_for(actor, work)
 
 
 def check(config: Config, *, actor: User, space: int | None = None) -> Checked:
     """The completed configuration, or Invalid with the sentence: by its fields, or by a trial."""
     parsed = registry.parse(config)
-    with judges.for_team(space):
-        problem = registry.unavailable(parsed)
-        if not problem and hasattr(registry.module_of(parsed), "trial_problem"):
-            problem = _waited_for(actor, lambda: registry.trial_problem(parsed))
+    with _judged_for(space, [parsed]):
+        if runs_elsewhere(parsed):
+            hurried = _hurried(parsed)
+            problem = _waited_for(actor, lambda given_up: registry.trial_problem(hurried))
+        else:
+            problem = registry.trial_problem(parsed)
     if problem:
         raise Invalid("bad_grader", problem, "grader")
     return Checked(
@@ -74,20 +84,52 @@ def check(config: Config, *, actor: User, space: int | None = None) -> Checked:
     )
 
 
+def _hurried(config: registry.Config) -> registry.Config:
+    """The same grader, a grade of which takes SECONDS at most. Whoever asked would not see what comes later."""
+    shorter: dict[str, Any] = {
+        name: SECONDS for name in ("seconds", "total_seconds") if getattr(config, name, 0.0) > SECONDS
+    }
+    if isinstance(config, multi.Config):
+        shorter["graders"] = {key: _hurried(child) for key, child in config.graders.items()}
+    return msgspec.structs.replace(config, **shorter) if shorter else config
+
+
+@contextmanager
+def _judged_for(space: int | None, configs: Sequence[registry.Config]) -> Iterator[None]:
+    """Judges are looked up here, because the database is not for the thread, and answer within SECONDS."""
+    known = judges.current()
+    hurried = msgspec.structs.replace(known, seconds=min(known.seconds, SECONDS))
+    with judges.using(hurried), judges.for_team(space), judges.settled([*_models(configs)]):
+        yield
+
+
+def _models(configs: Iterable[registry.Config]) -> Iterator[str]:
+    for config in configs:
+        if isinstance(config, multi.Config):
+            yield from _models(config.graders.values())
+        elif registry.asks_a_model(config):
+            yield config.model  # type: ignore[attr-defined]  # every judge has one
+
+
 def runs_elsewhere(config: registry.Config) -> bool:
     """Whether a grade has to be waited for: the sandbox, a worker or a judge makes it."""
     return hasattr(registry.module_of(config), "compile_many") or registry.asks_a_model(config)
 
 
-def _waited_for(actor: User, work: Callable[[], T]) -> T:
-    """The work's answer. What comes too late is thrown away, and its user stays busy until then."""
+def _waited_for(actor: User, work: Callable[[Event], T]) -> T:
+    """The work's answer. What comes too late is thrown away, and its user stays busy until then.
+
+    The work is told when nobody waits any more.
+    """
     _enter(actor)
     future: Future[T] = Future()
+    given_up = Event()
     context = copy_context()  # on whose behalf is graded
-    Thread(target=context.run, args=(_run, actor, work, future), daemon=True, name="grading").start()
+    Thread(target=context.run, args=(_run, actor, lambda: work(given_up), future), daemon=True, name="grading").start()
     try:
         return future.result(SECONDS)
     except NotYet:
+        given_up.set()
         raise TooSlow(
             "grading_too_slow",
             f"The grader has not answered within {SECONDS:.0f} seconds: make it faster, or prove it on an upload.",

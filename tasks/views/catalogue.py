@@ -95,14 +95,12 @@ def _example(described: Mapping[str, Any], reader: User, patience: float) -> tup
             return None, "A model decides this one: the page does not spend tokens on it."
         if monotonic() > patience and trying.runs_elsewhere(config):
             return None, "Not graded yet: the graders are still warming up. Open the page again."
-        if problem := registry.unavailable(config):
-            return None, problem
         try:
             grade = trying.grade(config, described["completion"], described["item"], actor=reader)
         except FlywheelError as refused:
             return None, refused.sentence
         if grade.outcome == "ungradable":
-            return grade, ""  # this machine's trouble, and perhaps gone the next time
+            return None, grade.reason  # this machine's trouble, and perhaps gone the next time
         _graded[kind] = grade
     return _graded[kind], ""
 

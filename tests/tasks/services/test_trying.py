@@ -162,3 +162,120 @@ def test_judges_of_the_rows_space_are_asked(contributor: Person, elsewhere: Else
     trying.grade(NUMBER, "42", {}, actor=contributor.user, space=contributor.team.pk)
 
     assert teams == [contributor.team.pk]
+
+
+# How long the work itself may take
+
+PYTHON = {"type": "python", "source": "def grade(sample, item):\n    return 1.0"}
+CODE = {"type": "code", "seconds": 60, "total_seconds": 120}
+MATH = {"type": "math", "seconds": 60}
+JUDGED = {"type": "score_model", "model": "judge", "input": [{"role": "user", "content": "{{ sample.output_text }}"}]}
+
+
+def _multi(**children: Any) -> dict[str, Any]:
+    return {"type": "multi", "graders": children, "calculate_output": " + ".join(children)}
+
+
+@pytest.fixture
+def tried(monkeypatch: pytest.MonkeyPatch) -> list[registry.Config]:
+    """The configurations that were really graded with."""
+    configs: list[registry.Config] = []
+
+    def noted(requests: Any) -> list[Grade]:
+        configs.extend(config for config, _, _ in requests)
+        return [RIGHT] * len(requests)
+
+    monkeypatch.setattr(registry, "grade_each", noted)
+    return configs
+
+
+def _longest(config: Any) -> list[float]:
+    children = [second for child in getattr(config, "graders", {}).values() for second in _longest(child)]
+    return [getattr(config, name) for name in ("seconds", "total_seconds") if hasattr(config, name)] + children
+
+
+@pytest.mark.parametrize(
+    ("config", "longest"),
+    [
+        (PYTHON, [10.0]),
+        (CODE, [10.0, 10.0]),
+        (MATH, [10.0]),
+        ({**PYTHON, "seconds": 3}, [3.0]),
+        (_multi(a=PYTHON, b=MATH), [10.0, 10.0]),
+    ],
+    ids=["python", "code", "math", "shorter by itself", "multi"],
+)
+def test_a_tried_grader_may_not_work_longer_than_it_is_waited_for(
+    contributor: Person, tried: list[registry.Config], config: dict[str, Any], longest: list[float]
+):
+    trying.grade(config, "42", {}, actor=contributor.user)
+
+    assert [_longest(config) for config in tried] == [longest]
+
+
+def test_a_judge_that_is_tried_may_not_take_longer_than_it_is_waited_for(
+    contributor: Person, monkeypatch: pytest.MonkeyPatch
+):
+    seconds: list[float] = []
+
+    def noted(requests: Any) -> list[Grade]:
+        seconds.append(judges.current().seconds)
+        return [RIGHT] * len(requests)
+
+    monkeypatch.setattr(registry, "grade_each", noted)
+    trying.grade(JUDGED, "42", {}, actor=contributor.user)
+
+    assert seconds == [trying.SECONDS]
+
+
+def test_a_checked_configuration_keeps_its_own_time(contributor: Person, monkeypatch: pytest.MonkeyPatch):
+    tried: list[Any] = []
+    monkeypatch.setattr(registry, "trial_problem", tried.append)
+
+    checked = trying.check(PYTHON, actor=contributor.user)
+
+    assert (checked.grader["seconds"], checked.digest) == (120.0, registry.digest(PYTHON))
+    assert _longest(tried[0]) == [10.0]
+
+
+def test_no_grade_is_begun_for_somebody_who_has_given_up(
+    contributor: Person, elsewhere: Elsewhere, monkeypatch: pytest.MonkeyPatch
+):
+    _gives_up_at_once(monkeypatch)
+    begun: list[int] = []
+
+    def counted(requests: Any) -> list[Grade]:
+        begun.append(len(requests))
+        return elsewhere.grade_each(requests)
+
+    monkeypatch.setattr(registry, "grade_each", counted)
+    with pytest.raises(TooSlow):
+        trying.grade_each([(NUMBER, "42", {})] * 20, actor=contributor.user)
+    elsewhere.go.set()
+    _until_idle()
+
+    assert begun == [trying.TOGETHER]
+
+
+def test_grades_come_back_in_the_order_of_the_texts(contributor: Person, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(trying, "runs_elsewhere", lambda config: True)
+    asked = [(NUMBER, str(number), {"reference": number}) for number in range(5)]
+
+    grades = trying.grade_each(asked, actor=contributor.user)
+
+    assert [grade.read for grade in grades] == ["0", "1", "2", "3", "4"]
+
+
+@pytest.mark.parametrize("config", [PYTHON, CODE, MATH], ids=["python", "code", "math"])
+def test_a_machine_that_has_to_be_looked_at_first_keeps_no_request_waiting(
+    contributor: Person, config: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+):
+    go = Event()
+    monkeypatch.setattr(registry, "unavailable", lambda config: "never mind" if go.wait(30) else None)
+    _gives_up_at_once(monkeypatch)
+
+    with pytest.raises(TooSlow):
+        trying.check(config, actor=contributor.user)
+
+    go.set()
+    _until_idle()
