@@ -225,8 +225,8 @@ class _Work:
         configs = {digest: registry.parse(grader.config) for digest, grader in graders.items()}
         claims = claims_of(stretch, configs, wanted)
         spared = {pk for pk, claim in claims.items() if self._is_spared(wanted[pk], claim)}
-        if spared and self.sample is not None:
-            self._write(wanted, {pk: proof.not_sampled(claims[pk].gold or "") for pk in spared})
+        if unsampled := [pk for pk in spared if self.sample is not None and wanted[pk].grader_id in self.judges]:
+            self._write(wanted, {pk: proof.not_sampled(claims[pk].gold or "") for pk in unsampled})
         left = [pk for pk in claims if pk not in spared]
         while left:
             now, left = left[: self.piece], left[self.piece :]
@@ -234,8 +234,11 @@ class _Work:
             left = [pk for pk in left if wanted[pk].kind not in self.budget.stopped]
 
     def _is_spared(self, row: Candidate, claim: proof.Claim) -> bool:
-        """Whether its judge is not asked: nobody has agreed to it, or the sample is without this row."""
-        return row.grader_id in self.judges and claim.gold is not None and row.line not in (self.sample or ())
+        """Whether its judge is not asked: nobody has agreed to it, or the sample is without this row. A judge that has
+        come since we looked waits for the next look."""
+        if claim.gold is None or not registry.asks_a_model(claim.config):
+            return False
+        return row.grader_id not in self.judges or row.line not in (self.sample or ())
 
     def _grade_piece(self, rows: dict[int, Candidate], claims: dict[int, proof.Claim]) -> None:
         begun = monotonic()
@@ -283,10 +286,9 @@ class _Work:
         sentences = {kind: f"{kind}: {found.sentence}" for kind, found in sorted(refused.items())}
         with transaction.atomic():
             self._keep(refusals=[*sentences.values(), *self.budget.stopped.values()])
-        line = 0
-        while stretch := self._proved(line):
-            line = stretch[-1].line
-            self._settle(stretch, sentences)
+        line: int | None = 0
+        while line is not None:
+            line = self._settle(line, sentences)
             crash_point("prove.after_move")
 
     def _proved(self, after: int) -> list[Proved]:
@@ -301,11 +303,12 @@ class _Work:
         return [Proved(*row) for row in rows.order_by("line").values_list(*columns)[:MOVED_AT_ONCE]]
 
     @transaction.atomic
-    def _settle(self, stretch: Sequence[Proved], refused: Mapping[str, str]) -> None:
+    def _settle(self, after: int, refused: Mapping[str, str]) -> int | None:
         """One event a move of a stretch. What a person has refused, or has taken a decision on back, stays with people;
         what could not be graded waits for the grader, whatever the policy."""
-        lock_space(self.space.pk)  # an import may be moving the same tasks into conflict
+        lock_space(self.space.pk)  # an import may be moving the same tasks, a change of grader replacing their graders
         held = self._hold()
+        stretch = self._proved(after)
         counts: Counter[str] = Counter()
         for kind, sentence in refused.items():
             own = [row for row in stretch if row.kind == kind]
@@ -326,6 +329,7 @@ class _Work:
             changes = {"data": {"policy": approval}, "approved_at": timezone.now()}
             counts[TaskState.APPROVED] += len(self._move(undecided, old, TaskState.APPROVED, **changes))
         self._keep(counts=add_counts(held.counts, {name: count for name, count in counts.items() if count}))
+        return stretch[-1].line if stretch else None
 
     def _move(self, rows: Sequence[Proved], old: TaskState, new: TaskState, **changes: Any) -> list[int]:
         pks = {row.task_id for row in rows if row.state == old}
@@ -333,14 +337,17 @@ class _Work:
 
     @transaction.atomic
     def finish(self) -> bool:
-        """Done, unless rows have got their grader in the meantime (waiting.check_grader leaves them to us)."""
+        """Done, unless rows have got their grader, or another one, in the meantime: whoever gives it them while a proof
+        is under way (waiting.prove_again) leaves them to us."""
         held = self._hold()
         asking = bool(self.judges) and self.sample is None
-        rows = DatasetTask.objects.filter(upload=self.upload, task__state=TaskState.VALID)
-        rows = rows.exclude(task__grader__type__in=list(self.budget.stopped))
+        kept = Proof.objects.filter(task=OuterRef("task"), grader=OuterRef("task__grader"))
+        open_ones = DatasetTask.objects.filter(upload=self.upload, task__grader__isnull=False)
+        open_ones = open_ones.exclude(task__grader__type__in=list(self.budget.stopped))
         if asking:
-            rows = rows.exclude(task__grader__in=list(self.judges))
-        if rows.exists():
+            open_ones = open_ones.exclude(task__grader__in=list(self.judges))
+        in_conflict = open_ones.filter(task__state=TaskState.CONFLICT).annotate(proved=_first(kept))
+        if open_ones.filter(task__state=TaskState.VALID).exists() or in_conflict.filter(proved=None).exists():
             return False
         new = ProofState.REFUSED if held.refusals else ProofState.WAITING if asking else ProofState.DONE
         return ProofRun.objects.advance(

@@ -8,7 +8,7 @@ from tasks.errors import Conflict, Forbidden
 from tasks.graders import registry
 from tasks.graders.outcome import ungradable
 from tasks.models import Dataset, Event, Proof, ProofRun, Task
-from tasks.services import accounts, leases, proving, reviews
+from tasks.services import accounts, leases, proving, regrading, reviews
 from tasks.states import ProofState
 from tasks.types import Grade
 from tests.cast import Person
@@ -16,7 +16,7 @@ from tests.tasks.pipeline import imported, proved, states, sums, tasks
 
 pytestmark = pytest.mark.django_db
 
-WEAK = {"type": "string_check", "input": "{{ sample.output_text }}", "reference": "", "operation": "like"}
+WEAK = {"type": "string_check", "input": "{{ sample.output_text }}", "reference": "no", "operation": "ne"}
 
 
 def _weak(prompt: str) -> dict[str, Any]:
@@ -225,6 +225,63 @@ def test_another_rows_answer_comes_from_a_row_of_the_same_kind_of_grader(dataset
     assert {
         decoy["outcome"] for proof in Proof.objects.all() for decoy in proof.decoys if decoy["kind"] == "other_gold"
     } == {"skipped"}
+
+
+# A change of grader meanwhile
+
+EXACT = {
+    "type": "string_check",
+    "input": "{{ sample.output_text }}",
+    "reference": "{{ item.reference }}",
+    "operation": "eq",
+}
+
+
+def _change_before(monkeypatch: Any, stage: str, dataset: Dataset, config: dict[str, Any]) -> None:
+    """Whoever first comes to `stage` of the proof finds the dataset with another grader."""
+    staged = getattr(proving._Work, stage)
+    changes: list[int] = []
+
+    def changed(work: Any, *given: Any) -> Any:
+        if not changes:
+            changes.append(regrading.change_grader(dataset, config, actor=None).pk)
+            regrading.run(changes[0])
+        return staged(work, *given)
+
+    monkeypatch.setattr(proving._Work, stage, changed)
+
+
+@pytest.mark.parametrize("stage", ["grade", "count", "settle", "_settle", "finish"])
+def test_a_task_that_gets_another_grader_meanwhile_is_proved_with_that_one(
+    dataset: Dataset, monkeypatch: Any, stage: str
+):
+    _change_before(monkeypatch, stage, dataset, EXACT)
+
+    upload = proved(dataset, sums(5))
+    proving.prove_upload(upload.pk)  # only after the last stage it is still to come
+
+    assert states(dataset) == ["proved"] * 5
+    assert {task.grader_id for task in tasks(dataset)} == {registry.digest(EXACT)}
+    assert Proof.objects.filter(grader=registry.digest(EXACT)).count() == 5
+
+
+@pytest.mark.parametrize("stage", ["_settle", "finish"])
+def test_so_is_one_in_conflict(dataset: Dataset, monkeypatch: Any, stage: str):
+    _change_before(monkeypatch, stage, dataset, EXACT)
+
+    upload = proved(dataset, [{"prompt": "2 + 2?", "reference": 4}, {"prompt": "2 + 2?", "reference": 5}])
+
+    assert upload.proof.state == ProofState.DONE
+    assert Proof.objects.filter(grader=registry.digest(EXACT)).count() == 2
+
+
+def test_a_grader_that_was_refused_does_not_reject_the_rows_of_the_next(dataset: Dataset, monkeypatch: Any):
+    _change_before(monkeypatch, "_settle", dataset, EXACT)
+    regrading.change_grader(dataset, WEAK, actor=None)
+
+    proved(dataset, [{"prompt": f"Question {n}?", "reference": f"answer {n}x"} for n in range(30)])
+
+    assert states(dataset) == ["proved"] * 30
 
 
 # What cannot be graded, and what costs tokens
