@@ -91,14 +91,14 @@ def look_up(variable: Variable, completion: str, item: Mapping[str, Any]) -> Any
         try:
             return walk(item, variable.steps)
         except LookupError:
-            raise AuthorFault("invalid_variable_error", f"The item has no '{variable.source}'.") from None
+            raise AuthorFault("invalid_variable_error", f"The item has no '{variable.source[:80]}'.") from None
     first = variable.steps[0]
     if first == "output_text" and len(variable.steps) == 1:
         return completion
     try:
         return walk(_sample(str(first), completion), variable.steps[1:])
     except LookupError:
-        raise ModelFault("invalid_variable_error", f"The reply has no '{variable.source}'.") from None
+        raise ModelFault("invalid_variable_error", f"The reply has no '{variable.source[:80]}'.") from None
 
 
 def walk(value: Any, steps: tuple[str | int, ...]) -> Any:
@@ -106,10 +106,14 @@ def walk(value: Any, steps: tuple[str | int, ...]) -> Any:
         if isinstance(value, Mapping):
             value = value[str(step)]
         elif isinstance(value, list | tuple):
-            value = value[int(step)] if isinstance(step, int) or step.isdecimal() else _absent(step)
+            value = value[int(step)] if isinstance(step, int) or _is_place(step) else _absent(step)
         else:
             _absent(step)
     return value
+
+
+def _is_place(step: str) -> bool:
+    return step.isdecimal() and len(step) < 10  # int() refuses thousands of digits with an error of its own
 
 
 def _absent(step: str | int) -> Any:
@@ -141,6 +145,8 @@ def as_text(value: Any) -> str:
         return msgspec.json.encode(value).decode()
     except UnicodeEncodeError:  # half of a surrogate pair, which the standard library escapes
         return json.dumps(value, separators=(",", ":"))
+    except RecursionError:
+        raise AuthorFault("bad_reference", "A value of the item nests too deep to be read.") from None
 
 
 def fill(value: Any, completion: str, item: Mapping[str, Any]) -> Any:

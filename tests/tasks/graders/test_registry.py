@@ -137,3 +137,20 @@ def test_the_variables_that_a_grader_reads_are_known():
 def test_an_unusable_reference_is_told_without_grading():
     assert registry.reference_problem(NUMBER, {"reference": 5}) is None
     assert registry.reference_problem(NUMBER, {"reference": "many"}) == "The reference is not one number: 'many'."
+
+
+def test_answers_to_many_graders_are_graded_in_the_order_in_which_they_came():
+    exact = {"type": "exact", "reference": "a"}
+    asked = [(NUMBER, "5", True), (exact, "a", True), ({"type": "nmber"}, "5", None), (NUMBER, "6", False)] * 50
+    requests = [(config, completion, {"reference": 5}) for config, completion, _ in asked]
+
+    found = registry.grade_each(requests)
+
+    said = {Outcome.CORRECT: True, Outcome.INCORRECT: False, Outcome.UNGRADABLE: None}
+    assert [said[grade.outcome] for grade in found] == [right for _, _, right in asked]
+
+
+def test_a_score_of_nothing_has_no_sign():
+    config = {"type": "multi", "graders": {"a": NUMBER}, "calculate_output": "-a"}
+
+    assert str(registry.grade(config, "6", {"reference": 5}).score) == "0.0"

@@ -93,3 +93,17 @@ def test_python_attributes_cannot_be_reached():
 def test_many_braces_take_no_time():
     templates.parse("{{" * 100_000)
     templates.parse("{{1 " * 20_000 + "}}")
+
+
+def test_a_place_of_thousands_of_digits_is_a_field_that_is_absent():
+    with pytest.raises(AuthorFault, match="The item has no"):
+        filled("{{ item.list." + "1" * 5_000 + " }}")
+
+
+def test_a_value_that_nests_without_end_is_the_rows_fault():
+    deep: list = []
+    for _ in range(100_000):
+        deep = [deep]
+
+    with pytest.raises(AuthorFault, match="nests too deep"):
+        filled("{{ item.deep }}", item={"deep": deep})
