@@ -55,7 +55,9 @@ CODES: Mapping[str, Code] = {
     # The grader
     "unknown_grader": Code("{detail}", "Use one of the known types."),
     "bad_grader": Code("{detail}", "Correct the grader's configuration."),
-    "grader_unavailable": Code("{detail}", "Name another grader, or have this one made ready and upload again."),
+    "grader_unavailable": Code(
+        "{detail}", "Name a judge that is known here, or have this one made known and upload the rows in a new file."
+    ),
     "reference_missing": Code(
         "The row has no `reference`, which its grader reads.", "Give the right answer as `reference`."
     ),

@@ -94,11 +94,19 @@ def test_a_stored_item_can_be_checked_when_its_dataset_gets_a_grader():
     assert [fault.code for fault in check_against(config, {}, 1)] == ["reference_missing"]
 
 
-def test_a_grader_that_this_machine_cannot_run_is_refused_in_a_sentence(monkeypatch):
-    monkeypatch.setattr("tasks.graders.number.unavailable", lambda config: "There is no abacus here.", raising=False)
+def test_a_judge_that_nobody_knows_is_refused_in_a_sentence(monkeypatch):
+    monkeypatch.setattr("tasks.graders.number.unavailable", lambda config: "There is no such judge.", raising=False)
+    monkeypatch.setattr("tasks.graders.number.ASKS_A_MODEL", True, raising=False)
 
     issues = validate({"prompt": "1 + 1?", "reference": 2, "grader": {"type": "number"}}, line=3)
 
     assert [(found.line, found.code, found.sentence) for found in issues] == [
-        (3, "grader_unavailable", "There is no abacus here.")
+        (3, "grader_unavailable", "There is no such judge.")
     ]
+
+
+def test_a_row_is_taken_though_the_sandbox_for_its_grader_is_missing_today(monkeypatch):
+    monkeypatch.setenv("SANDBOX_LEVELS", "none")
+    grader = {"type": "python", "source": "def grade(sample, item):\n    return 1.0\n"}
+
+    assert not isinstance(validate({"prompt": "1 + 1?", "gold": "2", "grader": grader}, line=3), list)
