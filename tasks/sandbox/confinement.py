@@ -56,8 +56,12 @@ def end_with(worker: int) -> None:
 
 
 def arrange_descriptors(channel: int, output: int) -> None:
-    """Input and errors are /dev/null already; then everything but the four is closed."""
+    """Then everything but the four is closed. Input and errors are opened anew: flags and locks of an open file are
+    shared with whoever inherits it, and one session could leave them to the next."""
     channel, output = os.dup(channel), os.dup(output)  # above both targets
+    nothing = os.open(os.devnull, os.O_RDWR)
+    os.dup2(nothing, INPUT)
+    os.dup2(nothing, ERRORS)
     os.dup2(output, OUTPUT)
     os.dup2(channel, CHANNEL)
     os.closerange(CHANNEL + 1, OPEN_FILES)

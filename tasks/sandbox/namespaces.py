@@ -147,6 +147,7 @@ def _build_root(readable: Mapping[str, str]) -> None:
     for name in _DEVICES:
         Path(f"/dev/{name}").touch(0o666)
         kernel.mount(f"/.old/dev/{name}", f"/dev/{name}", flags=kernel.MS_BIND)
+        kernel.set_mount_flags(f"/dev/{name}", kernel.MS_RDONLY | kernel.MS_NOSUID | kernel.MS_NOEXEC)  # its times
     os.mkdir(_TMP, 0o755)
     kernel.unmount("/.old")
     os.rmdir("/.old")

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from tasks.sandbox.protocol import Flavour, Level, Limits, Unavailable
-from tasks.sandbox.session import Session
+from tasks.sandbox.session import Session, framed
 from tasks.sandbox.worker import Worker
 
 _MOST_WORKERS = 2  # unless SANDBOX_WORKERS says otherwise
@@ -26,10 +26,18 @@ class Pool:
 
     @contextmanager
     def session(self, mode: str, job: Mapping[str, Any], limits: Limits | None = None) -> Iterator[Session]:
-        """One fresh process, which ends with this context. Waits for a free worker: never nest two of one pool."""
+        """One fresh process, which ends with this context. Waits for a free worker: never nest two of one pool.
+
+        Raises RecursionError or ValueError where the job cannot be written as JSON.
+        """
+        order = framed(job)
         with self._free:
             worker = self._take()
-            session = Session(worker, mode, job, limits or Limits())
+            try:
+                session = Session(worker, mode, order, limits or Limits())
+            except BaseException:  # too many open files, say; who knows what the worker was told
+                self._discard(worker)
+                raise
             sound = False
             try:
                 yield session

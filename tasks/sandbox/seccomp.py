@@ -71,6 +71,7 @@ _FCNTL = (0, 1, 2, 3, 4, 1030)  # duplicate, get and set flags; never F_SETOWN o
 _IOCTL = (0x5401, 0x541B, 0x5421, 0x5450, 0x5451)  # TCGETS, FIONREAD, FIONBIO, FIONCLEX, FIOCLEX
 _PRCTL = (3, 15, 16, 21, 23, 39)  # PR_GET_DUMPABLE, PR_SET_NAME, PR_GET_NAME, PR_GET_SECCOMP, PR_CAPBSET_READ, …
 _THREAD = (0x3D0F00, 0x7D0F00)  # flags of clone in pthread_create: glibc, musl
+_O_TRUNC, _O_ACCMODE = 0o1000, 3
 _AF_UNIX, _SOCK_STREAM, _SOCK_FLAGS = 1, 1, 0o2004000
 
 _ARCHITECTURES = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}
@@ -96,7 +97,7 @@ class Filter:
         numbers = {name: pair[column] for name, pair in _NUMBERS.items() if name not in without}
         self._allowed = {name: number for name, number in numbers.items() if number is not None}
         self._architecture = architecture
-        self._may_lock = "flock" not in without
+        self._may_change = "flock" not in without
         program = self.program(_ANY_PID)
         self._packed = (ctypes.c_uint64 * len(program))(*(_packed(instruction) for instruction in program))
         self._pid_at = [place for place, instruction in enumerate(program) if instruction[3] == _ANY_PID]
@@ -130,8 +131,10 @@ class Filter:
 
     def _narrowed(self, pid: int) -> Mapping[str, Sequence[Sequence[Test]]]:
         """name -> alternatives, each a list of tests that must all hold."""
-        commands = (*_FCNTL, *_F_LOCKS) if self._may_lock else _FCNTL
-        return {
+        commands = (*_FCNTL, *_F_LOCKS) if self._may_change else _FCNTL
+        # Landlock before version 3 takes opening to read and to truncate for mere reading.
+        opening = {} if self._may_change else {"open": _never_truncating(2), "openat": _never_truncating(4)}
+        return opening | {
             "clone": [[(0, _WORD, flags), (1, _WORD, 0)] for flags in _THREAD],
             "kill": [[(0, _WORD, pid)]],
             "tgkill": [[(0, _WORD, pid)]],
@@ -147,6 +150,11 @@ class Filter:
 
 class _Program(ctypes.Structure):
     _fields_ = [("length", ctypes.c_ushort), ("instructions", ctypes.c_void_p)]
+
+
+def _never_truncating(flags: int) -> Sequence[Sequence[Test]]:
+    """For the word with open's flags: whoever truncates must ask to write as well."""
+    return [[(flags, _O_TRUNC, 0)], *([(flags, _O_ACCMODE, mode)] for mode in (1, 2))]
 
 
 def _any_of(alternatives: Sequence[Sequence[Test]]) -> list[Instruction]:

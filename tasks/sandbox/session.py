@@ -25,19 +25,22 @@ from tasks.sandbox.worker import Worker
 
 _BLOCK = 1 << 16
 _MOST_UNREAD = 4096  # frames
+_MOST_UNREAD_BYTES = 1 << 20  # of them all: as objects they take thirty times that
 _END_SECONDS = 1.0  # for a worker to say how a session ended
 
 
 class Session:
     """Made by Pool.session, which ends it. After a Lost, every further call raises the same."""
 
-    def __init__(self, worker: Worker, mode: str, job: Mapping[str, Any], limits: Limits) -> None:
+    def __init__(self, worker: Worker, mode: str, job: bytes, limits: Limits) -> None:
+        """job: framed."""
         self._worker = worker
         self._limits = limits
         self._deadline = time.monotonic() + limits.seconds
         self._nonce = os.urandom(NONCE_BYTES)
         self._incoming = bytearray()
         self._frames: deque[dict[str, Any]] = deque()
+        self._unread = 0  # bytes of them
         self._printed = bytearray()
         self._lost: Lost | None = None
         self._end: dict[str, Any] | None = None  # what the worker said of it
@@ -55,7 +58,7 @@ class Session:
             os.close(their_output)
         self._socket.setblocking(False)
         os.set_blocking(self._output, False)
-        self._outgoing = memoryview(self._nonce + _framed(job))
+        self._outgoing = memoryview(self._nonce + job)
         self._watched = select.poll()
         self._watched.register(self._socket, select.POLLIN | select.POLLOUT)
         self._watched.register(self._output, select.POLLIN)
@@ -64,7 +67,7 @@ class Session:
     def send(self, message: Mapping[str, Any]) -> None:
         """Queue a message; it goes out while this side waits for an answer."""
         if self._socket.fileno() in self._open:
-            self._outgoing = memoryview(bytes(self._outgoing) + _framed(message))
+            self._outgoing = memoryview(bytes(self._outgoing) + framed(message))
             self._watched.modify(self._socket, select.POLLIN | select.POLLOUT)
 
     def receive(self, seconds: float) -> dict[str, Any]:
@@ -75,7 +78,11 @@ class Session:
             if self._socket.fileno() not in self._open:
                 self._learn_the_end()
                 raise self._lose(self._why())
-            self._pump(deadline, seconds)
+            self._pump(deadline)
+            if not self._frames and self._socket.fileno() in self._open:
+                self._hurry(deadline, seconds)
+        if len(self._frames) == 1:
+            self._unread = 0
         return self._frames.popleft()
 
     def stdout(self, most: int) -> bytes:
@@ -87,7 +94,9 @@ class Session:
         deadline = min(time.monotonic() + seconds, self._deadline)
         while self._open:
             self._check()
-            self._pump(deadline, seconds)
+            self._pump(deadline)
+            if self._open:
+                self._hurry(deadline, seconds)
         self._learn_the_end()
         if (end := self._why()).kind != "died" or end.ours:
             raise self._lose(end)
@@ -111,13 +120,15 @@ class Session:
         if self._lost:
             raise self._lost
 
-    def _pump(self, deadline: float, seconds: float) -> None:
-        """Wait for something to happen, and take it in. seconds: what the deadline was made from, to be told."""
-        patience = deadline - time.monotonic()
-        ready = self._watched.poll(max(patience, 0) * 1000 + 1)
-        if not ready and time.monotonic() >= deadline:
+    def _hurry(self, deadline: float, seconds: float) -> None:
+        """Also who always has something more to say has a deadline. seconds: what it was made from, to be told."""
+        if time.monotonic() >= deadline:
             raise self._lose(Lost("timeout", f"Not done within {min(seconds, self._limits.seconds):.3g} seconds."))
-        for descriptor, events in ready:
+
+    def _pump(self, deadline: float) -> None:
+        """Wait for something to happen, until the deadline, and take it in."""
+        patience = deadline - time.monotonic()
+        for descriptor, events in self._watched.poll(max(patience, 0) * 1000 + 1):
             if descriptor == self._output:
                 self._take_output()
                 continue
@@ -168,8 +179,9 @@ class Session:
                 return
             self._frames.append(self._opened(bytes(self._incoming[LENGTH.size : size])))
             del self._incoming[:size]
-            if len(self._frames) > _MOST_UNREAD:
-                raise self._lose(Lost("too_large", f"More than {_MOST_UNREAD:,} answers that nobody asked for."))
+            self._unread += size
+            if len(self._frames) > _MOST_UNREAD or self._unread > _MOST_UNREAD_BYTES:
+                raise self._lose(Lost("too_large", "It sent more answers than anybody asked for."))
 
     def _opened(self, frame: bytes) -> dict[str, Any]:
         if frame[:NONCE_BYTES] != self._nonce:
@@ -225,7 +237,7 @@ def _worker_lost() -> Lost:
     return Lost("died", "The worker had ended.", ours=True)
 
 
-def _framed(message: Mapping[str, Any]) -> bytes:
+def framed(message: Mapping[str, Any]) -> bytes:
     raw = encode(message)
     return LENGTH.pack(len(raw)) + raw
 

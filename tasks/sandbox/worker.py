@@ -111,9 +111,11 @@ class Worker:
 
     def _next(self, seconds: float) -> dict[str, Any] | None:
         deadline = time.monotonic() + seconds
+        waiting = select.poll()  # select.select would refuse descriptors from 1024 on
+        waiting.register(self._control, select.POLLIN)
         while b"\n" not in self._waiting:
             patience = max(deadline - time.monotonic(), 0)
-            if not select.select([self._control], [], [], patience)[0]:
+            if not waiting.poll(patience * 1000):
                 return None
             try:
                 part = self._control.recv(4096)

@@ -1,8 +1,10 @@
 """What hostile graders try. After each, the `attempt` fixture asserts that the same worker grades on, rightly."""
 
 import os
+import select
 import socket
 import threading
+import time
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
@@ -315,6 +317,113 @@ while True:
         session.finish(20)
 
     assert lost.value.kind == "too_large"
+
+
+def test_large_answers_that_nobody_asked_for_do_not_fill_the_host(attempt: Try, pool: Pool):
+    """A frame of 64 KB is more than a megabyte of lists."""
+    source = """
+import gc, os
+from tasks.sandbox.channel import Channel
+channel = next(o for o in gc.get_objects() if isinstance(o, Channel))
+raw = b'{"a":[' + b'[],' * 21000 + b'0]}'
+while True:
+    left = memoryview(len(raw).to_bytes(4, "big") + channel._nonce + raw)
+    while left:
+        left = left[os.write(3, left):]
+"""
+    before = psutil.Process().memory_info().rss
+
+    with pytest.raises(Lost) as lost, pool.session("program", {"sources": [source], "stdin": ""}) as session:
+        session.finish(20)
+
+    assert lost.value.kind == "too_large"
+    assert psutil.Process().memory_info().rss - before < 200 << 20
+
+
+TRICKLE = """
+import os, time
+def {head}:
+    os.write({descriptor}, {first})
+    until = time.monotonic() + 4
+    while time.monotonic() < until:
+        os.write({descriptor}, b"a")
+        pause = time.monotonic() + 0.0001
+        while time.monotonic() < pause: pass
+"""
+
+
+class Eager:
+    """A poll that finds something whenever there is somebody who goes on writing, however busy the machine is."""
+
+    def __init__(self) -> None:
+        self._poll = POLL()
+
+    def __getattr__(self, name: str):
+        return getattr(self._poll, name)
+
+    def poll(self, milliseconds: float) -> list[tuple[int, int]]:
+        return self._poll.poll(max(milliseconds, 500))
+
+
+POLL = select.poll
+
+
+@pytest.fixture
+def eager(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("tasks.sandbox.session.select.poll", Eager)
+
+
+@pytest.mark.usefixtures("eager")
+def test_who_always_has_something_more_to_print_has_a_deadline(attempt: Try, pool: Pool):
+    source = TRICKLE.format(head="f()", descriptor=1, first=b"a") + "f()\n"
+    started = time.monotonic()
+
+    with pytest.raises(Lost) as lost, pool.session("program", {"sources": [source], "stdin": ""}) as session:
+        session.finish(0.3)
+
+    assert lost.value.kind == "timeout"
+    assert time.monotonic() - started < 2
+
+
+@pytest.mark.usefixtures("eager")
+def test_who_never_comes_to_the_end_of_an_answer_has_a_deadline(attempt: Try):
+    source = TRICKLE.format(head="grade(sample, item)", descriptor=3, first=b"\0\0\xff\xff")
+    started = time.monotonic()
+
+    answer = attempt(source, seconds=0.3)
+
+    assert answer["error"] == "timeout"
+    assert time.monotonic() - started < 2
+
+
+def test_flags_of_an_open_file_are_not_left_to_the_next_session(attempt: Try):
+    source = """
+import fcntl, os
+def grade(sample, item):
+    found = [fcntl.fcntl(number, fcntl.F_GETFL) for number in range(4)]
+    for number in range(4):
+        fcntl.fcntl(number, fcntl.F_SETFL, found[number] | os.O_APPEND)
+    return float(any(flags & os.O_APPEND for flags in found))
+"""
+
+    assert [attempt(source), attempt(source)] == [{"ok": 0.0}, {"ok": 0.0}]
+
+
+def test_not_even_the_times_of_a_device_can_be_changed(attempt: Try):
+    source = """
+import os
+def grade(sample, item):
+    changed = []
+    for place in (0, 1, 2, "/dev/null", "/dev/zero", "/dev/urandom"):
+        try:
+            os.utime(place)
+            changed.append(place)
+        except OSError:
+            pass
+    return float(changed in ([], [1]))  # its own pipe is its own
+"""
+
+    assert attempt(source) == {"ok": 1.0}
 
 
 def test_the_name_of_the_machine_is_not_told(attempt: Try, pool: Pool):

@@ -215,6 +215,50 @@ def grade(sample, item):
     assert answer == {"ok": 1.0}
 
 
+def test_a_job_that_cannot_be_sent_costs_no_worker(level: Level):
+    with opened(level) as pool:
+        worker = pool.worker_pid()
+        with pytest.raises(ValueError, match="digits"), pool.session("grade", {"number": 10**5000}):
+            pass
+
+        assert graded(pool) == {"ok": 0.25}
+        assert pool.worker_pid() == worker
+
+
+def test_a_session_that_cannot_be_made_costs_its_worker_and_no_more(level: Level, monkeypatch: pytest.MonkeyPatch):
+    with opened(level) as pool:
+        first = psutil.Process(pool.worker_pid())
+        with monkeypatch.context() as patched:
+            patched.setattr("tasks.sandbox.session.socket.socketpair", _too_many_files)
+            with pytest.raises(OSError, match="Too many"), pool.session("grade", job()):
+                pass
+
+        assert gone(first.pid)
+        assert graded(pool) == {"ok": 0.25}
+
+
+def _too_many_files() -> None:
+    raise OSError(24, "Too many open files")
+
+
+def test_a_host_with_thousands_of_open_files_grades_on(level: Level):
+    script = f"""
+import os, resource
+resource.setrlimit(resource.RLIMIT_NOFILE, (4096, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+held = [os.open("/dev/null", os.O_RDONLY) for _ in range(2000)]
+from tasks.sandbox.pool import Pool
+from tasks.sandbox.protocol import Level
+pool = Pool(level=Level({str(level)!r}), size=1)
+for _ in range(2):
+    with pool.session("grade", {job()!r}) as session:
+        print(session.receive(20), flush=True)
+pool.close()
+"""
+    told = subprocess.run([sys.executable, "-c", script], cwd=REPOSITORY, capture_output=True, text=True, check=False)
+
+    assert told.stdout.splitlines() == ["{'ok': 0.25}"] * 2, told.stderr
+
+
 @pytest.mark.parametrize(("given", "size"), [("3", 3), ("0", 1)])
 def test_the_number_of_workers_can_be_set(monkeypatch: pytest.MonkeyPatch, given: str, size: int):
     monkeypatch.setenv("SANDBOX_WORKERS", given)

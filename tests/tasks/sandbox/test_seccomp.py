@@ -123,6 +123,22 @@ def test_a_filter_without_changes_to_files_refuses_them(monkeypatch: pytest.Monk
     assert {judged(program, number) for number in (90, 91, 268, 82, 87, 280, 73, 76, 77)} == {PERMISSION}
 
 
+@pytest.mark.parametrize("number", [2, 257])
+@pytest.mark.parametrize(
+    ("flags", "answer"),
+    [(0, ALLOW), (0o1000, PERMISSION), (0o1003, PERMISSION), (0o1101, ALLOW), (0o1002, ALLOW), (0o2000000, ALLOW)],
+)
+def test_without_changes_to_files_none_is_opened_to_read_and_truncated(
+    monkeypatch: pytest.MonkeyPatch, number: int, flags: int, answer: int
+):
+    """Which Landlock before version 3 takes for reading; to write, it has to be allowed."""
+    monkeypatch.setattr(platform, "machine", lambda: "x86_64")
+    program = seccomp.Filter(without=seccomp.CHANGES_FILES).program(PID)
+    arguments = (0, flags) if number == 2 else (0, 0, flags)
+
+    assert judged(program, number, *arguments) == answer
+
+
 def test_every_jump_stays_inside_the_program(program):
     assert all(at + max(i[1], i[2]) + 1 < len(program) for at, i in enumerate(program) if i[0] != 6)
 
