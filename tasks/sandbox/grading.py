@@ -3,9 +3,13 @@
 What a batch loses when one of its calls hangs or dies is graded again without that call. One or two calls in a hundred
 are graded a second time, in another process and another order: a grader that then says something else keeps state
 or throws dice, and none of its scores can be relied on.
+
+A grader that answers nothing any more is given up: after three calls in a row that took their whole time for nothing,
+the rest of the batch has failed without being asked. At two minutes a call, a batch would take days otherwise.
 """
 
 import hashlib
+import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -18,6 +22,7 @@ from tasks.sandbox.protocol import Limits, Lost, clean, encode
 MICRO_BATCH = 32
 START_SECONDS = 10.0  # to begin a process and load the source, on a busy machine, on top of the first call's time
 _TRIES = 3
+_GIVEN_UP_AFTER = 3  # calls in a row without an answer
 _AGAIN_ONE_IN = 64
 _AGAIN_AT_LEAST_FROM = 128  # so many calls and none drawn: one is graded again all the same
 
@@ -31,7 +36,7 @@ class Returned:
 @dataclass(frozen=True, slots=True)
 class Failed:
     """kind: source (nothing can be graded with it), raised, bad_value, order_dependent, too_deep (the call cannot be
-    sent), or what ended its process: timeout, died, memory, malformed, too_large."""
+    written as JSON), or what ended its process: timeout, died, memory, malformed, too_large."""
 
     kind: str
     detail: str
@@ -52,19 +57,39 @@ def grade_batch(
     per_session: int = MICRO_BATCH,
 ) -> list[Result]:
     """One result per call, in order. Raises Unavailable where no process can be started."""
-    work = _Work(source, calls, seconds_per_call, pool, limits or Limits())
-    results: list[Result] = [Failed("too_deep", "It nests too deep to be sent to the grader.")] * len(calls)
+    work = _Work(source, calls, seconds_per_call, pool, limits or Limits(), _Patience())
+    results: list[Result] = [Failed("too_deep", "It nests too deep, or holds too long a number.")] * len(calls)
     keys = {place: key for place, call in enumerate(calls) if (key := _key(source, call)) is not None}
     places = list(keys)
     _spread(work, [places[at : at + per_session] for at in range(0, len(places), per_session)], results)
     again = _drawn(keys)
-    if again:
+    if again and not work.patience.over:
         second: list[Result] = list(results)
         _spread(work, [again[at : at + per_session] for at in range(0, len(again), per_session)], second)
         different = next((place for place in again if _differ(results[place], second[place])), None)
         if different is not None:
             return [_unreliable(result, results[different], second[different]) for result in results]
     return results
+
+
+class _Patience:
+    """Of all threads of a batch, with calls that take their whole time and answer nothing."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._in_vain = 0
+        self.over = False
+
+    def answered(self) -> None:
+        with self._lock:
+            self._in_vain = 0
+
+    def lost(self, seconds: float, whole: float) -> None:
+        """A process that died at once is no matter: only time is short."""
+        with self._lock:
+            if seconds >= whole / 2:
+                self._in_vain += 1
+                self.over = self.over or self._in_vain >= _GIVEN_UP_AFTER
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,12 +99,17 @@ class _Work:
     seconds_per_call: float
     pool: Pool
     limits: Limits
+    patience: _Patience
 
     def grade(self, places: Sequence[int], results: list[Result]) -> None:
         """Fill in the results of these calls; each turn of the loop is one process."""
         left = list(places)
         tries = 1
         while left:
+            if self.patience.over:
+                for place in left:
+                    results[place] = Failed("timeout", _UNASKED)
+                return
             done = self._in_one_session(left, results, last=tries >= _TRIES)
             tries = 1 if done else tries + 1
             del left[:done]
@@ -100,15 +130,21 @@ class _Work:
                 except Lost as lost:
                     if lost.ours and not last:
                         return count
-                    results[place] = Failed(lost.kind, clean(lost.detail), perf_counter() - began)
+                    took = perf_counter() - began
+                    results[place] = Failed(lost.kind, clean(lost.detail), took)
+                    self.patience.lost(took, self.seconds_per_call)
                     return count + 1
                 results[place] = result
+                self.patience.answered()
                 if isinstance(result, Failed) and result.kind == "source":
                     for other in places:
                         results[other] = result
                     return len(places)
                 patience = self.seconds_per_call
         return len(places)
+
+
+_UNASKED = f"It was not asked: {_GIVEN_UP_AFTER} calls in a row had taken their whole time and come to nothing."
 
 
 def _spread(work: _Work, batches: Sequence[Sequence[int]], results: list[Result]) -> None:
@@ -134,7 +170,7 @@ def _read(frame: Mapping[str, Any], seconds: float) -> Result:
 def _key(source: str, call: Call) -> bytes | None:
     try:
         return hashlib.blake2b(source.encode(errors="surrogatepass") + encode(call), digest_size=8).digest()
-    except RecursionError:
+    except (RecursionError, ValueError):
         return None
 
 

@@ -1,4 +1,5 @@
 from collections.abc import Iterator
+from time import perf_counter
 
 import pytest
 
@@ -47,6 +48,42 @@ def test_a_call_that_hangs_costs_only_itself(shared: Pool):
     assert scores(results) == [1, 1 / 2, "timeout", 1 / 4, "timeout", 1 / 6]
 
 
+def test_a_grader_that_answers_nothing_any_more_is_given_up(shared: Pool, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(grading, "START_SECONDS", 1.0)
+    source = "def grade(sample, item):\n    while item['b'] > 2:\n        pass\n    return 1.0"
+    started = perf_counter()
+
+    results = run(shared, source, calls(200), seconds_per_call=0.3)
+
+    assert scores(results)[:2] == [1, 1]
+    assert set(scores(results)[2:]) == {"timeout"}
+    assert "It was not asked" in results[-1].detail
+    assert perf_counter() - started < 8
+
+
+def test_a_grader_that_takes_its_time_to_die_is_given_up_as_well(shared: Pool):
+    source = "import os, time\ndef grade(sample, item):\n    time.sleep(0.25)\n    os._exit(1)"
+
+    results = run(shared, source, calls(20), seconds_per_call=0.3)
+
+    assert {"died", "timeout"} == set(scores(results))
+    assert "It was not asked" in results[-1].detail
+
+
+def test_time_outs_between_answers_do_not_add_up(shared: Pool):
+    source = "def grade(sample, item):\n    while item['b'] % 2:\n        pass\n    return 1.0"
+
+    results = run(shared, source, calls(10), seconds_per_call=0.3)
+
+    assert scores(results) == ["timeout", 1] * 5
+
+
+def test_calls_that_die_at_once_are_all_asked(shared: Pool):
+    source = "import os\ndef grade(sample, item):\n    os._exit(1)"
+
+    assert scores(run(shared, source, calls(8))) == ["died"] * 8
+
+
 def test_a_call_that_kills_its_process_costs_only_itself(shared: Pool):
     source = "import os\ndef grade(sample, item):\n    return os._exit(0) if item['b'] == 2 else 1 / item['b']"
 
@@ -72,6 +109,12 @@ def test_a_call_that_nests_too_deep_to_be_sent_costs_only_itself(shared: Pool):
         deep = [deep]
 
     results = run(shared, FAIR, [{"sample": {}, "item": {"b": 1, "deep": deep}}, *calls(1)])
+
+    assert scores(results) == ["too_deep", 1]
+
+
+def test_a_number_too_long_to_be_written_costs_only_its_call(shared: Pool):
+    results = run(shared, FAIR, [{"sample": {}, "item": {"b": 10**5000}}, *calls(1)])
 
     assert scores(results) == ["too_deep", 1]
 
