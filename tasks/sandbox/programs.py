@@ -7,7 +7,7 @@ in the tests' own. Whose fault an end is follows from which of the two processes
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from tasks.sandbox import pool
@@ -55,14 +55,16 @@ class SandboxFault(Exception):
     """Nothing can be run at the moment."""
 
 
+_MOST_NAMES = 5000  # of what the code defines: the tests are told of
+_MOST_LETTERS = 200  # of such a name
 _FLAGS = {"timeout": "code_timeout", "memory": "code_memory", "too_large": "code_output", "malformed": "code_error"}
 
 
-def _blamed(lost: Lost) -> Verdict:
+def _blamed(lost: Lost, what: str = "The code was ended") -> Verdict:
     """The code's fault, unless other code comes to the same end. To be asked when the session is closed."""
-    if lost.kind == "died" and not sound():
+    if lost.ours or (lost.kind == "died" and not sound()):
         raise SandboxFault(clean(lost.detail, 300))
-    return Verdict(False, _FLAGS.get(lost.kind, "code_killed"), f"The code was ended: {clean(lost.detail, 300)}")
+    return Verdict(False, _FLAGS.get(lost.kind, "code_killed"), f"{what}: {clean(lost.detail, 300)}")
 
 
 def sound() -> bool:
@@ -87,12 +89,19 @@ class Output:
 
 def run_program(sources: Sequence[str], stdin: str, budget: Budget, seconds: float, flavour: Flavour) -> Output:
     """Run the first of the sources that compiles, as a program with this standard input."""
+    output, status = _run_once(sources, stdin, budget.limits(seconds), flavour)
+    if isinstance(status, Lost) and status.ours:  # nobody's fault: once more, with another worker
+        output, status = _run_once(sources, stdin, budget.limits(seconds), flavour)
+    return replace(output, verdict=_blamed(status)) if isinstance(status, Lost) else output
+
+
+def _run_once(sources: Sequence[str], stdin: str, limits: Limits, flavour: Flavour) -> tuple[Output, int | Lost]:
+    """What came of it, and its exit status or how it was lost."""
     job = {"sources": list(sources), "stdin": stdin}
-    limits = budget.limits(seconds)
     with pool.shared(flavour).session("program", job, limits) as session:
         started = time.monotonic()
         try:
-            status: int | Lost = session.finish(seconds)
+            status: int | Lost = session.finish(limits.seconds)
         except Lost as lost:
             status = lost
         used = time.monotonic() - started
@@ -100,7 +109,7 @@ def run_program(sources: Sequence[str], stdin: str, budget: Budget, seconds: flo
         told = _told(session, status) if isinstance(status, int) and status else None
     if isinstance(status, int) and (status < 0 or status == SETUP_FAILED):
         status = Lost("died", f"It ended with status {status}.")
-    return Output(text, used, _blamed(status) if isinstance(status, Lost) else told)
+    return Output(text, used, told), status
 
 
 def _told(session: Session, status: int) -> Verdict:
@@ -169,8 +178,8 @@ class _Meeting:
         self._budget = budget
         self._end = time.monotonic() + budget.total_seconds
         self._left = budget.seconds  # of the code's, in the running test
-        self._used = {"tests": 0.0, "code": 0.0}
         self._lost: Verdict | None = None  # how the code came to its end in the running test
+        self._involved = False  # whether the code has had any say in what becomes of the tests
 
     def verdicts(self) -> list[Verdict]:
         kind, text = self._from_tests()
@@ -182,8 +191,10 @@ class _Meeting:
         self._tests.send({"kind": "begin", "kinds": kinds})
         found: list[Verdict] = []
         while (left := len(self._bench.tests) - len(found)) > 0:
-            verdict = self._next()
-            found += [verdict] if verdict else [_OUT_OF_TIME] * left
+            try:
+                found.append(self._next())
+            except _Over as over:
+                found += [over.verdict] * left
         return found
 
     def _load(self) -> dict[str, str]:
@@ -200,17 +211,14 @@ class _Meeting:
             raise CodeFault(verdict.flag, verdict.text) from None
         if kind != "ready":
             raise CodeFault("code_error", f"The code cannot be loaded: {clean(text, 400)}.")
-        lines = (line.partition(" ") for line in text.splitlines())
+        lines = (line.partition(" ") for line in text.splitlines()[:_MOST_NAMES] if len(line) <= _MOST_LETTERS)
         return {name: kind for kind, _, name in lines if kind in ("class", "call", "data") and name.isidentifier()}
 
-    def _next(self) -> Verdict | None:
-        """The running test's verdict; None where the code has used up the time of all tests."""
+    def _next(self) -> Verdict:
+        """The running test's verdict. Raises _Over where there will be no other for all that are left."""
         self._left, self._lost = self._budget.seconds, None
-        try:
-            while (message := self._from_tests())[0] in ("call", "answer"):
-                self._tests.send(self._from_code(*message))
-        except _OutOfTime:
-            return None
+        while (message := self._from_tests())[0] in ("call", "answer"):
+            self._tests.send(self._from_code(*message))
         kind, text = message
         if self._lost:
             return self._lost
@@ -226,15 +234,16 @@ class _Meeting:
         try:
             return _message(self._tests, patience)
         except Lost as lost:
-            in_tests = self._used["tests"] + time.monotonic() - started
-            if lost.kind == "timeout" and self._used["code"] > in_tests:
-                raise _OutOfTime from None
-            raise BadTests(f"their process was ended: {clean(lost.detail, 300)}") from None
-        finally:
-            self._used["tests"] += time.monotonic() - started
+            if lost.ours:
+                raise SandboxFault(clean(lost.detail, 300)) from None
+            if not self._involved:
+                raise BadTests(f"their process was ended: {clean(lost.detail, 300)}") from None
+            self._code.lose()  # whoever asks whether the sandbox works may need its worker
+            raise _Over(_OUT_OF_TIME if time.monotonic() >= self._end else _blamed(lost, _OVERWHELMED)) from None
 
     def _from_code(self, kind: str, text: str) -> Mapping[str, Any]:
         """What to tell the tests: the code's answer, its question in return, or that there will be none."""
+        self._involved = True
         try:
             if self._code.session is None:
                 self._load()
@@ -252,15 +261,18 @@ class _Meeting:
             session.send(question)
             return _message(session, max(min(self._left, self._end - started), 0.0))
         finally:
-            used = time.monotonic() - started
-            self._left -= used
-            self._used["code"] += used
+            self._left -= time.monotonic() - started
 
 
-class _OutOfTime(Exception):
-    pass
+class _Over(Exception):
+    """The tests go no further, by the code's doing: it took too long, or gave what their process did not survive."""
+
+    def __init__(self, verdict: Verdict) -> None:
+        super().__init__(verdict.text)
+        self.verdict = verdict
 
 
+_OVERWHELMED = "What the code gave ended the tests"
 _OUT_OF_TIME = Verdict(False, "code_timeout", "The code has used up the time of all tests.")
 
 
@@ -270,6 +282,8 @@ def _message(session: Session, seconds: float) -> tuple[str, str]:
     parts: list[str] = []
     size = 0
     while True:
+        if parts and time.monotonic() >= end:  # a frame that has come already is given whatever the hour
+            raise Lost("timeout", f"Not done within {seconds:.3g} seconds.")
         frame = session.receive(max(end - time.monotonic(), 0.0))
         kind, text, more = frame.get("kind"), frame.get("text"), frame.get("more")
         if not isinstance(kind, str) or not isinstance(text, str):

@@ -1,23 +1,24 @@
 """Holds the tests, and what they expect, and calls the code under test in another process.
 
-A test fails by the code's fault when an assertion does not hold, when the code raises, or when what it gave makes the
-test stumble. It fails by the author's fault when the tests do not compile, use a name that nobody defines, or raise
-before the code has answered once.
+A test fails by the code's fault when an assertion does not hold, when the code raises, or when what it gave makes this
+test or a later one stumble. It fails by the author's fault when the tests do not compile, use a name that nobody
+defines, import what is not there, or raise before the code was asked for anything. Whatever the code could bring about
+by what it gives must be its own fault: else it could choose to be ungradable where it would be wrong.
 """
 
 import ast
 import builtins
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Any, NamedTuple
 
 from tasks.sandbox.modes import running
 from tasks.sandbox.modes.conversation import Conversation, Gone, send
 from tasks.sandbox.modes.remote import Class, Function, Iterator, Thing
-from tasks.sandbox.modes.values import Handle, Uncarried
+from tasks.sandbox.modes.values import Handle
 
 _FILE = "<tests>"
-_AUTHORS = (SyntaxError, NameError, ImportError, MemoryError, Uncarried)  # whatever the code has answered
+_EVALUATED = "<string>"  # where Python says that text given to eval or exec stands
 
 
 def run(job: Mapping[str, Any], channel: Any) -> None:
@@ -37,14 +38,16 @@ def run(job: Mapping[str, Any], channel: Any) -> None:
     kinds = channel.receive()["kinds"]
     side = _Tests(channel, running.classes(namespace))
     entry_point = job["entry_point"]
-    wanted = {entry_point} if entry_point else _unbound(job["tests"], namespace)
+    names = _names(job["tests"])
+    wanted = {entry_point} if entry_point else _unbound(names, namespace)
     found = _found(wanted & kinds.keys(), kinds, side)
-    namespace.update({name: value for name, value in found.items() if not hasattr(builtins, name)})
+    # Plain assertions call the code's own `sum`; a `check` has it as its candidate, and may well use Python's.
+    own = set() if "check" in names.bound else {entry_point}
+    namespace.update({name: value for name, value in found.items() if name in own or not hasattr(builtins, name)})
+    lacking = _Lacking(frozenset(wanted - found.keys()), names.used - names.bound)
     for source, code in zip(job["tests"], compiled, strict=True):
-        side.answers = sum(kinds[name] == "data" for name in found)
-        candidate = [found[entry_point]] if entry_point else []
-        fault = _fault_of(code, namespace, candidate)
-        send(channel, *_verdict(fault, source, side.answers, wanted - found.keys()))
+        fault = _fault_of(code, namespace, [found[entry_point]] if entry_point else [])
+        send(channel, *_verdict(fault, source, side.asked, lacking))
     send(channel, "done")
 
 
@@ -70,8 +73,11 @@ def _fault_of(code: Any, namespace: dict[str, Any], candidate: list[Any]) -> Bas
     return None
 
 
-def _verdict(fault: BaseException | None, source: str, answers: int, missing: set[str]) -> tuple[str, str]:
-    """pass, fail (the assertion does not hold), code (the code is at fault) or author; and a text about it."""
+def _verdict(fault: BaseException | None, source: str, asked: int, lacking: "_Lacking") -> tuple[str, str]:
+    """pass, fail (the assertion does not hold), code (the code is at fault) or author; and a text about it.
+
+    asked: how often the code was, in this test and those before, whose names and objects this one may use.
+    """
     if fault is None:
         return "pass", ""
     text = running.described(fault, _FILE, source)
@@ -81,17 +87,48 @@ def _verdict(fault: BaseException | None, source: str, answers: int, missing: se
         return "code", f"The code raised {text}."
     if isinstance(fault, AssertionError):
         return "fail", text
-    if isinstance(fault, NameError) and fault.name in missing:
+    if isinstance(fault, NameError) and fault.name in lacking.of_the_code:
         return "code", f"The code does not define '{fault.name}'."
-    if answers and isinstance(fault, Exception) and not isinstance(fault, _AUTHORS):
+    if asked and not _authors_own(fault, lacking):
         return "code", f"The tests stumble over what the code gave: {text}."
     return "author", text
 
 
-def _unbound(tests: Sequence[str], namespace: Mapping[str, Any]) -> set[str]:
+def _authors_own(fault: BaseException, lacking: "_Lacking") -> bool:
+    """Whether it would have been raised whatever the code gives: not so where a test evaluates a text of the code, or
+    where a name is missing because an earlier test did not get as far as to bind it."""
+    if isinstance(fault, NameError):
+        return fault.name in lacking.of_anybody
+    return isinstance(fault, ImportError) and _file_of(fault) != _EVALUATED
+
+
+def _file_of(fault: BaseException) -> str:
+    innermost = fault.__traceback__
+    while innermost and innermost.tb_next:
+        innermost = innermost.tb_next
+    return innermost.tb_frame.f_code.co_filename if innermost else ""
+
+
+class _Lacking(NamedTuple):
+    of_the_code: frozenset[str]  # names that it had to define
+    of_anybody: frozenset[str]  # names that the tests use and do not bind: the author's, unless the code has to
+
+
+class _Names(NamedTuple):
+    """Of all tests together."""
+
+    used: frozenset[str]
+    bound: frozenset[str]
+
+
+def _unbound(names: _Names, namespace: Mapping[str, Any]) -> set[str]:
     """What the code has to define: names that the tests use, and that nobody else defines."""
+    return set(names.used - names.bound - set(namespace) - set(dir(builtins)))
+
+
+def _names(tests: Sequence[str]) -> _Names:
     used: set[str] = set()
-    bound: set[str] = set(namespace) | set(dir(builtins))
+    bound: set[str] = set()
     for source in tests:
         for node in ast.walk(ast.parse(source)):
             if isinstance(node, ast.Name):
@@ -104,20 +141,14 @@ def _unbound(tests: Sequence[str], namespace: Mapping[str, Any]) -> set[str]:
                 bound.add((node.asname or node.name).partition(".")[0])
             elif isinstance(node, ast.ExceptHandler) and node.name:
                 bound.add(node.name)
-    return used - bound
+    return _Names(frozenset(used), frozenset(bound))
 
 
 class _Tests(Conversation):
     asks, is_asked = "call", "callback"
-    answers = 0  # of the code, since the running test began
 
     def __init__(self, channel: Any, authored: Mapping[str, type]) -> None:
         super().__init__(channel, authored, trusting=False)
-
-    def ask(self, what: str, target: Any, arguments: Sequence[Any] = (), named: Mapping[str, Any] | None = None) -> Any:
-        found = super().ask(what, target, arguments, named)
-        self.answers += 1
-        return found
 
     def named(self, name: str, kind: str) -> Any:
         """A function or class of the code by its name; of anything else the value."""
@@ -128,7 +159,6 @@ class _Tests(Conversation):
     def _raised(self, told: Any) -> BaseException:
         fault = super()._raised(told)
         fault._from_code = True  # type: ignore[attr-defined]
-        self.answers += 1
         return fault
 
     def _perform(self, what: str, target: Any, arguments: list[Any], named: dict[str, Any]) -> Any:

@@ -29,6 +29,7 @@ class Conversation:
 
     asks: str  # kinds of frame
     is_asked: str
+    asked = 0  # how often the other side was
 
     def __init__(self, channel: Any, authored: Mapping[str, type], trusting: bool, first_handle: int = 0) -> None:
         self._channel = channel
@@ -40,7 +41,9 @@ class Conversation:
     def ask(self, what: str, target: Any, arguments: Sequence[Any] = (), named: Mapping[str, Any] | None = None) -> Any:
         named = dict(named or {})
         packing = Packing(self._border)
-        send(self._channel, self.asks, packing.text(what, target, list(arguments), named))
+        question = packing.text(what, target, list(arguments), named)
+        self.asked += 1
+        send(self._channel, self.asks, question)
         while (message := self._channel.receive())["kind"] == self.is_asked:
             self.answer(message["text"])
         if message["kind"] == "lost":
@@ -51,7 +54,10 @@ class Conversation:
         except (Uncarried, ValueError) as fault:
             raise Gone(f"gave {fault}") from None
         if changed is not None:
-            settle([*arguments, named], changed)
+            try:
+                settle([*arguments, named], changed)
+            except Exception as fault:
+                raise Gone(f"made something impossible of its arguments ({type(fault).__name__})") from None
         if how == "value":
             return result
         raise self._raised(result) if how == "raised" else Gone(str(result))

@@ -219,6 +219,8 @@ class Unpacking:
         restored = {name: self._value(form, 0) for name, form in attributes.items()}
         if any(name.startswith("__") or not name.isidentifier() for name in restored):
             raise ValueError("attribute")
+        if any(callable(inner) and callable(getattr(type(value), name, None)) for name, inner in restored.items()):
+            raise ValueError("method")  # the author's own, in place of which the code would answer
         for name in _attributes(value).keys() - restored.keys():
             object.__delattr__(value, name)
         for name, inner in restored.items():

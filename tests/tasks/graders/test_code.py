@@ -7,7 +7,8 @@ from tasks.errors import Invalid
 from tasks.graders import fences, registry
 from tasks.sandbox import pool, programs
 from tasks.sandbox.programs import CodeFault, SandboxFault
-from tasks.sandbox.protocol import Unavailable
+from tasks.sandbox.protocol import Lost, Unavailable
+from tasks.sandbox.session import Session
 from tasks.types import Outcome
 
 SECRET = 918273645  # expected by the tests, computed by nobody
@@ -390,6 +391,105 @@ def test_a_setup_that_does_not_work_is_its_authors_fault(setup):
     found = functions(BENIGN, "assert f(1) == 2", setup=setup)
 
     assert (found.outcome, found.errors) == (Outcome.UNGRADABLE, ("tests_error",))
+
+
+NODE = "class Node:\n    def __init__(self, v): self.v = v\n    def right(self): return self.v == 5"
+
+
+@pytest.mark.parametrize(
+    ("code", "tests"),
+    [
+        ("def f(x): return 10**18 + 9", ["n = f(1)\nassert all(n % d for d in range(2, n))"]),
+        ("def f(x): return 10**12", ["assert 'a' * f(1) == 'a'"]),
+        ("def f(x): return 10**9", ["assert list(range(f(1))) == [0]"]),
+        ("def f(x):\n    r = []\n    for _ in range(99): r = [r]\n    return r", ["assert f([f(1)]) == 'a'"]),
+        ("def f(x): return 'a' * 7_999_950", ["assert f(f(1)) == 'a'"]),
+        ("def f(x): raise ValueError", ["r = f(1)", "assert r == 2"]),
+        ("def f(x): return None", ["r = f(1)", "assert r[0] == 2"]),
+        ("def f(x): return 0", ["import sys\nif f(1) != 2: sys.exit(1)"]),
+        ("def f(x): return '('", ["assert eval(f(1)) == 2"]),
+        ("def f(x): return 'nothing_here'", ["assert eval(f(1)) == 2"]),
+        ("def f(x): return \"__import__('nothing_here')\"", ["assert eval(f(1)) == 2"]),
+        ("def f(x): return 'import os; os._exit(9)'", ["assert exec(f(1)) == 2"]),
+        ("import os, time\ntime.sleep(0.4)\ndef f(x): os._exit(3)", ["assert f(1) == 2"] * 9),
+        ("\n".join(f"{'n' * 150}{n} = 1" for n in range(50_000)) + BENIGN, ["assert f(1) == 3"]),
+    ],
+)
+def test_no_code_can_choose_to_be_ungradable_where_it_would_be_wrong(code, tests, monkeypatch):
+    monkeypatch.setattr(programs, "START_SECONDS", 1.5)
+
+    found = functions(code, *tests, seconds=1, total_seconds=3, memory_mb=256)
+
+    assert found.outcome is Outcome.INCORRECT, found.reason
+    assert the_next_grade_is_right()
+
+
+def test_a_hostile_change_of_an_argument_is_the_codes_fault():
+    code = """
+import numpy
+from tasks.sandbox.modes.conversation import Packing
+text = Packing.text
+Packing.text = lambda self, how, result, changed: text(self, how, 1, [numpy.array(["a", "b"]), {}])
+def f(x): return 1
+"""
+    found = functions(code, "import numpy\na = numpy.array([1, 2])\nassert f(a) == 1", seconds=10)
+
+    assert (found.outcome, found.errors) == (Outcome.INCORRECT, ("code_error",)), found.reason
+
+
+def test_no_method_of_the_author_is_answered_by_the_code():
+    code = "def f(x):\n    node = Node(3)\n    node.right = lambda: True\n    return node"
+
+    assert not functions(code, "assert f(1).right()", setup=NODE).correct
+
+
+def test_a_function_named_like_one_of_pythons_is_the_one_that_is_tested():
+    tests = ["assert sum([1, 2]) == 3"]
+
+    assert functions("def sum(numbers):\n    return numbers[0] + numbers[1]", *tests, entry_point="sum").correct
+    assert not functions("def sum(numbers): return 0", *tests, entry_point="sum").correct
+
+
+def test_a_check_keeps_pythons_own_functions_whatever_the_candidate_is_called():
+    check = "def check(candidate):\n    assert abs(candidate(-3) - 3) < 1e-6"
+
+    assert not functions("def abs(x): return 0", check, entry_point="abs").correct
+
+
+def test_frames_that_never_end_an_answer_do_not_outlast_the_deadline():
+    code = """
+import gc, json, os, time
+from tasks.sandbox.channel import Channel
+def f(x):
+    channel = next(o for o in gc.get_objects() if isinstance(o, Channel))
+    raw = json.dumps({"kind": "answer", "text": "", "more": True}).encode()
+    frames = (len(raw).to_bytes(4, "big") + channel._nonce + raw) * 500
+    until = time.monotonic() + 8
+    while time.monotonic() < until: os.write(3, frames)
+"""
+    started = perf_counter()
+
+    found = functions(code, "assert f(1) == 2", seconds=1)
+
+    assert found.errors == ("code_timeout",)
+    assert perf_counter() - started < 6
+
+
+@pytest.mark.parametrize("kind", ["program", "functions"])
+def test_a_worker_that_is_lost_is_not_the_codes_fault(kind, monkeypatch):
+    lost = Lost("died", "The worker had ended.", ours=True)
+    monkeypatch.setattr(Session, "finish" if kind == "program" else "receive", _raises(lost))
+
+    found = program("print(1)", ("", "1")) if kind == "program" else functions(BENIGN, "assert f(1) == 2")
+
+    assert (found.outcome, found.errors) == (Outcome.UNGRADABLE, ("sandbox_error",))
+
+
+def _raises(fault):
+    def raising(*_):
+        raise fault
+
+    return raising
 
 
 YES = """

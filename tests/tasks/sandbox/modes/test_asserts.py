@@ -1,7 +1,8 @@
 import pytest
 
-from tasks.sandbox.modes.asserts import _unbound, _verdict
+from tasks.sandbox.modes.asserts import _Lacking, _names, _unbound, _verdict
 from tasks.sandbox.modes.conversation import Gone
+from tasks.sandbox.modes.values import Uncarried
 
 
 @pytest.mark.parametrize(
@@ -20,7 +21,7 @@ from tasks.sandbox.modes.conversation import Gone
     ],
 )
 def test_the_code_has_to_define_what_nobody_else_does(test, wanted):
-    assert _unbound([test], {"helper": 1}) == wanted
+    assert _unbound(_names([test]), {"helper": 1}) == wanted
 
 
 def from_code(fault):
@@ -29,7 +30,7 @@ def from_code(fault):
 
 
 @pytest.mark.parametrize(
-    ("fault", "answers", "kind"),
+    ("fault", "asked", "kind"),
     [
         (None, 1, "pass"),
         (AssertionError(), 1, "fail"),
@@ -44,9 +45,19 @@ def from_code(fault):
         (NameError("x", name="typo"), 1, "author"),
         (NameError("x", name="missing"), 0, "code"),
         (ImportError("x"), 1, "author"),
-        (SystemExit(0), 1, "author"),
-        (KeyboardInterrupt(), 1, "author"),
+        (NameError("x", name="bound_by_a_test"), 1, "code"),
+        (NameError("x", name="bound_by_a_test"), 0, "author"),
+        (MemoryError(), 1, "code"),
+        (MemoryError(), 0, "author"),
+        (SyntaxError("of a text that the code gave"), 1, "code"),
+        (Uncarried("a value that nests too deep"), 1, "code"),
+        (Uncarried("a value of type object"), 0, "author"),
+        (SystemExit(1), 1, "code"),
+        (SystemExit(0), 0, "author"),
+        (KeyboardInterrupt(), 1, "code"),
     ],
 )
-def test_the_fault_decides_the_verdict(fault, answers, kind):
-    assert _verdict(fault, "", answers, {"missing"})[0] == kind
+def test_the_fault_decides_the_verdict(fault, asked, kind):
+    lacking = _Lacking(frozenset({"missing"}), frozenset({"missing", "typo"}))
+
+    assert _verdict(fault, "", asked, lacking)[0] == kind
