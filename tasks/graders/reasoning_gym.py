@@ -15,7 +15,7 @@ import msgspec
 from tasks.graders import templates
 from tasks.graders.outcome import AuthorFault, CheckMany, ModelFault, of_fault, scored, ungradable, wrong
 from tasks.sandbox import pool
-from tasks.sandbox.protocol import Flavour, Limits, Lost, Unavailable
+from tasks.sandbox.protocol import Flavour, Limits, Lost, Unavailable, encode
 from tasks.text import normalise
 from tasks.types import Grade
 
@@ -113,6 +113,10 @@ def _look(config: Config, completion: str, item: Mapping[str, Any]) -> Grade | C
         return wrong(None, "The reply is empty.")
     if len(answer) > MAX_CHARACTERS:
         return wrong(None, f"The answer is longer than {MAX_CHARACTERS:,} characters.", "too_long")
+    try:
+        encode(entry)
+    except (RecursionError, ValueError):
+        return ungradable("The entry nests too deep, or holds too long a number.", "bad_reference")
     return Call(dataset, config.settings, entry, _encodable(answer))
 
 
@@ -177,13 +181,14 @@ def _read(frame: Mapping[str, Any], seconds: float) -> Result:
     if isinstance(value, float) and math.isfinite(value) and 0 <= value <= 1:
         return Result(value, seconds=seconds)
     if "ok" in frame:
-        return Result(None, "entry", f"the rule gives {value!r}, which is no score"[:200], seconds)
+        return Result(None, "value", f"The rule gives {value!r}, which is no score."[:200], seconds)
     return Result(None, str(frame.get("error")), str(frame.get("detail"))[:500], seconds)
 
 
 _LOST = "lost"  # the worker, which is no answer's fault
 _TRIES = 3
-_ENDED = {"timeout": "answer_timeout", "memory": "answer_too_large"}  # flags; another end is answer_crash
+# Flags; another end is answer_crash
+_ENDED = {"timeout": "answer_timeout", "memory": "answer_too_large", "value": "sample_parse_error"}
 
 
 def _grade(config: Config, call: Call, result: Result) -> Grade:
@@ -195,7 +200,7 @@ def _grade(config: Config, call: Call, result: Result) -> Grade:
     elif result.fault in ("entry", "missing"):
         grade = ungradable(f"The entry cannot be scored: {result.detail}.", "bad_reference")
     elif result.fault == _LOST:
-        grade = ungradable(f"The answer could not be scored: {result.detail}", "other_error")
+        grade = ungradable(f"The answer could not be scored: {result.detail}", "sandbox_error")
     elif _ends_by_itself(call, config.seconds):
         grade = ungradable(f"The entry cannot be scored: {result.detail}", "bad_reference")
     else:

@@ -242,7 +242,7 @@ def test_workers_that_are_lost_again_and_again_are_nobodys_answer(monkeypatch):
 
     found = grade("Fig, apple, pear", WORDS)
 
-    assert (found.outcome, found.errors) == (Outcome.UNGRADABLE, ("other_error",))
+    assert (found.outcome, found.errors) == (Outcome.UNGRADABLE, ("sandbox_error",))
 
 
 def test_an_answer_that_the_rule_cannot_read_is_the_models_fault():
@@ -251,6 +251,25 @@ def test_an_answer_that_the_rule_cannot_read_is_the_models_fault():
     found = grade("5", row)
 
     assert (found.outcome, found.errors) == (Outcome.INCORRECT, ("sample_parse_error",))
+
+
+def test_an_answer_for_which_the_rule_gives_no_score_is_the_models_fault(monkeypatch):
+    monkeypatch.setattr(reasoning_gym, "score", lambda calls, _: [outside(call) for call in calls])
+
+    found = grade("pear", WORDS)
+
+    assert (found.outcome, found.errors) == (Outcome.INCORRECT, ("sample_parse_error",))
+
+
+def outside(call):
+    frame = {"ok": 1.0 if call.answer == call.entry["answer"] else 1.5}
+    return reasoning_gym._read(frame, 0.0)
+
+
+def test_an_entry_that_cannot_be_sent_is_ungradable():
+    row = item("word_sorting", "Fig, apple, pear", sorted_words=["Fig", 10**5000])
+
+    assert grade("pear", row).errors == ("bad_reference",)
 
 
 @pytest.mark.parametrize(
