@@ -3,6 +3,8 @@ import json
 import pytest
 
 from tasks import proof
+from tasks.graders import registry
+from tasks.graders.outcome import scored, ungradable
 from tasks.proof import DecoyKind, DecoyOutcome, ProofOutcome
 from tasks.types import Outcome
 
@@ -48,6 +50,45 @@ def test_a_gold_that_cannot_be_graded_rejects_the_row():
 
     assert (found.outcome, found.code) == (ProofOutcome.REJECTED, "gold_ungradable")
     assert found.gold_grade.outcome is Outcome.UNGRADABLE
+
+
+@pytest.mark.parametrize("flag", ["model_grader_parse_error", "model_grader_refusal_error", "sandbox_error"])
+def test_a_gold_that_a_judge_or_this_machine_failed_on_decides_nothing(monkeypatch, flag):
+    monkeypatch.setattr(registry, "grade_many", lambda config, answers: [ungradable("No verdict.", flag)])
+
+    found = proof.prove(NUMBER, {"reference": 7}, None, PROMPT)
+
+    assert (found.outcome, found.code) == (ProofOutcome.UNPROVED, proof.UNAVAILABLE)
+    assert found.reason == "Nothing is decided, because the grader could not do its work: No verdict."
+
+
+def _judge_of(monkeypatch, gold_score):
+    """Numbers are judged by a model that gives the gold so much."""
+    monkeypatch.setattr("tasks.graders.number.ASKS_A_MODEL", True, raising=False)
+    graded = registry.grade_many
+
+    def grade_many(config, answers):
+        made = zip(answers, graded(config, answers), strict=True)
+        return [scored(gold_score, 0.6, None, "Fair.") if grade.correct else grade for _, grade in made]
+
+    monkeypatch.setattr(registry, "grade_many", grade_many)
+
+
+def test_a_judge_must_take_the_gold_for_correct_but_need_not_give_the_top_of_its_scale(monkeypatch):
+    _judge_of(monkeypatch, 0.75)
+
+    assert proof.prove(NUMBER, {"reference": 7}, None, PROMPT, ["8"]).outcome is ProofOutcome.PROVED
+
+
+def test_a_gold_that_a_judge_takes_for_wrong_rejects_the_row(monkeypatch):
+    _judge_of(monkeypatch, 0.5)
+
+    found = proof.prove(NUMBER, {"reference": 7}, None, PROMPT, ["8"])
+
+    assert (found.code, found.reason) == (
+        proof.GOLD_FAILED,
+        "The gold answer earns 0.50, too little to be correct: Fair.",
+    )
 
 
 def test_a_row_without_a_gold_is_unproved():
@@ -102,9 +143,9 @@ def test_a_containment_grader_on_open_answers_is_not_held_against():
 
 
 def test_an_empty_reply_that_passes_is_found():
-    config = {**like("ne"), "reference": "no"}
+    config = {"type": "multi", "graders": {"no": like("eq")}, "calculate_output": "1 - no"}
 
-    found = proof.prove(config, {}, "yes", PROMPT)
+    found = proof.prove(config, {"reference": "no"}, "yes", PROMPT)
 
     assert decoys(found)[DecoyKind.EMPTY] is DecoyOutcome.PASSED
 
@@ -117,11 +158,11 @@ def test_the_over_long_answer_is_wrong_and_stays_within_the_limit():
     assert over_long.completion == " ".join(["123"] * 12)
 
 
-def test_without_neighbours_the_decoys_that_need_them_are_skipped():
+def test_without_neighbours_the_decoys_that_need_them_are_not_made():
     found = proof.prove(like("eq"), {"reference": "7"}, None, PROMPT)
 
-    assert decoys(found)[DecoyKind.OTHER_GOLD] is DecoyOutcome.SKIPPED
-    assert decoys(found)[DecoyKind.EVERY_CANDIDATE] is DecoyOutcome.SKIPPED
+    assert decoys(found)[DecoyKind.OTHER_GOLD] is DecoyOutcome.NOT_MADE
+    assert decoys(found)[DecoyKind.EVERY_CANDIDATE] is DecoyOutcome.NOT_MADE
 
 
 def test_a_multiple_choice_reply_that_lists_every_letter_is_refused():
@@ -171,7 +212,7 @@ def test_the_tally_is_a_matrix_of_false_accepts_and_false_rejects():
     counts = tallied(proofs)
 
     assert counts["gold"] == {"earned": 2, "failed": 1, "ungradable": 0, "absent": 1, "not_sampled": 0}
-    assert counts["other_gold"] == {"refused": 1, "passed": 1, "skipped": 0, "ungradable": 0}
+    assert counts["other_gold"] == {"refused": 1, "passed": 1, "skipped": 0, "not_made": 0, "ungradable": 0}
 
 
 @pytest.mark.parametrize(("passing", "refused"), [(0, False), (5, False), (6, True)])
@@ -185,8 +226,8 @@ def test_a_refusal_names_the_decoy_and_what_to_do():
     found = proof.refusal(tallied([wide(7)] * 10))
 
     assert found.kind in (DecoyKind.OTHER_GOLD, DecoyKind.EVERY_CANDIDATE, DecoyKind.OVER_LONG)
-    assert (
-        found.sentence == "The grader accepts another row's answer on 10 of 10 rows: make it stricter and prove again."
+    assert found.sentence == (
+        "The grader accepts another row's answer on 10 of 10 rows: change the grader to a stricter one."
     )
 
 
