@@ -335,6 +335,74 @@ def test_every_field_of_a_grader_is_explained(kind: str):
     assert fields - told == set()
 
 
+# Where a flag stands among the arguments of what makes a finding
+FLAG_ARGUMENTS = {
+    "ModelFault": slice(0, 1),
+    "AuthorFault": slice(0, 1),
+    "NoVerdict": slice(0, 1),
+    "CodeFault": slice(0, 1),
+    "Invalid": slice(0, 1),
+    "Unreadable": slice(1, 2),
+    "ungradable": slice(1, None),
+    "wrong": slice(2, None),
+    "scored": slice(5, None),
+    "Verdict": slice(1, 2),
+}
+
+
+def flags_of(path: Path) -> set[str]:
+    """The flags that a module gives, written where they are given or in what the module names there."""
+    found: set[str] = set()
+    tree = ast.parse(path.read_text())
+    assigned = assignments(tree)
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Call):
+            continue
+        name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+        if name == "Verdict" and ast.unparse(node.args[0]) != "False":  # of another kind, with a score
+            continue
+        for given in node.args[FLAG_ARGUMENTS.get(name, slice(0, 0))]:
+            found |= texts_of(given, assigned)
+    return {text for text in found if re.fullmatch(r"[a-z]+(?:_[a-z]+)+", text)}
+
+
+def assignments(tree: ast.Module) -> dict[str, ast.expr]:
+    """Name → what it stands for, those of `a, b = …` too."""
+    found: dict[str, ast.expr] = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Assign):
+            target, value = node.targets[0], node.value
+            several = isinstance(target, ast.Tuple) and isinstance(value, ast.Tuple)
+            pairs = zip(target.elts, value.elts, strict=True) if several else [(target, value)]  # type: ignore[attr-defined]
+            found |= {each.id: worth for each, worth in pairs if isinstance(each, ast.Name)}
+    return found
+
+
+def texts_of(value: ast.expr, assigned: Mapping[str, ast.expr]) -> set[str]:
+    """The texts that an expression may come to. What it merely asks about is none of them."""
+    if isinstance(value, ast.Constant):
+        return {value.value} if isinstance(value.value, str) else set()
+    if isinstance(value, ast.Name):
+        return texts_of(assigned[value.id], {}) if value.id in assigned else set()
+    parts = [part for part in ast.iter_child_nodes(value) if isinstance(part, ast.expr)]
+    if isinstance(value, ast.IfExp):
+        parts = [value.body, value.orelse]
+    elif isinstance(value, ast.Dict):
+        parts = value.values
+    elif isinstance(value, ast.Call):  # NAMES.get(what is looked up, otherwise)
+        parts = [value.func, *value.args[1:]]
+    return set().union(*(texts_of(part, assigned) for part in parts))
+
+
+def test_the_table_of_flags_names_every_flag_of_the_code_and_no_other():
+    modules = [*(REPOSITORY / "tasks" / "graders").glob("*.py"), REPOSITORY / "tasks" / "sandbox" / "programs.py"]
+    given = set().union(*(flags_of(path) for path in modules))
+
+    rows = table_rows(sections(GRADERS.read_text(), 2)["Flags"])
+
+    assert sorted(set().union(*(named(row[0]) for row in rows))) == sorted(given)
+
+
 def test_the_errors_page_is_the_table_of_codes():
     told = {cells[0].strip("`"): (cells[1], cells[2]) for cells in table_rows(ERRORS.read_text())}
 
