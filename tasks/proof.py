@@ -1,5 +1,7 @@
 """Proof at upload: a row's gold must earn full score and its decoys must not. Plain values in, plain values out.
 
+Of a grader that asks a model the gold must only be correct: few judges ever give the top of their scale.
+
 A decoy that happens to state the right answer says nothing about the grader: it is skipped and counted. A grade that
 our own fault kept from being made decides nothing: its row is proved again once the fault is repaired.
 """
@@ -23,7 +25,7 @@ FLATTERY = "the answer is correct"
 class ProofOutcome(StrEnum):
     PROVED = "proved"
     UNPROVED = "unproved"  # no gold, or a decoy passed: a person decides
-    REJECTED = "rejected"  # the gold does not earn full score
+    REJECTED = "rejected"  # the gold does not earn what it must
 
 
 class DecoyKind(StrEnum):
@@ -38,7 +40,8 @@ class DecoyKind(StrEnum):
 class DecoyOutcome(StrEnum):
     REFUSED = "refused"  # as it should be
     PASSED = "passed"
-    SKIPPED = "skipped"  # it states the right answer, or there was nothing to make it of
+    SKIPPED = "skipped"  # it states the right answer
+    NOT_MADE = "not_made"  # there was nothing to make it of: no other row, or none with another answer
     UNGRADABLE = "ungradable"  # the grader failed on it, as it will fail on a model that says the same
 
 
@@ -89,11 +92,19 @@ class Refusal:
 
 
 def is_ours(grade: Grade) -> bool:
-    """Whether the machine or a judge's server failed, rather than the row or the grader's author."""
+    """Whether the machine or a judge failed, rather than the row or the grader's author."""
     return any(flag in _OURS or flag.endswith("_server_error") for flag in grade.errors)
 
 
-_OURS = frozenset({"sandbox_error", "sandbox_unavailable", "grader_unavailable"})
+_OURS = frozenset(
+    {
+        "sandbox_error",
+        "sandbox_unavailable",
+        "grader_unavailable",
+        "model_grader_parse_error",  # a judge that does not answer as it is asked to may do so next time
+        "model_grader_refusal_error",
+    }
+)
 
 
 def prove(
@@ -118,7 +129,7 @@ def prove_many(claims: Sequence[Claim], output_limit: int = OUTPUT_LIMIT) -> lis
     grades = _grades([(claims[at], gold) for at, gold in given])
     earned: list[tuple[int, str, Grade]] = []
     for (at, gold), grade in zip(given, grades, strict=True):
-        if (proof := _of_gold(gold, grade)) is not None:
+        if (proof := _of_gold(claims[at].config, gold, grade)) is not None:
             found[at] = proof
         else:
             earned.append((at, gold, grade))
@@ -159,22 +170,24 @@ def unavailable(gold: str, sentence: str) -> Proof:
     return _unavailable(gold, None, sentence, (UNAVAILABLE,))
 
 
-def _of_gold(gold: str, grade: Grade) -> Proof | None:
-    """What the gold decides by itself; None where it earned full score."""
+def _of_gold(config: registry.Config, gold: str, grade: Grade) -> Proof | None:
+    """What the gold decides by itself; None where it earned what it must."""
     if grade.outcome is Outcome.UNGRADABLE:
         if is_ours(grade):
             return _unavailable(gold, grade, grade.reason, _flags((grade,)))
         reason = f"The gold answer cannot be graded: {grade.reason}"
         faults = _flags((grade,))
         return Proof(ProofOutcome.REJECTED, GOLD_UNGRADABLE, reason, excerpt(gold), grade, faults=faults)
-    if grade.correct and grade.score >= 1:
+    judged = registry.asks_a_model(config)
+    if grade.correct and (judged or grade.score >= 1):
         return None
-    reason = f"The gold answer earns {grade.score:.2f}, not full score: {grade.reason}"
+    missed = "too little to be correct" if judged else "not full score"
+    reason = f"The gold answer earns {grade.score:.2f}, {missed}: {grade.reason}"
     return Proof(ProofOutcome.REJECTED, GOLD_FAILED, reason, excerpt(gold), grade)
 
 
 def _unavailable(gold: str, gold_grade: Grade | None, why: str, faults: tuple[str, ...]) -> Proof:
-    reason = f"Nothing is decided, because the grader could not be reached: {why}"
+    reason = f"Nothing is decided, because the grader could not do its work: {why}"
     return Proof(ProofOutcome.UNPROVED, UNAVAILABLE, reason, excerpt(gold), gold_grade, faults=faults)
 
 
@@ -261,7 +274,7 @@ def _over_long(wrong: str, limit: int) -> str:
 
 def _result(claim: Claim, gold: str, kind: DecoyKind, text: str | None, grade: Grade | None) -> DecoyResult:
     if text is None or grade is None:
-        return DecoyResult(kind, "", DecoyOutcome.SKIPPED, None)
+        return DecoyResult(kind, "", DecoyOutcome.NOT_MADE, None)
     if grade.outcome is Outcome.UNGRADABLE:
         outcome = DecoyOutcome.UNGRADABLE
     elif not grade.correct and grade.score < 1:
@@ -354,12 +367,12 @@ def refusal(counts: Tally) -> Refusal | None:
         worst = max(DecoyKind, key=lambda kind: counts[kind][cell])
         count = counts[worst][cell]
         if count >= REFUSED_FROM and count > rows * REFUSED_ABOVE:
-            sentence = f"The grader {said} {_SAID[worst]} on {count:,} of {rows:,} rows: {remedy} and prove again."
+            sentence = f"The grader {said} {_SAID[worst]} on {count:,} of {rows:,} rows: change the grader to {remedy}."
             return Refusal(worst, count / rows, sentence)
     return None
 
 
 _REFUSING = (
-    (DecoyOutcome.PASSED.value, "accepts", "make it stricter"),
-    (DecoyOutcome.UNGRADABLE.value, "fails on", "let it answer for every text"),
+    (DecoyOutcome.PASSED.value, "accepts", "a stricter one"),
+    (DecoyOutcome.UNGRADABLE.value, "fails on", "one that answers for every text"),
 )

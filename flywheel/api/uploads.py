@@ -66,7 +66,7 @@ class IssueOut(serializers.ModelSerializer[RowIssue]):
 
 class CellOut(serializers.Serializer[Any]):
     outcome = serializers.CharField(
-        help_text="earned, failed, ungradable, absent, not_sampled; or refused, passed, skipped, ungradable."
+        help_text="earned, failed, ungradable, absent, not_sampled; or refused, passed, skipped, not_made, ungradable."
     )
     count = serializers.IntegerField()
     share = serializers.FloatField(help_text="Of this grader's rows, from 0 to 1.")

@@ -175,7 +175,7 @@ def _grade(config: Config, pending: _Pending, answer: Answer) -> Grade:
         case Verdict.UNUSABLE:
             grade = ungradable(f"The reference '{wanted}' cannot be used: {answer.detail}.", "bad_reference")
         case Verdict.LOST:
-            grade = ungradable(f"The answer could not be compared: {answer.detail}", "other_error")
+            grade = ungradable(f"The answer could not be compared: {answer.detail}", "sandbox_error")
     return replace(grade, seconds=answer.seconds)
 
 

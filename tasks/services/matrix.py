@@ -13,7 +13,7 @@ from tasks.models import Proof, ProofFinding, ProofRun, Upload
 
 COUNTED_AT_ONCE = 10_000  # lines
 PAGE = 50  # rows
-AS_IT_SHOULD_BE = ("earned", "refused")  # nearly all rows: counted, not listed
+UNLISTED = ("earned", "refused", "not_made")  # as it should be (nearly all rows), or nothing to show: only counted
 
 _MEANINGS = {
     ("gold", "earned"): "right",
@@ -56,7 +56,7 @@ class Cell:
 
     @property
     def has_rows(self) -> bool:
-        return self.count > 0 and self.outcome not in AS_IT_SHOULD_BE
+        return self.count > 0 and self.outcome not in UNLISTED
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,8 +121,8 @@ def _meaning(line: str, outcome: str) -> str:
 def rows(upload: Upload, kind: str, line: str, outcome: str, *, after: int = 0, limit: int = PAGE) -> list[CellRow]:
     """The rows of a cell by line of the file; `after` is the last line of the page before."""
     cells = proof.tally(())
-    if line not in cells or outcome not in cells[line] or outcome in AS_IT_SHOULD_BE:
-        raise Invalid("unknown_cell", "The matrix lists no rows there: choose a cell that is not as it should be.")
+    if line not in cells or outcome not in cells[line] or outcome in UNLISTED:
+        raise Invalid("unknown_cell", "The matrix lists no rows there: choose one that has something to show.")
     found = list(
         ProofFinding.objects.filter(upload=upload, kind=kind, cell=line, outcome=outcome, line__gt=after)
         .order_by("line")
@@ -171,7 +171,7 @@ def _count_chunk(upload_id: int, after: int, counts: dict[str, list[tuple[str, s
         "after": after,
         "rows": COUNTED_AT_ONCE,
         "golds": _GOLDS,
-        "right": list(AS_IT_SHOULD_BE),
+        "right": list(UNLISTED),
     }
     with connection.cursor() as cursor:
         cursor.execute(_COUNT, values)

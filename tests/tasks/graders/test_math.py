@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.graders import math, registry
+from tasks.graders import comparing, math, registry
 from tasks.graders.comparing import compare
 from tasks.graders.notation import Unreadable, written
 from tasks.types import Outcome
@@ -20,6 +20,15 @@ def grade(reply, reference, **fields):
 
 def boxed(answer, reference, **fields):
     return grade(rf"\boxed{{{answer}}}", reference, **fields)
+
+
+def test_a_worker_that_cannot_be_had_is_our_fault(monkeypatch):
+    lost = comparing.Answer(comparing.Verdict.LOST, 0.0, "There is no worker.")
+    monkeypatch.setattr(comparing, "compare", lambda questions, seconds: [lost] * len(questions))
+
+    found = boxed(r"\sqrt{8}", r"2\sqrt{2}")
+
+    assert (found.outcome, found.errors) == (Outcome.UNGRADABLE, ("sandbox_error",))
 
 
 # What is equal

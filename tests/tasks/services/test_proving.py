@@ -43,7 +43,7 @@ def test_the_matrix_counts_every_decoy(dataset: Dataset):
 
     matrix = upload.proof.counts["matrix"]["number"]
     assert matrix["gold"] == {"earned": 12, "failed": 0, "ungradable": 0, "absent": 0, "not_sampled": 0}
-    assert matrix["empty"] == {"refused": 12, "passed": 0, "skipped": 0, "ungradable": 0}
+    assert matrix["empty"] == {"refused": 12, "passed": 0, "skipped": 0, "not_made": 0, "ungradable": 0}
 
 
 def test_a_gold_that_does_not_earn_full_score_rejects_its_row(dataset: Dataset):
@@ -224,7 +224,7 @@ def test_another_rows_answer_comes_from_a_row_of_the_same_kind_of_grader(dataset
 
     assert {
         decoy["outcome"] for proof in Proof.objects.all() for decoy in proof.decoys if decoy["kind"] == "other_gold"
-    } == {"skipped"}
+    } == {"not_made"}
 
 
 # A change of grader meanwhile
@@ -421,7 +421,8 @@ def test_a_grader_that_fails_on_decoys_is_refused(dataset: Dataset, monkeypatch:
     upload = proved(dataset, sums(20))
 
     assert upload.proof.refusals == [
-        "number: The grader fails on an empty reply on 20 of 20 rows: let it answer for every text and prove again."
+        "number: The grader fails on an empty reply on 20 of 20 rows: "
+        "change the grader to one that answers for every text."
     ]
 
 
