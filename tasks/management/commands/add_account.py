@@ -11,7 +11,7 @@ from tasks.services import accounts
 
 
 class Command(BaseCommand):
-    help = "Create an account and print its login; `manage.py changepassword` sets another one. Its owner makes teams at /me."
+    help = "Create an account and print its login; `manage.py changepassword` sets another password."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("username")
