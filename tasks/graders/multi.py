@@ -145,18 +145,23 @@ def _combined(config: Config, parsed: Formula, grades: Mapping[str, Grade], scor
 def gold(config: Config, item: Mapping[str, Any]) -> str | None:
     """A child's gold that every other child with a gold also gives full score, if the formula then does.
 
-    Children without a gold (judges, programs) are taken to agree: proof asks them with what is found here.
+    Children without a gold (judges, programs) are taken to agree: proof asks them with what is found here. Where the
+    formula has no value from 0 to 1 for a candidate, that candidate is the gold all the same, so that proof shows it.
     """
     parsed = formula.parse(config.calculate_output, list(config.graders))
     golds = {key: found for key, child in config.graders.items() if (found := registry.gold(child, item)) is not None}
+    worthless: str | None = None
     for candidate in dict.fromkeys(golds.values()):
         scores = {key: registry.grade(config.graders[key], candidate, item).score for key in golds}
         try:
-            if round(parsed.value(dict.fromkeys(config.graders, 1.0) | scores), 12) == 1:
-                return candidate
+            value = round(parsed.value(dict.fromkeys(config.graders, 1.0) | scores), 12)
         except FormulaError:
-            continue
-    return None
+            value = -1.0
+        if value == 1:
+            return candidate
+        if not 0 <= value <= 1:
+            worthless = candidate
+    return worthless
 
 
 def coincides(config: Config, item: Mapping[str, Any], completion: str) -> bool | None:

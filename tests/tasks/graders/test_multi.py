@@ -355,3 +355,18 @@ def test_the_documented_majority_of_two_judges_and_a_program(
     judge.answers = lambda body: Reply({"label": label} if body["model"] == "judge-two" else {"result": number})
 
     assert registry.grade(documented("Two judges.*?"), completion, {}).score == score_
+
+
+def test_a_formula_that_exceeds_one_for_a_right_answer_is_shown_by_the_gold_not_hidden_by_its_absence():
+    child = {
+        "type": "string_check",
+        "input": "{{ sample.output_text }}",
+        "reference": "{{ item.reference }}",
+        "operation": "eq",
+    }
+    config = {"type": "multi", "graders": {"a": child, "b": child}, "calculate_output": "a + b"}
+
+    gold = registry.gold(config, {"reference": "yes"})
+
+    assert gold == "yes"
+    assert registry.grade(config, gold, {"reference": "yes"}).outcome is Outcome.UNGRADABLE
