@@ -1,15 +1,18 @@
 """/graders: the catalogue, a configuration checked, a text graded against any row that the caller may see."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from tasks.graders import judges, registry
+from tasks.graders.judges import Judges
 from tasks.models import DatasetTask, Grader, Upload
 from tasks.services import trying
 from tests import cast, world
 from tests.cast import Person
-from tests.fakes import judge
+from tests.fakes import judge, model_server
+from tests.fakes.model_server import FakeModelServer
 
 pytestmark = pytest.mark.django_db
 RUN, VALIDATE = "/api/v1/graders/run", "/api/v1/graders/validate"
@@ -141,6 +144,38 @@ def test_a_key_that_writes_may_ask_a_judge(contributor: Person):
         grade = post(writer, RUN, {"grader": JUDGED, "item": {}, "completion": "7"}).json()
 
     assert (grade["outcome"], len(asked.asked)) == ("correct", 1)
+
+
+@pytest.fixture
+def served(settings: Any) -> Iterator[FakeModelServer]:
+    with model_server.running() as fake, judges.using(Judges(pause_seconds=0.001)):
+        settings.MODEL_SERVER_URL, settings.DATABASE_CONFIGURED = fake.url, True
+        yield fake
+
+
+@pytest.fixture
+def own_judge(contributor: Person) -> dict[str, Any]:
+    """A served model of the contributor's team."""
+    world.line_of(contributor, "carla-sums")
+    return {**JUDGED, "model": "carla-sums", "input": [{"role": "user", "content": '{"result": 1}'}]}
+
+
+def test_a_teams_served_model_judges_for_its_team(
+    contributor: Person, own_judge: dict[str, Any], served: FakeModelServer
+):
+    grade = post(contributor, RUN, {"grader": own_judge, "item": {}, "completion": "7"}).json()
+
+    assert (grade["outcome"], bool(served.asked)) == ("correct", True)
+
+
+def test_another_teams_served_model_is_not_asked(stranger: Person, own_judge: dict[str, Any], served: FakeModelServer):
+    grade = post(stranger, RUN, {"grader": own_judge, "item": {}, "completion": "7"}).json()
+    checked = post(stranger, VALIDATE, {"grader": own_judge})
+
+    assert (grade["outcome"], grade["errors"], served.asked) == ("ungradable", ["model_grader_server_error"], [])
+    assert grade["reason"] == checked.json()["detail"]
+    assert "No judge is known for the model 'carla-sums'" in grade["reason"]
+    assert (checked.status_code, checked.json()["code"]) == (400, "bad_grader")
 
 
 def test_a_valid_configuration_comes_back_complete(contributor: Person):

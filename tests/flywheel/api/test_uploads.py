@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
 
-from tasks.models import Dataset, Upload
-from tasks.services import datasets, uploads
+from tasks.models import Dataset, Upload, User
+from tasks.services import accounts, datasets, uploads
 from tasks.services.importing import import_upload
-from tests import world
+from tasks.states import Role
+from tests import cast, world
 from tests.cast import Person
 
 NDJSON = "application/x-ndjson"
@@ -285,6 +286,45 @@ def test_a_cell_that_the_matrix_does_not_have_is_400(contributor: Person, proved
 
 def test_proving_again_counts_what_could_not_be_graded(contributor: Person, proved: Upload):
     assert contributor.api.post(f"/api/v1/uploads/{proved.pk}/prove", {}, format="json").json() == {"rows": 0}
+
+
+CELL = "matrix/rows?grader=string_check&row=every_candidate&cell=passed"
+
+
+@pytest.mark.parametrize(
+    ("method", "path"), [("GET", "matrix"), ("GET", CELL), ("POST", "prove"), ("POST", "judge")], ids=str
+)
+def test_the_proof_of_another_teams_upload_is_404(stranger: Person, proved: Upload, method: str, path: str):
+    reply = stranger.api.generic(method, f"/api/v1/uploads/{proved.pk}/{path}", "{}", content_type="application/json")
+
+    assert (reply.status_code, reply.json()["code"]) == (404, "not_found")
+
+
+@pytest.fixture
+def onlooker(contributor: Person) -> Person:
+    """In the team without being a contributor: what it holds may be seen, not changed."""
+    user = User.objects.create_user("olga")
+    accounts.join(contributor.team, user, Role.REVIEWER, actor=contributor.user)
+    return Person(user, contributor.team, cast.key(user, contributor.team))
+
+
+@pytest.mark.parametrize("path", ["matrix", CELL], ids=str)
+def test_who_only_looks_on_sees_the_matrix(onlooker: Person, proved: Upload, path: str):
+    assert onlooker.api.get(f"/api/v1/uploads/{proved.pk}/{path}").status_code == 200
+
+
+@pytest.mark.parametrize("path", ["prove", "judge"])
+def test_who_only_looks_on_can_neither_prove_again_nor_spend_tokens(onlooker: Person, proved: Upload, path: str):
+    reply = onlooker.api.post(f"/api/v1/uploads/{proved.pk}/{path}", {}, format="json")
+
+    assert (reply.status_code, reply.json()["code"]) == (403, "role_missing")
+
+
+@pytest.mark.parametrize("path", ["prove", "judge"])
+def test_a_key_that_only_reads_can_neither_prove_again_nor_spend_tokens(contributor: Person, proved: Upload, path: str):
+    reader = Person(contributor.user, contributor.team, cast.key(contributor.user, contributor.team, ["read"]))
+
+    assert reader.api.post(f"/api/v1/uploads/{proved.pk}/{path}", {}, format="json").status_code == 403
 
 
 def test_without_judges_there_is_nothing_to_agree_to(contributor: Person, proved: Upload):
