@@ -7,6 +7,9 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
+from tasks.graders import judges
+from tasks.sandbox import levels, pool
+
 DOCKER = Path(__file__).resolve().parents[2] / "docker"
 COMPOSE: dict[str, Any] = YAML(typ="safe").load(DOCKER / "compose.yaml")
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
@@ -63,6 +66,32 @@ def test_the_models_cannot_be_changed_by_the_server_that_serves_them():
 
 def test_the_model_server_is_told_neither_the_secret_key_nor_the_database():
     assert {"SECRET_KEY", "DATABASE_URL"}.isdisjoint(SERVICES["model-server"]["environment"])
+
+
+@pytest.mark.parametrize("name", ["web", "worker", "engine"])
+def test_where_graders_run_every_setting_of_theirs_arrives_and_may_be_left_out(name: str):
+    package = DOCKER.parent / "tasks"
+    modules = [*(package / "graders").glob("*.py"), *(package / "sandbox").glob("*.py")]
+    read = set(re.findall(r'"((?:JUDGES?|SANDBOX)(?:_[A-Z]+)*)"', "".join(path.read_text() for path in modules)))
+    read -= {"JUDGES_FD"}  # from the launcher to an engine
+
+    given = {setting: SERVICES[name]["environment"].get(setting) for setting in read}
+
+    assert {"JUDGES", "SANDBOX_LEVELS"} <= read
+    assert given == {setting: f"${{{setting}:-}}" for setting in read}
+
+
+@pytest.mark.parametrize("setting", ["JUDGES", "JUDGE_URL", "JUDGE_API_KEY", "JUDGE_SECONDS", "JUDGE_CONCURRENCY"])
+def test_a_setting_of_the_judges_that_is_empty_is_as_good_as_none(setting: str):
+    assert judges.of_environment({setting: ""}) == judges.of_environment({})
+
+
+def test_a_setting_of_the_sandbox_that_is_empty_is_as_good_as_none(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("SANDBOX_LEVELS", "")
+    monkeypatch.setenv("SANDBOX_WORKERS", "")
+
+    assert levels.wanted() == levels.OFFERED
+    assert pool.workers_wanted() >= 1
 
 
 def test_no_secret_has_a_default():
