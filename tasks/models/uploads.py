@@ -67,7 +67,7 @@ class ProofRun(StateModel):
     tries = models.PositiveSmallIntegerField(default=0)  # as of Upload
     lease_until = models.DateTimeField(null=True, blank=True)
     # tasks, proved, unproved, rejected, approved; ungradable {grader type: {flag: grades}};
-    # matrix {grader type: tasks.proof.Tally}
+    # matrix {grader type: tasks.proof.Tally}; refused {grader type: [sentence]}
     counts = models.JSONField(default=dict)
     refusals = models.JSONField(default=list)  # sentences, one a refused grader
     estimate = models.JSONField(default=dict)  # of what judges cost: tasks.services.judged.Estimate

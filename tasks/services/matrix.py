@@ -1,7 +1,8 @@
 """The matrix of an upload: false accepts and false rejects of its graders, each cell with its rows."""
 
 import json
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +11,7 @@ from django.db import connection, transaction
 from tasks import proof
 from tasks.errors import Invalid
 from tasks.models import Proof, ProofFinding, ProofRun, Upload
+from tasks.services.grouping import Group, Groups
 
 COUNTED_AT_ONCE = 10_000  # lines
 PAGE = 50  # rows
@@ -24,7 +26,8 @@ _MEANINGS = {
 
 _COUNT = """
 WITH cells AS MATERIALIZED (
-  SELECT m.line, m.task_id, g.type AS kind, c.cell, c.outcome
+  SELECT m.line, m.task_id, g.type AS kind, c.cell, c.outcome,
+         CASE WHEN p.grader_id = ANY(%(shared)s) THEN p.grader_id ELSE '' END AS own
     FROM (SELECT line, task_id FROM tasks_datasettask
            WHERE upload_id = %(upload)s AND line > %(after)s ORDER BY line LIMIT %(rows)s) m,
          LATERAL (SELECT p.code, p.decoys, p.grader_id FROM tasks_task t, tasks_proof p
@@ -37,7 +40,7 @@ WITH cells AS MATERIALIZED (
   INSERT INTO tasks_prooffinding (upload_id, kind, cell, outcome, line, task_id)
   SELECT %(upload)s, kind, cell, outcome, line, task_id FROM cells WHERE outcome <> ALL(%(right)s)
 )
-SELECT kind, cell, outcome, count(*) FROM cells GROUP BY kind, cell, outcome
+SELECT kind, own, cell, outcome, count(*) FROM cells GROUP BY kind, own, cell, outcome
 """
 _LAST = """
 SELECT max(line) FROM (SELECT line FROM tasks_datasettask WHERE upload_id = %(upload)s AND line > %(after)s
@@ -69,8 +72,12 @@ class Line:
 class KindMatrix:
     type: str
     rows: int
-    refusal: str  # a sentence, or ""
+    refusals: tuple[str, ...]  # a sentence for each grader of this type that is refused
     lines: tuple[Line, ...]
+
+    @property
+    def refusal(self) -> str:
+        return " ".join(self.refusals)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,13 +93,13 @@ class CellRow:
 def of(upload: Upload) -> list[KindMatrix]:
     """One matrix for each kind of grader; none before the proof has counted."""
     run = ProofRun.objects.filter(upload=upload).first()
-    counts = {} if run is None else run.counts.get("matrix", {})
-    return [_of_kind(kind, counts[kind]) for kind in sorted(counts)]
+    counts = {} if run is None else run.counts
+    kinds: dict[str, proof.Tally] = counts.get("matrix", {})
+    return [_of_kind(kind, kinds[kind], counts.get("refused", {}).get(kind, ())) for kind in sorted(kinds)]
 
 
-def _of_kind(kind: str, counts: proof.Tally) -> KindMatrix:
+def _of_kind(kind: str, counts: proof.Tally, refusals: Sequence[str]) -> KindMatrix:
     rows = sum(counts["gold"].values())
-    refusal = proof.refusal(counts)
     lines = tuple(
         Line(
             name,
@@ -103,7 +110,7 @@ def _of_kind(kind: str, counts: proof.Tally) -> KindMatrix:
         )
         for name, cells in _ordered(counts)
     )
-    return KindMatrix(kind, rows, refusal.sentence if refusal else "", lines)
+    return KindMatrix(kind, rows, tuple(refusals), lines)
 
 
 def _ordered(counts: proof.Tally) -> list[tuple[str, dict[str, int]]]:
@@ -146,25 +153,39 @@ def _row(row: ProofFinding, kept: Proof, line: str) -> CellRow:
     return CellRow(row.line, row.task_id, decoy.get("excerpt", ""), decoy.get("reason", ""), None, None)
 
 
-def count(upload_id: int, keep: Callable[[dict[str, proof.Tally]], None]) -> dict[str, proof.Tally]:
+def count(upload_id: int, groups: Groups, keep: Callable[[dict[str, proof.Tally]], None]) -> dict[Group, proof.Tally]:
     """Count every row of the upload by its proof, anew, and note the rows of the cells that are not as they should be.
 
-    Chunk by chunk; `keep` stores the counts so far within each chunk's transaction, or raises where the work is no
-    longer ours.
+    Chunk by chunk; `keep` stores the counts so far, by type, within each chunk's transaction, or raises where the work
+    is no longer ours.
     """
-    counts: dict[str, list[tuple[str, str, int]]] = {}
+    counts: dict[Group, Counter[_Cell]] = {}
     with transaction.atomic():
         keep({})
         ProofFinding.objects.filter(upload=upload_id).delete()
     after: int | None = 0
     while after is not None:
         with transaction.atomic():
-            after = _count_chunk(upload_id, after, counts)
-            keep({kind: proof.tally(cells) for kind, cells in counts.items()})
-    return {kind: proof.tally(cells) for kind, cells in counts.items()}
+            after = _count_chunk(upload_id, after, groups, counts)
+            keep(_by_kind(counts))
+    return {group: _tally(cells) for group, cells in counts.items()}
 
 
-def _count_chunk(upload_id: int, after: int, counts: dict[str, list[tuple[str, str, int]]]) -> int | None:
+_Cell = tuple[str, str]  # line, outcome
+
+
+def _by_kind(counts: Mapping[Group, Counter[_Cell]]) -> dict[str, proof.Tally]:
+    kinds: dict[str, Counter[_Cell]] = {}
+    for group, cells in counts.items():
+        kinds.setdefault(group.kind, Counter()).update(cells)
+    return {kind: _tally(cells) for kind, cells in kinds.items()}
+
+
+def _tally(cells: Counter[_Cell]) -> proof.Tally:
+    return proof.tally((line, outcome, number) for (line, outcome), number in cells.items())
+
+
+def _count_chunk(upload_id: int, after: int, groups: Groups, counts: dict[Group, Counter[_Cell]]) -> int | None:
     """Returns the last line of the chunk, or None where there was none."""
     values: dict[str, Any] = {
         "upload": upload_id,
@@ -172,11 +193,12 @@ def _count_chunk(upload_id: int, after: int, counts: dict[str, list[tuple[str, s
         "rows": COUNTED_AT_ONCE,
         "golds": _GOLDS,
         "right": list(UNLISTED),
+        "shared": list(groups.shared),
     }
     with connection.cursor() as cursor:
         cursor.execute(_COUNT, values)
-        for kind, cell, outcome, number in cursor.fetchall():
-            counts.setdefault(kind, []).append((cell, outcome, number))
+        for kind, own, cell, outcome, number in cursor.fetchall():
+            counts.setdefault(Group(kind, own), Counter())[cell, outcome] += number
         cursor.execute(_LAST, values)
         last: int | None = cursor.fetchone()[0]
     return last

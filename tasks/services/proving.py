@@ -9,12 +9,13 @@ grader that fails too often to decide anything (the error budget).
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from time import monotonic
 from typing import Any, NamedTuple
 
 import msgspec
 from django.db import transaction
-from django.db.models import OuterRef, Q, QuerySet, Subquery, Value
+from django.db.models import F, OuterRef, Q, QuerySet, Subquery, Value
 from django.db.models.functions import Coalesce
 from django.utils import timezone
 
@@ -26,6 +27,7 @@ from tasks.models import DatasetTask, Grader, Proof, ProofRun, Review, Task, Tea
 from tasks.services import judged, leases, matrix
 from tasks.services.access import require_role
 from tasks.services.copying import lock_space
+from tasks.services.grouping import Budget, Group, Groups
 from tasks.services.importing import add_counts
 from tasks.services.proofs import CANDIDATE_FIELDS, RETRIED, Candidate, claims_of, prove_candidates, store
 from tasks.services.waiting import clashing, to_conflict
@@ -36,8 +38,7 @@ CHUNK_LINES = 1000
 MOVED_AT_ONCE = 2000  # lines
 FIRST_PIECE = 8  # rows graded before the first look at the clock
 PIECE_SECONDS = 4.0  # that a piece should not take longer than: progress is shown, and kept, piece by piece
-FAILED_FROM = 20  # rows that could not be graded before that says something about their kind of grader
-OUR_FAULTS = 0.05  # share of them above which the machine or a judge is plainly down
+REFUSALS_TOLD = 20  # the rest is counted
 QUARANTINED = (
     "Proving this upload stopped its worker three times at the same place: report it, then set its grader again."
 )
@@ -49,8 +50,9 @@ class Proved(NamedTuple):
     line: int
     task_id: int
     state: str
+    grader_id: str | None  # digest
     kind: str | None  # of grader
-    outcome: str | None
+    outcome: str | None  # of its proof with that grader; None where there is none
     code: str | None
     with_people: int | None  # a review, where a person has refused the task or taken a decision back
 
@@ -81,7 +83,7 @@ def prove_upload(upload_id: int) -> None:
     work = _Work(run, attempt)
     try:
         while True:
-            work.look_at_judges()
+            work.look()
             work.grade()
             work.count()
             work.settle()
@@ -169,8 +171,10 @@ class _Work:
         self.judges: set[str] = set()  # digests of graders that ask a model
         self.sample: set[int] | None = None  # lines that they may prove; None: nobody has agreed yet
         self.tried: dict[str, str | None] = {}  # digest of a grader → what its trial showed
-        self.budget = _Budget()
-        self.matrix: dict[str, proof.Tally] = {}
+        self.budget = Budget()
+        self.groups: Groups
+        self.matrix: dict[Group, proof.Tally] = {}
+        self.overtaken = False  # a task has got a grader with whose other rows it was not counted
 
     def _hold(self) -> ProofRun:
         held: ProofRun = leases.hold(ProofRun, self.pk, self.attempt, ProofState.PROVING)
@@ -179,7 +183,12 @@ class _Work:
     def _keep(self, **changes: Any) -> None:
         leases.keep(ProofRun, self.pk, self.attempt, ProofState.PROVING, **changes)
 
-    def look_at_judges(self) -> None:
+    def look(self) -> None:
+        """What there is now: a change of grader makes everything read before it stale."""
+        self.groups, self.overtaken = Groups(self.upload), False
+        self._look_at_judges()
+
+    def _look_at_judges(self) -> None:
         """Estimate what judges cost, unless that is agreed on. Where the policy lets unproved tasks in, nobody is
         asked and nothing is spent."""
         self.judges = judged.graders(self.upload)
@@ -214,7 +223,7 @@ class _Work:
             for row in reversed(stretch)  # of a row that is repeated, the first counts
             if row.state in (TaskState.VALID, TaskState.CONFLICT)
             and row.kind
-            and row.kind not in self.budget.stopped
+            and self._group(row) not in self.budget.stopped
             and not row.proved
         }
         if not wanted:
@@ -231,7 +240,10 @@ class _Work:
         while left:
             now, left = left[: self.piece], left[self.piece :]
             self._grade_piece({pk: wanted[pk] for pk in now}, {pk: claims[pk] for pk in now})
-            left = [pk for pk in left if wanted[pk].kind not in self.budget.stopped]
+            left = [pk for pk in left if self._group(wanted[pk]) not in self.budget.stopped]
+
+    def _group(self, row: Candidate | Proved) -> Group:
+        return self.groups.of(row.kind, row.grader_id)
 
     def _is_spared(self, row: Candidate, claim: proof.Claim) -> bool:
         """Whether its judge is not asked: nobody has agreed to it, or the sample is without this row. A judge that has
@@ -247,8 +259,10 @@ class _Work:
             proofs = prove_candidates(claims, self.tried)
         self._write(rows, proofs)
         for pk, found in proofs.items():
-            if self.budget.count(str(rows[pk].kind), found):
-                self._leave_undecided(str(rows[pk].kind))
+            group = self._group(rows[pk])
+            if self.budget.count(group, found):
+                self.budget.stop(group, self.groups.name(group), found)
+                self._leave_undecided(group)
         seconds = monotonic() - begun
         self.piece = max(FIRST_PIECE, min(CHUNK_LINES, int(self.piece * min(4.0, PIECE_SECONDS / max(seconds, 0.01)))))
 
@@ -264,28 +278,34 @@ class _Work:
         self._keep(counts=add_counts(held.counts, {"tasks": len(new), "ungradable": faults}))
 
     @transaction.atomic
-    def _leave_undecided(self, kind: str) -> None:
+    def _leave_undecided(self, group: Group) -> None:
         """The grader failed too often: its failures decide nothing, so that a repair can still prove these rows."""
         held = self._hold()
-        rows = DatasetTask.objects.filter(upload=self.upload, task__grader__type=kind)
-        open_ones = rows.filter(task__state__in=(TaskState.VALID, TaskState.CONFLICT)).values("task")
-        gone, _ = Proof.objects.filter(task__in=open_ones, grader__type=kind, code__in=RETRIED).delete()
+        rows = DatasetTask.objects.filter(self.groups.rows(group), upload=self.upload)
+        tasks = Task.objects.filter(pk__in=rows.values("task"), state__in=(TaskState.VALID, TaskState.CONFLICT))
+        kept = Proof.objects.filter(task__in=tasks.values("pk"), grader=F("task__grader"), code__in=RETRIED)
+        gone, _ = kept.delete()
         self._keep(counts=add_counts(held.counts, {"tasks": -gone}))
 
     def count(self) -> None:
         """The matrix of the whole upload, by what is kept of every row."""
 
         def keep(counts: dict[str, proof.Tally]) -> None:
-            self._keep(counts={**self._hold().counts, "matrix": counts})
+            self._keep(counts={**self._hold().counts, "matrix": counts, "refused": {}})
 
-        self.matrix = matrix.count(self.upload.pk, keep)
+        self.matrix = matrix.count(self.upload.pk, self.groups, keep)
 
     def settle(self) -> None:
         """Move tasks by their proofs, and in by the space's policy; a refused grader's tasks are all rejected."""
-        refused = {kind: found for kind, tally in self.matrix.items() if (found := proof.refusal(tally))}
-        sentences = {kind: f"{kind}: {found.sentence}" for kind, found in sorted(refused.items())}
+        refused = {group: found for group, tally in self.matrix.items() if (found := proof.refusal(tally))}
+        sentences = {group: f"{self.groups.name(group)}: {refused[group].sentence}" for group in sorted(refused)}
+        told: dict[str, list[str]] = {}
+        for group, sentence in sentences.items():
+            told.setdefault(group.kind, []).append(sentence)
+        told = {kind: _some(all_of_them) for kind, all_of_them in told.items()}
         with transaction.atomic():
-            self._keep(refusals=[*sentences.values(), *self.budget.stopped.values()])
+            refusals = [*chain.from_iterable(told.values()), *_some(list(self.budget.stopped.values()))]
+            self._keep(refusals=refusals, counts={**self._hold().counts, "refused": told})
         line: int | None = 0
         while line is not None:
             line = self._settle(line, sentences)
@@ -299,23 +319,29 @@ class _Work:
             code=_first(own, "code"),
             with_people=_first(Review.objects.filter(refused, task=OuterRef("task"))),
         )
-        columns = ("line", "task_id", "task__state", "task__grader__type", "outcome", "code", "with_people")
+        task = ("task_id", "task__state", "task__grader_id", "task__grader__type")
+        columns = ("line", *task, "outcome", "code", "with_people")
         return [Proved(*row) for row in rows.order_by("line").values_list(*columns)[:MOVED_AT_ONCE]]
 
     @transaction.atomic
-    def _settle(self, after: int, refused: Mapping[str, str]) -> int | None:
+    def _settle(self, after: int, refused: Mapping[Group, str]) -> int | None:
         """One event a move of a stretch. What a person has refused, or has taken a decision on back, stays with people;
         what could not be graded waits for the grader, whatever the policy."""
         lock_space(self.space.pk)  # an import may be moving the same tasks, a change of grader replacing their graders
         held = self._hold()
         stretch = self._proved(after)
+        counted = [row for row in stretch if row.outcome and self._group(row) in self.matrix]
+        self.overtaken = self.overtaken or any(row.outcome and self._group(row) not in self.matrix for row in stretch)
         counts: Counter[str] = Counter()
-        for kind, sentence in refused.items():
-            own = [row for row in stretch if row.kind == kind]
-            why = {"reason": sentence[:300], "reason_code": "grader_refused"}
+        left: list[Proved] = []
+        of_refused: dict[Group, list[Proved]] = {}
+        for row in counted:
+            group = self._group(row)
+            (of_refused.setdefault(group, []) if group in refused else left).append(row)
+        for group, own in of_refused.items():
+            why = {"reason": refused[group][:300], "reason_code": "grader_refused"}
             for old in (TaskState.VALID, TaskState.CONFLICT):
                 counts[TaskState.REJECTED] += len(self._move(own, old, TaskState.REJECTED, **why))
-        left = [row for row in stretch if row.kind not in refused]
         for outcome, old, new in _SETTLED:
             own = [row for row in left if row.outcome == outcome]
             counts[new] += len(self._move(own, old, new, **(_WHY if new is not TaskState.PROVED else _NO_REASON)))
@@ -343,11 +369,13 @@ class _Work:
         asking = bool(self.judges) and self.sample is None
         kept = Proof.objects.filter(task=OuterRef("task"), grader=OuterRef("task__grader"))
         open_ones = DatasetTask.objects.filter(upload=self.upload, task__grader__isnull=False)
-        open_ones = open_ones.exclude(task__grader__type__in=list(self.budget.stopped))
+        for group in self.budget.stopped:
+            open_ones = open_ones.exclude(self.groups.rows(group))
         if asking:
             open_ones = open_ones.exclude(task__grader__in=list(self.judges))
         in_conflict = open_ones.filter(task__state=TaskState.CONFLICT).annotate(proved=_first(kept))
-        if open_ones.filter(task__state=TaskState.VALID).exists() or in_conflict.filter(proved=None).exists():
+        valid = open_ones.filter(task__state=TaskState.VALID)
+        if self.overtaken or valid.exists() or in_conflict.filter(proved=None).exists():
             return False
         new = ProofState.REFUSED if held.refusals else ProofState.WAITING if asking else ProofState.DONE
         return ProofRun.objects.advance(
@@ -355,40 +383,14 @@ class _Work:
         )
 
 
-class _Budget:
-    """How often each kind of grader could not grade a gold in this attempt, and the kinds that are stopped for it."""
-
-    def __init__(self) -> None:
-        self.rows: Counter[str] = Counter()
-        self.ours: Counter[str] = Counter()
-        self.its: Counter[str] = Counter()
-        self.stopped: dict[str, str] = {}  # with the sentence why
-
-    def count(self, kind: str, found: proof.Proof) -> bool:
-        """Whether this row is the one too many."""
-        if found.code in (proof.NO_GOLD, proof.NOT_SAMPLED):
-            return False
-        self.rows[kind] += 1
-        self.ours[kind] += found.code == proof.UNAVAILABLE
-        self.its[kind] += found.code == proof.GOLD_UNGRADABLE
-        failed = self.ours[kind] + self.its[kind]
-        if kind in self.stopped or failed < FAILED_FROM or not self._is_exceeded(kind, failed):
-            return False
-        flags = ", ".join(dict.fromkeys(found.faults)) or found.code
-        self.stopped[kind] = (
-            f"{kind}: {failed:,} of {self.rows[kind]:,} rows could not be graded ({flags}), so its rows wait: "
-            f"repair the grader, then prove the upload again. The last: {found.reason}"
-        )[:500]
-        return True
-
-    def _is_exceeded(self, kind: str, failed: int) -> bool:
-        """Faults of the author reject row by row, unless the grader has not graded a single one."""
-        return self.ours[kind] > OUR_FAULTS * self.rows[kind] or failed == self.rows[kind]
-
-
 def _first(rows: QuerySet[Any], column: str = "pk") -> Subquery:
     """By index for each row. Exists() is planned as a hash over the whole table, read anew with every chunk."""
     return Subquery(rows.values(column)[:1])
+
+
+def _some(sentences: list[str]) -> list[str]:
+    more = len(sentences) - REFUSALS_TOLD
+    return [*sentences[:REFUSALS_TOLD], f"So it is with {more:,} more graders."] if more > 0 else sentences
 
 
 def _from_proof(column: str) -> Any:

@@ -106,7 +106,7 @@ def _state(upload: Upload) -> dict[str, Any]:
 
 def _other_refusals(refusals: list[str], kinds: list[matrix.KindMatrix]) -> list[str]:
     """Those that the matrix does not explain: a grader that failed too often, a proof that stopped its worker."""
-    told = {f"{kind.type}: {kind.refusal}" for kind in kinds}
+    told = {sentence for kind in kinds for sentence in kind.refusals}
     return [sentence for sentence in refusals if sentence not in told]
 
 

@@ -8,7 +8,7 @@ from tasks.errors import Conflict, Forbidden
 from tasks.graders import registry
 from tasks.graders.outcome import ungradable
 from tasks.models import Dataset, Event, Proof, ProofRun, Task
-from tasks.services import accounts, leases, proving, regrading, reviews
+from tasks.services import accounts, leases, matrix, proving, regrading, reviews
 from tasks.states import ProofState
 from tasks.types import Grade
 from tests.cast import Person
@@ -17,6 +17,8 @@ from tests.tasks.pipeline import imported, proved, states, sums, tasks
 pytestmark = pytest.mark.django_db
 
 WEAK = {"type": "string_check", "input": "{{ sample.output_text }}", "reference": "no", "operation": "ne"}
+
+EXACT = {**WEAK, "reference": "{{ item.reference }}", "operation": "eq"}
 
 
 def _weak(prompt: str) -> dict[str, Any]:
@@ -88,8 +90,44 @@ def test_a_grader_that_one_decoy_passes_too_often_is_refused(dataset: Dataset):
 
     assert states(dataset) == ["proved"] * 20 + ["rejected"] * 10
     assert upload.proof.state == ProofState.REFUSED
-    assert upload.proof.refusals[0].startswith("string_check: The grader accepts")
+    assert upload.proof.refusals[0].startswith("string_check (graders of single rows): The grader accepts")
     assert {task.reason_code for task in tasks(dataset)[20:]} == {"grader_refused"}
+
+
+def _exact(count: int) -> list[dict[str, Any]]:
+    return [{"prompt": f"Word {n}?", "reference": f"w{n}x", "grader": EXACT} for n in range(count)]
+
+
+def test_a_lax_grader_does_not_reject_the_rows_of_a_strict_one_of_its_type(dataset: Dataset):
+    upload = proved(dataset, [*_exact(40), *(_weak(f"Question {n}?") for n in range(4))])
+
+    assert states(dataset) == ["proved"] * 40 + ["rejected"] * 4
+    assert len(upload.proof.refusals) == 1
+
+
+def test_a_lax_grader_of_many_rows_is_refused_alone_and_named(dataset: Dataset):
+    upload = proved(dataset, [*_exact(5), *(_weak(f"Question {n}?") for n in range(20))])
+
+    assert states(dataset) == ["proved"] * 5 + ["rejected"] * 20
+    assert upload.proof.refusals[0].startswith('string_check {"input":"{{ sample.output_text }}","operation":"ne"')
+    assert matrix.of(upload)[0].refusals == tuple(upload.proof.refusals)
+
+
+def test_few_rows_that_a_grader_accepts_too_much_on_do_not_hide_behind_many_of_another(dataset: Dataset):
+    proved(dataset, [*_exact(1000), *(_weak(f"Question {n}?") for n in range(20))])
+
+    assert states(dataset)[-20:] == ["rejected"] * 20
+
+
+def test_thousands_of_graders_are_told_of_in_a_few_sentences(dataset: Dataset, monkeypatch: Any):
+    monkeypatch.setattr(proving, "REFUSALS_TOLD", 1)
+    other = {**WEAK, "reference": "never"}
+    rows = [*(_weak(f"A {n}?") for n in range(20)), *({**_weak(f"B {n}?"), "grader": other} for n in range(20))]
+
+    upload = proved(dataset, rows)
+
+    assert states(dataset) == ["rejected"] * 40
+    assert upload.proof.refusals[1:] == ["So it is with 1 more graders."]
 
 
 def test_conflicting_tasks_are_proved_where_they_are(dataset: Dataset):
@@ -228,13 +266,6 @@ def test_another_rows_answer_comes_from_a_row_of_the_same_kind_of_grader(dataset
 
 
 # A change of grader meanwhile
-
-EXACT = {
-    "type": "string_check",
-    "input": "{{ sample.output_text }}",
-    "reference": "{{ item.reference }}",
-    "operation": "eq",
-}
 
 
 def _change_before(monkeypatch: Any, stage: str, dataset: Dataset, config: dict[str, Any]) -> None:
@@ -377,11 +408,37 @@ def test_a_grader_that_fails_too_often_decides_nothing(dataset: Dataset, monkeyp
     upload = proved(dataset, sums(60))
 
     assert upload.proof.state == ProofState.REFUSED
-    assert upload.proof.refusals[0].startswith("number: ")
+    assert upload.proof.refusals[0].startswith("number (the dataset's): ")
     assert f"could not be graded ({flag})" in upload.proof.refusals[0]
     assert states(dataset) == ["valid"] * 60
     assert Proof.objects.count() == 0
     assert sum(upload.proof.counts["ungradable"]["number"].values()) < 60
+
+
+def test_a_few_faults_of_ours_among_many_of_the_author_stop_nothing(dataset: Dataset, monkeypatch: Any):
+    graded = registry.grade_many
+
+    def grade_many(config: Any, answers: Any) -> list[Grade]:
+        flags = ["sandbox_error", "python_grader_runtime_error", "python_grader_runtime_error", ""]
+        made = zip(answers, graded(config, answers), strict=True)
+        found = [(flags[item["reference"] // 2 % 4], grade) for (_, item), grade in made]
+        return [ungradable("It is down.", flag) if flag else grade for flag, grade in found]
+
+    monkeypatch.setattr(registry, "grade_many", grade_many)
+
+    upload = proved(dataset, sums(60))
+
+    assert upload.proof.state == ProofState.DONE
+    assert [states(dataset).count(state) for state in ("unproved", "rejected", "proved")] == [15, 30, 15]
+
+
+def test_another_grader_of_the_same_type_goes_on(dataset: Dataset, monkeypatch: Any):
+    _down(monkeypatch, "sandbox_unavailable", lambda completion, item: "down" in item)
+
+    other = {**EXACT, "operation": "like"}
+    proved(dataset, [*({**row, "down": True, "grader": other} for row in sums(30)), *_exact(2)])
+
+    assert states(dataset) == ["valid"] * 30 + ["proved"] * 2
 
 
 def test_other_kinds_of_graders_go_on(dataset: Dataset, monkeypatch: Any):
@@ -421,7 +478,7 @@ def test_a_grader_that_fails_on_decoys_is_refused(dataset: Dataset, monkeypatch:
     upload = proved(dataset, sums(20))
 
     assert upload.proof.refusals == [
-        "number: The grader fails on an empty reply on 20 of 20 rows: "
+        "number (the dataset's): The grader fails on an empty reply on 20 of 20 rows: "
         "change the grader to one that answers for every text."
     ]
 
