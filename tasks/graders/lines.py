@@ -1,4 +1,7 @@
-"""JSON lines {grader, item, completion} to JSON lines of Grades: the same order, one for one, whatever a line holds."""
+"""JSON lines {grader, item, completion} to JSON lines of Grades: the same order, one for one, whatever a line holds.
+
+A line may bring an `id`, a text or a whole number, which comes back with its Grade. No other field is known.
+"""
 
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Protocol
@@ -24,6 +27,7 @@ class Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     grader: dict[str, Any]
     completion: str
     item: dict[str, Any] = {}
+    id: str | int | None = None
 
 
 _read = msgspec.json.Decoder(Request).decode
@@ -36,7 +40,10 @@ def grade_batch(lines: Sequence[bytes]) -> list[bytes]:
     requests = [_request(line) for line in lines]
     readable = [request for request in requests if isinstance(request, Request)]
     grades = iter(_grades([(one.grader, one.completion, one.item) for one in readable]))
-    return [_written(next(grades) if isinstance(request, Request) else request) for request in requests]
+    return [
+        _written(next(grades), request.id) if isinstance(request, Request) else _written(request)
+        for request in requests
+    ]
 
 
 def _grades(requests: Sequence[tuple[dict[str, Any], str, dict[str, Any]]]) -> list[Grade]:
@@ -48,9 +55,10 @@ def _grades(requests: Sequence[tuple[dict[str, Any], str, dict[str, Any]]]) -> l
         return [ungradable(f"The grader broke: {type(bug).__name__}: {bug}", "other_error")]
 
 
-def unanswered(reason: str) -> bytes:
-    """The line of a Grade that nobody could make."""
-    return _written(ungradable(reason, "other_error"))
+def unanswered(line: bytes, reason: str) -> bytes:
+    """The Grade of a line that nobody could make."""
+    request = _request(line)
+    return _written(ungradable(reason, "other_error"), request.id if isinstance(request, Request) else None)
 
 
 def _request(line: bytes) -> Request | Grade:
@@ -63,8 +71,10 @@ def _request(line: bytes) -> Request | Grade:
         return ungradable(f"The line cannot be read ({fault}): {wanted}.", "bad_line")
 
 
-def _written(grade: Grade) -> bytes:
+def _written(grade: Grade, given_id: str | int | None = None) -> bytes:
+    """With the line's id where it has one, and with the tokens where there are some."""
     fields = {
+        **({} if given_id is None else {"id": given_id}),
         "outcome": grade.outcome,
         "score": grade.score,
         "sub_scores": dict(grade.sub_scores),
@@ -72,6 +82,7 @@ def _written(grade: Grade) -> bytes:
         "reason": grade.reason,
         "errors": grade.errors,
         "seconds": round(grade.seconds, 6),
+        **({"usage": dict(grade.usage)} if grade.usage else {}),
     }
     try:
         return _write(fields)

@@ -82,7 +82,7 @@ class Workers:
         except BrokenProcessPool:
             self._alone = None
         if len(batch) == 1:
-            return [lines.unanswered(_DIED)]
+            return [lines.unanswered(batch[0], _DIED)]
         half = len(batch) // 2
         return [*self._one_by_one(batch[:half]), *self._one_by_one(batch[half:])]
 

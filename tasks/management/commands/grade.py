@@ -17,7 +17,8 @@ from tasks.graders.workers import Workers
 class Command(BaseCommand):
     help = (
         'Grade JSON lines {"grader": {...}, "item": {...}, "completion": "..."} from FILE or standard input. '
-        "Writes one line per line, in the same order: outcome, score, sub_scores, read, reason, errors, seconds."
+        "Writes one line per line, in the same order: outcome, score, sub_scores, read, reason, errors, seconds; "
+        "`usage` (tokens) where a model was asked, and the line's `id` where it has one."
     )
     requires_system_checks = []
     requires_migrations_checks = False

@@ -3,7 +3,8 @@ import json
 
 import pytest
 
-from tasks.graders import lines, registry
+from tasks.graders import judges, lines, registry
+from tests.fakes import judge
 
 NUMBER = {"type": "number", "reference": 1}
 RIGHT = b'{"grader": {"type": "number", "reference": 1}, "completion": "1"}'
@@ -78,6 +79,50 @@ def test_a_line_that_is_no_request_is_ungradable_and_says_why(line):
     assert (bad["outcome"], bad["errors"]) == ("ungradable", ["bad_line"])
     assert bad["reason"].startswith("The line cannot be read")
     assert good["outcome"] == "correct"
+
+
+def _with(**fields):
+    return json.dumps({**json.loads(RIGHT), **fields}).encode()
+
+
+@pytest.mark.parametrize("given", ["q-17", "", 17, -1, 10**18])
+def test_the_id_of_a_line_comes_back_with_its_grade(given):
+    answer = graded(_with(id=given))[0]
+
+    assert (answer["id"], answer["outcome"]) == (given, "correct")
+
+
+@pytest.mark.parametrize("given", [RIGHT, _with(id=None), b"no request"])
+def test_a_line_without_an_id_has_a_grade_without_one(given):
+    assert "id" not in graded(given)[0]
+
+
+@pytest.mark.parametrize("fields", [{"id": [1]}, {"id": 1.5}, {"ids": 1}, {"completions": "1"}, {"prompt": "?"}])
+def test_a_field_that_is_not_known_is_refused(fields):
+    assert graded(_with(**fields))[0]["errors"] == ["bad_line"]
+
+
+def test_a_line_that_nobody_could_grade_keeps_its_id():
+    answer = json.loads(lines.unanswered(_with(id="q-17"), "It died."))
+
+    assert (answer["id"], answer["reason"]) == ("q-17", "It died.")
+
+
+def test_an_id_that_cannot_be_encoded_is_answered_all_the_same():
+    answer = graded(RIGHT[:-1] + b', "id": "\\ud800"}')[0]
+
+    assert answer["outcome"] in ("correct", "ungradable")
+
+
+def test_a_grade_says_what_it_cost_where_it_cost_anything():
+    asked = {"type": "score_model", "model": "gpt", "input": [{"role": "user", "content": "{{ sample.output_text }}"}]}
+
+    with judge.running() as fake, judges.using(fake.judges()):
+        fake.answers = [judge.score(1)]
+        with_judge, without = graded(_with(grader=asked) + b"\n" + RIGHT)
+
+    assert with_judge["usage"] == {"gpt/prompt_tokens": 11, "gpt/completion_tokens": 7}
+    assert "usage" not in without
 
 
 def test_a_nul_in_a_completion_is_graded_as_any_other_character():
