@@ -17,6 +17,7 @@ from tasks.sandbox.seccomp import Filter
 _SYSTEM = ("/usr", "/bin", "/lib", "/lib32", "/lib64", "/libx32")
 _TMP = "/tmp"  # noqa: S108 - a mount of its own
 _OLD = f"{_TMP}/.old"
+_BESIDE_TMP = "/scratch"  # where Python itself lies in /tmp, which a mount there would hide
 _DEVICES = ("null", "zero", "urandom")
 _OWN = (
     kernel.CLONE_NEWUSER
@@ -44,7 +45,10 @@ class Namespaces:
 
     def settle(self, readable: Sequence[str]) -> None:
         """readable: directories that sessions may read at their own paths, besides the system's."""
-        _build_root({path: os.path.realpath(path) for path in (*_SYSTEM, *readable) if os.path.exists(path)})
+        shown = {path: os.path.realpath(path) for path in (*_SYSTEM, *readable) if os.path.exists(path)}
+        self._scratch = _BESIDE_TMP if any(path.startswith(f"{_TMP}/") for path in shown) else _TMP
+        os.environ.update(HOME=self._scratch, TMPDIR=self._scratch)
+        _build_root(shown, self._scratch)
         socket.sethostname("sandbox")
         confinement.drop_bounding_set()
         kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1)
@@ -62,8 +66,8 @@ class Namespaces:
     def confine(self, limits: Mapping[str, Any]) -> None:
         kernel.unshare(kernel.CLONE_NEWNS)
         room = f"size={limits['disk_bytes']},nr_inodes={limits['files']},mode=0700,uid={self._user},gid={self._user}"
-        kernel.mount("tmpfs", _TMP, "tmpfs", kernel.MS_NOSUID | kernel.MS_NODEV | kernel.MS_NOEXEC, room)
-        os.chdir(_TMP)
+        kernel.mount("tmpfs", self._scratch, "tmpfs", kernel.MS_NOSUID | kernel.MS_NODEV | kernel.MS_NOEXEC, room)
+        os.chdir(self._scratch)
         if os.getuid() != self._user:
             os.setgroups([])
             os.setresgid(self._user, self._user, self._user)
@@ -131,10 +135,10 @@ def _map_from_outside(ids: str, enter: Any) -> None:
         raise OSError(0, "the users could not be mapped")
 
 
-def _build_root(readable: Mapping[str, str]) -> None:
+def _build_root(readable: Mapping[str, str], scratch: str) -> None:
     """A new tmpfs becomes the root; what sessions may read is bound into it, then the old root is let go.
 
-    readable: path -> where that really is, with no link on the way
+    readable: path -> where that really is, with no link on the way; scratch: where each session mounts its own tmpfs
     """
     kernel.mount("none", "/", flags=kernel.MS_REC | kernel.MS_PRIVATE)
     kernel.mount("tmpfs", _TMP, "tmpfs", kernel.MS_NOSUID | kernel.MS_NODEV, f"size={_ROOT_BYTES},mode=0755")
@@ -148,7 +152,7 @@ def _build_root(readable: Mapping[str, str]) -> None:
         Path(f"/dev/{name}").touch(0o666)
         kernel.mount(f"/.old/dev/{name}", f"/dev/{name}", flags=kernel.MS_BIND)
         kernel.set_mount_flags(f"/dev/{name}", kernel.MS_RDONLY | kernel.MS_NOSUID | kernel.MS_NOEXEC)  # its times
-    os.mkdir(_TMP, 0o755)
+    os.mkdir(scratch, 0o755)
     kernel.unmount("/.old")
     os.rmdir("/.old")
     kernel.mount("none", "/", flags=kernel.MS_REMOUNT | kernel.MS_BIND | _READ_ONLY)

@@ -100,7 +100,7 @@ def grade(sample, item):
         "read the environment, memory or command line of any process",
         """
 def grade(sample, item):
-    allowed = {"HOME", "LANG", "MKL_NUM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "PATH"}
+    allowed = {"HOME", "LANG", "MKL_NUM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "PATH", "TMPDIR"}
     processes = ["self", "1", str(os.getppid()), str(item["host"])]
     names = ("environ", "mem", "maps", "cmdline", "status", "root/")
     paths = ["/proc/%s/%s" % (process, name) for process in processes for name in names]
@@ -111,7 +111,7 @@ def grade(sample, item):
 """,
     ),
     "writes": (
-        "write, rename, link or change modes anywhere but in /tmp",
+        "write, rename, link or change modes anywhere but in its own scratch folder",
         """
 def undone(made, name):
     undo = {os.mkdir: os.rmdir}.get(made, os.unlink)
@@ -145,14 +145,14 @@ def grade(sample, item):
 def grade(sample, item):
     written = files = 0
     try:
-        with open("/tmp/big", "wb", buffering=0) as big:
+        with open(os.environ["TMPDIR"] + "/big", "wb", buffering=0) as big:
             for _ in range(64):
                 written += big.write(bytes(1 << 16))
     except OSError:
         pass
     try:
         for number in range(64):
-            os.mkdir("/tmp/%d" % number)
+            os.mkdir(os.environ["TMPDIR"] + "/%d" % number)
             files += 1
     except OSError:
         pass

@@ -249,9 +249,8 @@ def test_a_gold_is_found_without_asking_a_judge(judge: FakeJudge):
     assert judge.asked == []
 
 
-@pytest.mark.parametrize("formula", ["1 - a", "a / (1 - a)"])
-def test_a_formula_that_does_not_reward_the_gold_has_none(formula: str):
-    assert registry.gold(multi(formula, a=NUMBER), {"reference": 4}) is None
+def test_a_formula_that_does_not_reward_the_gold_has_none():
+    assert registry.gold(multi("1 - a", a=NUMBER), {"reference": 4}) is None
 
 
 # Judges and programs among the children
@@ -357,16 +356,11 @@ def test_the_documented_majority_of_two_judges_and_a_program(
     assert registry.grade(documented("Two judges.*?"), completion, {}).score == score_
 
 
-def test_a_formula_that_exceeds_one_for_a_right_answer_is_shown_by_the_gold_not_hidden_by_its_absence():
-    child = {
-        "type": "string_check",
-        "input": "{{ sample.output_text }}",
-        "reference": "{{ item.reference }}",
-        "operation": "eq",
-    }
-    config = {"type": "multi", "graders": {"a": child, "b": child}, "calculate_output": "a + b"}
+@pytest.mark.parametrize("formula", ["a + b", "a / (1 - b)"])
+def test_a_formula_without_a_score_for_a_right_answer_is_shown_by_its_gold_not_hidden_by_none(formula: str):
+    config = multi(formula, a=NUMBER, b=NUMBER)
 
-    gold = registry.gold(config, {"reference": "yes"})
+    gold = registry.gold(config, {"reference": 4})
 
-    assert gold == "yes"
-    assert registry.grade(config, gold, {"reference": "yes"}).outcome is Outcome.UNGRADABLE
+    assert gold == "4"
+    assert registry.grade(config, gold, {"reference": 4}).outcome is Outcome.UNGRADABLE
