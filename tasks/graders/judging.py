@@ -30,6 +30,7 @@ SERVER, PARSE, REFUSAL = "model_grader_server_error", "model_grader_parse_error"
 MAX_REPLY_BYTES = 1 << 20
 ATTEMPTS = 5
 LONGEST_PAUSE_SECONDS = 20.0
+WITHOUT_FORMAT_SECONDS = 3600.0  # until a server that refused response_format is asked with it again
 PATIENCE = 3  # requests of one batch that may be given up in a row before the rest of it is not sent
 
 
@@ -94,24 +95,36 @@ class _Judge:
     patience: Patience
 
     def ask(self, body: Mapping[str, Any]) -> Verdict:
-        with _slots(self.judges.at_once):
+        ends = time.monotonic() + self.judges.seconds  # of waiting for a slot, too
+        with self._slot(ends):
             self.patience.check()
-            reply = self._reply(body)
+            reply = self._reply(body, ends)
         usage = _usage(self.model, reply)
         return Verdict(_answer(reply, usage), usage)
 
-    def _reply(self, body: Mapping[str, Any]) -> dict[str, Any]:
+    @contextmanager
+    def _slot(self, ends: float) -> Iterator[None]:
+        slots = _semaphore(self.judges.at_once)
+        if not slots.acquire(timeout=max(0.0, ends - time.monotonic())):
+            busy = f"{self.judges.at_once} other requests of this process were under way all the time"
+            raise NoVerdict(SERVER, f"The judge '{self.model[:80]}' was not asked: {busy}.")
+        try:
+            yield
+        finally:
+            slots.release()
+
+    def _reply(self, body: Mapping[str, Any], ends: float) -> dict[str, Any]:
         """One HTTP answer with status 200, asked for again while that may help and the time allows."""
         from tasks.wire import WireError  # httpx is worth loading only where somebody is asked
 
-        ends, attempt = time.monotonic() + self.judges.seconds, 0
+        attempt = 0
         while True:
-            with_format = (self.endpoint.url, self.model) not in _without_format
+            with_format = _takes_format(self.endpoint.url, self.model)
             try:
                 reply = _wire(self.endpoint, ends).chat(self._body(body, with_format))
             except WireError as error:
                 if with_format and _refuses_format(error):
-                    _without_format.add((self.endpoint.url, self.model))
+                    _without_format[self.endpoint.url, self.model] = time.monotonic()
                     continue
                 attempt += 1
                 pause = _pause(error, attempt, self.judges.pause_seconds)
@@ -156,7 +169,13 @@ def _is_down(error: "WireError") -> bool:
     return error.status in (408, 409, 429) or error.status >= 500
 
 
-_without_format: set[tuple[str, str]] = set()  # servers that refused response_format, by address and model
+# Servers that refused response_format, by address and model, and when: another version may take it
+_without_format: dict[tuple[str, str], float] = {}
+
+
+def _takes_format(url: str, model: str) -> bool:
+    refused = _without_format.get((url, model))
+    return refused is None or time.monotonic() - refused > WITHOUT_FORMAT_SECONDS
 
 
 def _refuses_format(error: "WireError") -> bool:
@@ -180,12 +199,6 @@ def _sentence(model: str, error: "WireError", key: str) -> str:
         words = message.replace(key, "…") if key else message
         return f"The judge '{model[:80]}' answered {error.status}: {excerpt(words)}"
     return f"The judge '{model[:80]}' gave no answer: {error.sentence}"
-
-
-@contextmanager
-def _slots(at_once: int) -> Iterator[None]:
-    with _semaphore(at_once):
-        yield
 
 
 @cache

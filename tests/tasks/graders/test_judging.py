@@ -1,6 +1,7 @@
 """How a judge is asked, over real sockets: what is repeated, what is given up, and whose fault it is."""
 
 import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -188,6 +189,19 @@ def test_that_a_server_has_no_schemas_is_remembered(judge: FakeJudge):
     assert ["response_format" in body for body in judge.asked] == [True, False, False]
 
 
+def test_a_server_without_schemas_is_asked_with_one_again_after_a_while(
+    judge: FakeJudge, monkeypatch: pytest.MonkeyPatch
+):
+    judge.answers = lambda body: error(422, message="json_schema is unknown") if "response_format" in body else YES
+    ask()
+    monkeypatch.setattr(judging, "WITHOUT_FORMAT_SECONDS", 0.0)
+    judge.answers = [YES]
+
+    ask()
+
+    assert ["response_format" in body for body in judge.asked] == [True, False, True]
+
+
 def test_our_own_model_server_judges_although_it_knows_no_schemas():
     from tests.fakes import model_server
 
@@ -223,6 +237,41 @@ def test_requests_are_under_way_together_up_to_the_limit(judge: FakeJudge):
         ask(12)
 
     assert judge.most_at_once == 4
+
+
+def test_waiting_for_the_others_is_part_of_a_verdicts_time(judge: FakeJudge):
+    judge.answers = [YES]
+    bench = judge.judges(at_once=2, seconds=0.05)
+    others = judging._semaphore(2)
+
+    with others, others, judges.using(bench):
+        found = ask()[0]
+
+    assert (found.flag, judge.asked) == ("model_grader_server_error", [])
+    assert found.reason == (
+        "The judge 'gpt-judge' was not asked: 2 other requests of this process were under way all the time."
+    )
+
+
+def test_what_waiting_took_is_missing_from_the_time_to_answer(judge: FakeJudge, monkeypatch: pytest.MonkeyPatch):
+    ends: list[float] = []
+    wire = judging._wire
+
+    def noted(endpoint: Endpoint, until: float) -> Any:
+        ends.append(until)
+        return wire(endpoint, until)
+
+    monkeypatch.setattr(judging, "_wire", noted)
+    judge.answers = [YES]
+    others = judging._semaphore(1)
+    others.acquire()
+    threading.Timer(0.5, others.release).start()
+    began = time.monotonic()
+
+    with judges.using(judge.judges(at_once=1, seconds=30)):
+        ask()
+
+    assert ends[0] - began < 30.4
 
 
 def test_two_batches_share_the_limit(judge: FakeJudge):
