@@ -17,16 +17,30 @@ from flywheel.api.resource import Asked, Given, Nothing, Resource
 from flywheel.http.bodies import WholeBody, file_of_form
 from tasks.errors import Invalid, TooLarge
 from tasks.models import ProofRun, RowIssue, Upload
-from tasks.services import matrix, proving, uploads
+from tasks.services import judged, matrix, reproving, uploads
 
 RAW_TYPES = frozenset({"application/x-ndjson", "application/jsonl", "application/octet-stream", "text/plain"})
 FORM = "multipart/form-data"
 
 
+class CostOut(serializers.Serializer[Any]):
+    judged_rows = serializers.IntegerField(help_text="That judges would prove.")
+    sample_rows = serializers.IntegerField(help_text="That they are asked about.")
+    calls = serializers.IntegerField()
+    tokens = serializers.IntegerField()
+    models = serializers.ListField(child=serializers.CharField())
+
+
 class ProofRunOut(serializers.ModelSerializer[ProofRun]):
+    estimate = serializers.SerializerMethodField(help_text="What its judges cost, about; null: there is none.")
+
     class Meta:
         model = ProofRun
         fields = ("state", "counts", "refusals", "estimate", "started_at", "finished_at")
+
+    @extend_schema_field(CostOut(allow_null=True))
+    def get_estimate(self, run: ProofRun) -> dict[str, Any] | None:
+        return dict(CostOut(run.estimate).data) if run.estimate else None
 
 
 class UploadOut(serializers.ModelSerializer[Upload]):
@@ -118,7 +132,7 @@ class CostIn(Given):
         allow_null=True,
         default=None,
         min_value=0,
-        max_value=2**31 - 1,
+        max_value=judged.MAX_SAMPLE,
         help_text="To ask judges about; 0: none; left out: the estimate's sample.",
     )
 
@@ -232,24 +246,21 @@ class Uploads(Resource):
     def matrix_rows(self, request: Request, pk: str) -> Response:
         """The rows of one cell of the matrix, by line."""
         upload, asked = self.get_object(), self.asked(CellFilter)
-        limit = asked["limit"]
         cell = (asked["grader"], asked["row"], asked["cell"])
-        found = matrix.rows(upload, *cell, after=asked["after"], limit=limit)
-        more = found[-1].line if len(found) == limit else None
-        return self.shown({"rows": found, "next_after": more}, CellRowsOut)
+        return self.shown(matrix.rows(upload, *cell, after=asked["after"], limit=asked["limit"]), CellRowsOut)
 
     @extend_schema(request=Nothing, responses=AgainOut)
     @action(detail=True, methods=["post"])
     def prove(self, request: Request, pk: str) -> Response:
         """Prove again what could not be graded."""
-        return Response({"rows": proving.again(self.get_object(), actor=self.user)})
+        return Response({"rows": reproving.again(self.get_object(), actor=self.user)})
 
     @extend_schema(request=CostIn, responses=UploadOut)
     @action(detail=True, methods=["post"])
     def judge(self, request: Request, pk: str) -> Response:
         """Agree to what the judges of its graders cost (see `proof.estimate`): they are asked then."""
         upload = self.get_object()
-        proving.confirm_cost(upload, actor=self.user, rows=self.given(CostIn)["rows"])
+        reproving.confirm_cost(upload, actor=self.user, rows=self.given(CostIn)["rows"])
         upload.refresh_from_db()
         return self.shown(upload, UploadOut)
 

@@ -90,6 +90,12 @@ class CellRow:
     score: float | None  # golds only
 
 
+@dataclass(frozen=True, slots=True)
+class Page:
+    rows: tuple[CellRow, ...]  # may be fewer than asked for: a row that has another grader by now has no proof to show
+    next_after: int | None  # `after` of the next page; None on the last
+
+
 def of(upload: Upload) -> list[KindMatrix]:
     """One matrix for each kind of grader; none before the proof has counted."""
     run = ProofRun.objects.filter(upload=upload).first()
@@ -125,7 +131,7 @@ def _meaning(line: str, outcome: str) -> str:
     return _MEANINGS.get(("gold" if line == "gold" else "decoy", outcome), "open")
 
 
-def rows(upload: Upload, kind: str, line: str, outcome: str, *, after: int = 0, limit: int = PAGE) -> list[CellRow]:
+def rows(upload: Upload, kind: str, line: str, outcome: str, *, after: int = 0, limit: int = PAGE) -> Page:
     """The rows of a cell by line of the file; `after` is the last line of the page before."""
     cells = proof.tally(())
     if line not in cells or outcome not in cells[line] or outcome in UNLISTED:
@@ -134,13 +140,15 @@ def rows(upload: Upload, kind: str, line: str, outcome: str, *, after: int = 0, 
         ProofFinding.objects.filter(upload=upload, kind=kind, cell=line, outcome=outcome, line__gt=after)
         .order_by("line")
         .select_related("task")
-        .only("line", "task_id", "task__grader_id")[:limit]
+        .only("line", "task_id", "task__grader_id")[: limit + 1]
     )
+    more, found = len(found) > limit, found[:limit]
     proofs = {
         (one.task_id, one.grader_id): one for one in Proof.objects.filter(task__in=[row.task_id for row in found])
     }
     shown = ((row, proofs.get((row.task_id, row.task.grader_id or ""))) for row in found)
-    return [_row(row, one, line) for row, one in shown if one is not None]
+    listed = tuple(_row(row, one, line) for row, one in shown if one is not None)
+    return Page(listed, found[-1].line if more else None)
 
 
 def _row(row: ProofFinding, kept: Proof, line: str) -> CellRow:

@@ -21,18 +21,14 @@ from django.utils import timezone
 
 from tasks import proof
 from tasks.crash import crash_point
-from tasks.errors import Conflict
 from tasks.graders import judges, registry
-from tasks.models import DatasetTask, Grader, Proof, ProofRun, Review, Task, Team, Upload, User
+from tasks.models import DatasetTask, Grader, Proof, ProofRun, Review, Task, Team, Upload
 from tasks.services import judged, leases, matrix
-from tasks.services.access import require_role
 from tasks.services.copying import lock_space
 from tasks.services.grouping import Budget, Group, Groups
 from tasks.services.importing import add_counts
 from tasks.services.proofs import CANDIDATE_FIELDS, RETRIED, Candidate, claims_of, prove_candidates, store
-from tasks.services.waiting import clashing, to_conflict
-from tasks.services.wake import wake
-from tasks.states import ProofState, Role, TaskState
+from tasks.states import ProofState, TaskState
 
 CHUNK_LINES = 1000
 MOVED_AT_ONCE = 2000  # lines
@@ -99,67 +95,6 @@ def _quarantine(run: ProofRun) -> None:
     poisoned.advance(run.pk, ProofState.PROVING, ProofState.REFUSED, refusals=[QUARANTINED], finished_at=now)
 
 
-@transaction.atomic
-def again(upload: Upload, *, actor: User | None) -> int:
-    """Prove again what a repair may have changed: rows whose grades could not be made. Returns how many tasks."""
-    require_role(actor, upload.team, Role.CONTRIBUTOR)
-    space = upload.dataset.space_id
-    lock_space(space)
-    run = ProofRun.objects.select_for_update().filter(upload=upload).first()
-    if run is None or run.state in (ProofState.PENDING, ProofState.PROVING):
-        raise Conflict("proof_under_way", "This upload is not proved yet: wait until it is.")
-    undecided = _without_grades(upload)
-    back: list[int] = []
-    for old in (TaskState.UNPROVED, TaskState.REJECTED):
-        pks = list(undecided.filter(state=old, reason_code__in=RETRIED).values_list("pk", flat=True))
-        back += Task.objects.advance_many(
-            pks, old, TaskState.VALID, team=space, actor=actor, data={"reason": "proved_again"}, **_NO_REASON
-        )
-    open_ones = _with_proofs(upload).filter(state__in=(TaskState.VALID, TaskState.CONFLICT), grader__isnull=False)
-    found = dict(open_ones.values_list("pk", "found"))
-    waiting = [pk for pk, code in found.items() if code is None or code in RETRIED]  # None: its kind was stopped
-    Proof.objects.filter(task__in={*back, *waiting}, code__in=RETRIED).delete()
-    to_conflict(space, clashing(back))
-    anew: dict[str, Any] = {"refusals": [], "tries": 0, "finished_at": None, "counts": {**run.counts, "ungradable": {}}}
-    ProofRun.objects.advance(run.pk, ProofState(run.state), ProofState.PENDING, actor=actor, **anew)
-    wake("prove_upload", upload.pk)
-    return len({*back, *waiting})
-
-
-def _without_grades(upload: Upload) -> QuerySet[Task]:
-    """The upload's tasks whose proof under their grader of now says that grades could not be made."""
-    found: QuerySet[Task] = _with_proofs(upload).filter(found__in=RETRIED)
-    return found
-
-
-def _with_proofs(upload: Upload) -> Any:
-    """The upload's tasks, with the code of their proof under their grader of now as `found`."""
-    own = Proof.objects.filter(task=OuterRef("pk"), grader=OuterRef("grader")).values("code")[:1]
-    tasks = Task.objects.filter(pk__in=DatasetTask.objects.filter(upload=upload).values("task"))
-    return tasks.annotate(found=Subquery(own)).order_by("pk")
-
-
-@transaction.atomic
-def confirm_cost(upload: Upload, *, actor: User | None, rows: int | None = None) -> None:
-    """Agree to what the judges of an upload cost. `rows`: judge more or fewer than the estimate's; 0 for none."""
-    require_role(actor, upload.team, Role.CONTRIBUTOR)
-    run = ProofRun.objects.select_for_update().filter(upload=upload).first()
-    if run is None or not run.estimate or run.agreed_rows is not None or run.state == ProofState.PROVING:
-        raise Conflict("nothing_to_confirm", "No judge of this upload waits for your agreement.")
-    estimate = msgspec.convert(run.estimate, judged.Estimate)
-    if rows is not None and rows != estimate.sample_rows:
-        estimate = judged.estimate(upload, judged.graders(upload), rows) or estimate
-    agreed = {"rows": estimate.sample_rows, "calls": estimate.calls, "tokens": estimate.tokens}
-    changes = {"agreed_rows": estimate.sample_rows, "estimate": msgspec.to_builtins(estimate), "finished_at": None}
-    if run.state == ProofState.PENDING:
-        ProofRun.objects.filter(pk=run.pk).update(**changes)
-    else:
-        ProofRun.objects.advance(
-            run.pk, ProofState(run.state), ProofState.PENDING, actor=actor, data=agreed, tries=0, **changes
-        )
-    wake("prove_upload", upload.pk)
-
-
 class _Work:
     """One attempt at one proof."""
 
@@ -192,17 +127,18 @@ class _Work:
         """Estimate what judges cost, unless that is agreed on. Where the policy lets unproved tasks in, nobody is
         asked and nothing is spent."""
         self.judges = judged.graders(self.upload)
-        if not self.judges:
-            return
         with transaction.atomic():
             held = self._hold()
-            if held.agreed_rows is not None:
-                self.sample = set(held.estimate.get("lines", ()))
-                return
-            found = judged.estimate(self.upload, self.judges)
+        if held.agreed_rows is not None:
+            self.sample = set(held.estimate.get("lines", ()))
+            return
+        found = None
+        if self.judges and Team.objects.get(pk=self.space.pk).approval != Team.Approval.ALL:
+            with leases.kept_alive(ProofRun, self.pk, self.attempt, ProofState.PROVING):
+                found = judged.estimate(self.upload, self.judges)
+        with transaction.atomic():
             self._keep(estimate={} if found is None else msgspec.to_builtins(found))
-        if found is None or Team.objects.get(pk=self.space.pk).approval == Team.Approval.ALL:
-            self.sample = set()
+        self.sample = set() if found is None else None
 
     def grade(self) -> None:
         """Write a Proof for every valid or conflicting task of the upload that has none."""

@@ -8,6 +8,7 @@ from django.db.models import Exists, OuterRef
 
 from tasks.graders import judges
 from tasks.models import Dataset, DatasetTask, Grader, ProofRun, Task, Upload
+from tasks.services import judged
 from tasks.services.copying import lock_space
 from tasks.services.importing import add_counts, keep_issues
 from tasks.services.merging import CLASH, open_conflicts
@@ -192,7 +193,7 @@ def prove_again(pks: Sequence[int], *, ask_anew: bool = False) -> None:
     uploads = DatasetTask.objects.filter(task__in=pks).values_list("upload_id", flat=True).distinct()
     for run in ProofRun.objects.select_for_update().filter(upload__in=list(uploads)).order_by("pk"):
         if ask_anew:
-            ProofRun.objects.filter(pk=run.pk).update(agreed_rows=None, estimate={})
+            judged.forget_agreement(run, actor=None, reason="grader_changed")
         if run.state in (ProofState.DONE, ProofState.WAITING, ProofState.REFUSED):
             ProofRun.objects.advance(run.pk, ProofState(run.state), ProofState.PENDING, tries=0, finished_at=None)
             wake("prove_upload", run.upload_id)

@@ -16,7 +16,7 @@ from tasks.errors import Invalid
 from tasks.forms import CostForm, DefaultGraderForm, grader_examples, teams_with
 from tasks.models import Task, Upload
 from tasks.proof import FLATTERY
-from tasks.services import matrix, proving, regrading
+from tasks.services import matrix, regrading, reproving
 from tasks.states import ChangeState, Role, TaskState
 from tasks.views import bench, live
 from tasks.views.listing import whole
@@ -184,15 +184,14 @@ def _cell(request: HttpRequest, upload: Upload) -> dict[str, Any]:
         return {}
     after = whole(request.GET.get("after")) or 0
     try:
-        found = matrix.rows(upload, kind, line, outcome, after=after, limit=CELL_ROWS + 1)
+        found = matrix.rows(upload, kind, line, outcome, after=after, limit=CELL_ROWS)
     except Invalid as refused:
         return {"cell": {"kind": kind, "line": line, "outcome": outcome}, "cell_problem": refused.sentence}
-    shown = found[:CELL_ROWS]
-    prompts = {task.pk: task.prompt for task in Task.objects.filter(pk__in=[row.task_id for row in shown])}
+    prompts = {task.pk: task.prompt for task in Task.objects.filter(pk__in=[row.task_id for row in found.rows])}
     return {
         "cell": {"kind": kind, "line": line, "outcome": outcome},
-        "cell_rows": [(row, prompts.get(row.task_id, "")) for row in shown],
-        "more_after": shown[-1].line if len(found) > CELL_ROWS else None,
+        "cell_rows": [(row, prompts.get(row.task_id, "")) for row in found.rows],
+        "more_after": found.next_after,
     }
 
 
@@ -214,7 +213,7 @@ def use_grader(request: HttpRequest, pk: int) -> HttpResponse:
 @login_required
 @require_POST
 def prove_again(request: HttpRequest, pk: int) -> HttpResponse:
-    rows = proving.again(find(request, pk), actor=signed_in(request))
+    rows = reproving.again(find(request, pk), actor=signed_in(request))
     messages.success(request, f"{rows:,} rows that could not be graded are proved again.")
     return redirect("upload-grader", pk)
 
@@ -228,6 +227,6 @@ def confirm_cost(request: HttpRequest, pk: int) -> HttpResponse:
     if not form.is_valid():
         raise Invalid("bad_rows", "Say on how many rows the judges are asked: a whole number, 0 for none.", "rows")
     rows = form.cleaned_data["rows"]
-    proving.confirm_cost(upload, actor=signed_in(request), rows=rows)
+    reproving.confirm_cost(upload, actor=signed_in(request), rows=rows)
     messages.success(request, "The judges are asked now." if rows else "No judge is asked: a person decides.")
     return redirect("upload-grader", pk)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
 
-from tasks.models import Dataset, Upload, User
+from tasks.models import Dataset, ProofRun, Upload, User
 from tasks.services import accounts, datasets, uploads
 from tasks.services.importing import import_upload
 from tasks.states import Role
@@ -266,6 +266,13 @@ def test_the_matrix_counts_what_a_loose_grader_lets_through(contributor: Person,
     }
     assert cells["string_check", "every_candidate", "passed"] == (8, "false_accept")
     assert cells["number", "gold", "failed"] == (1, "false_reject")
+
+
+def test_the_estimate_is_told_without_its_lines(contributor: Person, proved: Upload):
+    estimate = {"judged_rows": 9, "sample_rows": 2, "calls": 14, "tokens": 900, "models": ["m"]}
+    ProofRun.objects.update(estimate={**estimate, "lines": [1, 5], "candidates": [[1, 1, 60], [5, 1, 60]]})
+
+    assert contributor.api.get(f"/api/v1/uploads/{proved.pk}").json()["proof"]["estimate"] == estimate
 
 
 def test_a_cell_of_the_matrix_lists_its_rows_page_by_page(contributor: Person, proved: Upload):

@@ -3,8 +3,8 @@ from typing import Any
 import pytest
 
 from tasks.errors import Invalid
-from tasks.models import Dataset, ProofFinding
-from tasks.services import matrix, proving
+from tasks.models import Dataset, Proof, ProofFinding
+from tasks.services import matrix, proving, reproving
 from tests.tasks.pipeline import imported, proved, sums, tasks
 
 pytestmark = pytest.mark.django_db
@@ -61,7 +61,7 @@ def test_a_cell_says_what_it_means(dataset: Dataset):
 def test_a_false_reject_is_shown_with_its_row(dataset: Dataset):
     upload = proved(dataset, [*sums(3), {"prompt": "1 + 1?", "reference": 2, "gold": "It is 3"}])
 
-    (row,) = matrix.rows(upload, "number", "gold", "failed")
+    (row,) = matrix.rows(upload, "number", "gold", "failed").rows
 
     assert (row.line, row.task_id, row.excerpt, row.read, row.score) == (4, tasks(dataset)[3].pk, "It is 3", "3", 0)
     assert row.reason == "The gold answer earns 0.00, not full score: Expected 2, read 3."
@@ -70,7 +70,7 @@ def test_a_false_reject_is_shown_with_its_row(dataset: Dataset):
 def test_a_false_accept_is_shown_with_what_was_accepted(dataset: Dataset):
     upload = proved(dataset, _closed(4))
 
-    rows = matrix.rows(upload, "string_check", "every_candidate", "passed")
+    rows = matrix.rows(upload, "string_check", "every_candidate", "passed").rows
 
     assert [(row.line, row.excerpt) for row in rows] == [(1, "yes, no"), (2, "no, yes"), (3, "yes, no"), (4, "no, yes")]
 
@@ -80,7 +80,17 @@ def test_rows_come_page_by_page(dataset: Dataset):
 
     pages = [matrix.rows(upload, "number", "gold", "failed", after=after, limit=3) for after in (0, 3, 6)]
 
-    assert [[row.line for row in page] for page in pages] == [[1, 2, 3], [4, 5, 6], [7]]
+    assert [[row.line for row in page.rows] for page in pages] == [[1, 2, 3], [4, 5, 6], [7]]
+    assert [page.next_after for page in pages] == [3, 6, None]
+
+
+def test_rows_whose_proof_is_gone_end_no_list(dataset: Dataset):
+    upload = proved(dataset, [{"prompt": f"{n} + 1?", "reference": n, "gold": "0"} for n in range(1, 8)])
+    Proof.objects.filter(task__in=[task.pk for task in tasks(dataset)[1:5]]).delete()
+
+    pages = [matrix.rows(upload, "number", "gold", "failed", after=after, limit=3) for after in (0, 3, 6)]
+
+    assert [([row.line for row in page.rows], page.next_after) for page in pages] == [([1], 3), ([6], 6), ([7], None)]
 
 
 @pytest.mark.parametrize(
@@ -98,14 +108,14 @@ def test_rows_that_another_upload_brought_first_count_too(dataset: Dataset):
 
     upload = proved(dataset, [{"prompt": "1 + 1?", "reference": 2, "gold": "3"}, *sums(1)])
 
-    assert [row.line for row in matrix.rows(upload, "number", "gold", "failed")] == [1]
+    assert [row.line for row in matrix.rows(upload, "number", "gold", "failed").rows] == [1]
 
 
 def test_counting_again_counts_nothing_twice(dataset: Dataset, monkeypatch: Any):
     monkeypatch.setattr(matrix, "COUNTED_AT_ONCE", 2)
     upload = proved(dataset, [{"prompt": f"{n} + 1?", "reference": n, "gold": "0"} for n in range(1, 6)])
 
-    proving.again(upload, actor=None)
+    reproving.again(upload, actor=None)
     proving.prove_upload(upload.pk)
 
     upload.proof.refresh_from_db()

@@ -8,7 +8,7 @@ from tasks.errors import Conflict, Forbidden
 from tasks.graders import registry
 from tasks.graders.outcome import ungradable
 from tasks.models import Dataset, Event, Proof, ProofRun, Task
-from tasks.services import accounts, leases, matrix, proving, regrading, reviews
+from tasks.services import accounts, judged, leases, matrix, proving, regrading, reproving, reviews
 from tasks.states import ProofState
 from tasks.types import Grade
 from tests.cast import Person
@@ -348,7 +348,7 @@ def test_proving_again_takes_up_what_could_not_be_graded(dataset: Dataset, monke
         _down(patched, "sandbox_unavailable", lambda completion, item: item["reference"] == 200)
         upload = proved(dataset, sums(3))
 
-    count = proving.again(upload, actor=None)
+    count = reproving.again(upload, actor=None)
     proving.prove_upload(upload.pk)
 
     assert count == 1
@@ -361,7 +361,7 @@ def test_proving_again_brings_back_golds_that_could_not_be_graded(dataset: Datas
         upload = proved(dataset, sums(3))
     assert {task.reason_code for task in tasks(dataset)} == {"gold_ungradable"}
 
-    proving.again(upload, actor=None)
+    reproving.again(upload, actor=None)
     proving.prove_upload(upload.pk)
 
     assert states(dataset) == ["proved"] * 3
@@ -370,7 +370,7 @@ def test_proving_again_brings_back_golds_that_could_not_be_graded(dataset: Datas
 def test_what_the_gold_decided_is_not_proved_again(dataset: Dataset):
     upload = proved(dataset, [{"prompt": "1 + 1?", "reference": 2, "gold": "3"}])
 
-    assert proving.again(upload, actor=None) == 0
+    assert reproving.again(upload, actor=None) == 0
 
 
 def test_a_task_that_comes_back_into_a_conflict_goes_to_review(dataset: Dataset, monkeypatch: Any):
@@ -380,7 +380,7 @@ def test_a_task_that_comes_back_into_a_conflict_goes_to_review(dataset: Dataset,
     imported(dataset, [{"prompt": "2 + 2?", "reference": 5}])
     assert states(dataset) == ["rejected", "valid"]
 
-    proving.again(upload, actor=None)
+    reproving.again(upload, actor=None)
 
     assert states(dataset) == ["conflict", "conflict"]
 
@@ -389,7 +389,7 @@ def test_an_upload_under_proof_is_not_proved_again(dataset: Dataset):
     upload = imported(dataset, sums(1))
 
     with pytest.raises(Conflict) as refused:
-        proving.again(upload, actor=None)
+        reproving.again(upload, actor=None)
 
     assert refused.value.code == "proof_under_way"
 
@@ -398,7 +398,7 @@ def test_a_stranger_proves_nothing_again(dataset: Dataset, stranger: Person):
     upload = proved(dataset, sums(1))
 
     with pytest.raises(Forbidden):
-        proving.again(upload, actor=stranger.user)
+        reproving.again(upload, actor=stranger.user)
 
 
 @pytest.mark.parametrize("flag", ["model_grader_server_error", "python_grader_runtime_error"])
@@ -455,7 +455,7 @@ def test_a_repaired_grader_proves_what_was_left_undecided(dataset: Dataset, monk
         _down(patched, "sandbox_unavailable")
         upload = proved(dataset, sums(60))
 
-    count = proving.again(upload, actor=None)
+    count = reproving.again(upload, actor=None)
     proving.prove_upload(upload.pk)
 
     run = ProofRun.objects.get()
@@ -538,7 +538,7 @@ def test_judges_wait_for_somebody_to_agree_to_what_they_cost(dataset: Dataset):
 def test_judges_prove_a_sample_once_it_is_agreed(dataset: Dataset, contributor: Person):
     upload = proved(dataset, _judged(60))
 
-    proving.confirm_cost(upload, actor=contributor.user)
+    reproving.confirm_cost(upload, actor=contributor.user)
     proving.prove_upload(upload.pk)
 
     upload.proof.refresh_from_db()
@@ -551,7 +551,7 @@ def test_judges_prove_a_sample_once_it_is_agreed(dataset: Dataset, contributor: 
 def test_a_smaller_sample_may_be_agreed_and_is_spread_over_the_file(dataset: Dataset):
     upload = proved(dataset, _judged(60))
 
-    proving.confirm_cost(upload, actor=None, rows=3)
+    reproving.confirm_cost(upload, actor=None, rows=3)
     proving.prove_upload(upload.pk)
 
     assert [line for line, state in enumerate(states(dataset), 1) if state == "proved"] == [1, 21, 41]
@@ -561,7 +561,7 @@ def test_a_smaller_sample_may_be_agreed_and_is_spread_over_the_file(dataset: Dat
 def test_without_any_sample_nothing_is_judged(dataset: Dataset):
     upload = proved(dataset, _judged(5))
 
-    proving.confirm_cost(upload, actor=None, rows=0)
+    reproving.confirm_cost(upload, actor=None, rows=0)
     proving.prove_upload(upload.pk)
 
     assert {task.reason_code for task in tasks(dataset)} == {"judge_not_sampled"}
@@ -570,12 +570,94 @@ def test_without_any_sample_nothing_is_judged(dataset: Dataset):
 @pytest.mark.usefixtures("judges")
 def test_where_no_judge_waits_there_is_nothing_to_agree_to(dataset: Dataset):
     upload = proved(dataset, _judged(5))
-    proving.confirm_cost(upload, actor=None)
+    reproving.confirm_cost(upload, actor=None)
 
     with pytest.raises(Conflict) as refused:
-        proving.confirm_cost(upload, actor=None)
+        reproving.confirm_cost(upload, actor=None)
 
     assert refused.value.code == "nothing_to_confirm"
+
+
+@pytest.mark.usefixtures("judges")
+@pytest.mark.parametrize("state", [ProofState.WAITING, ProofState.PENDING])
+def test_an_agreement_is_told_with_who_agreed_to_what(dataset: Dataset, contributor: Person, state: ProofState):
+    upload = proved(dataset, _judged(5))
+    ProofRun.objects.update(state=state)
+
+    reproving.confirm_cost(upload, actor=contributor.user, rows=3)
+
+    event = Event.objects.get(kind="proofrun.cost_agreed")
+    estimate = ProofRun.objects.get().estimate
+    assert event.actor == contributor.user
+    assert event.data == {"rows": 3, "calls": 21, "tokens": estimate["tokens"]}
+
+
+@pytest.mark.usefixtures("judges")
+def test_agreeing_reads_no_rows_and_a_sample_is_bounded(dataset: Dataset, monkeypatch: Any):
+    monkeypatch.setattr(judged, "MAX_SAMPLE", 8)
+    upload = proved(dataset, _judged(60))
+    monkeypatch.setattr(judged, "estimate", None)
+
+    reproving.confirm_cost(upload, actor=None, rows=1000)
+
+    run = ProofRun.objects.get()
+    assert (run.agreed_rows, len(run.estimate["lines"]), run.estimate["calls"]) == (8, 8, 56)
+
+
+@pytest.mark.usefixtures("judges")
+def test_a_change_of_judge_is_told_to_forget_the_agreement(dataset: Dataset):
+    choice = {"type": "choice", "choices": ["yes", "no"], "reference": "yes"}
+    regrading.change_grader(dataset, choice, actor=None)
+    upload = proved(dataset, [{"prompt": "Is it?", "gold": "yes"}])
+    reproving.confirm_cost(upload, actor=None)
+
+    regrading.run(regrading.change_grader(dataset, {**choice, "choices": ["yes", "no", "may be"]}, actor=None).pk)
+
+    run = ProofRun.objects.get()
+    assert (run.agreed_rows, run.estimate) == (None, {})
+    assert Event.objects.get(kind="proofrun.cost_forgotten").data == {"rows": 1, "reason": "grader_changed"}
+
+
+@pytest.mark.usefixtures("judges")
+def test_where_all_is_proved_without_a_judge_there_is_nothing_to_agree_to(dataset: Dataset, contributor: Person):
+    accounts.set_approval(contributor.team, "all", actor=contributor.user)
+    upload = proved(dataset, _judged(5))
+
+    with pytest.raises(Conflict) as refused:
+        reproving.confirm_cost(upload, actor=None)
+
+    assert (refused.value.code, ProofRun.objects.get().state) == ("nothing_to_confirm", ProofState.DONE)
+
+
+@pytest.mark.usefixtures("judges")
+def test_a_judge_that_is_no_more_leaves_nothing_to_agree_to(dataset: Dataset):
+    choice = {"type": "choice", "choices": ["yes", "no"], "reference": "yes"}
+    regrading.change_grader(dataset, choice, actor=None)
+    upload = proved(dataset, [{"prompt": "Is it?", "gold": "yes", "reference": "yes"}])
+    regrading.run(regrading.change_grader(dataset, EXACT, actor=None).pk)
+    proving.prove_upload(upload.pk)
+
+    with pytest.raises(Conflict) as refused:
+        reproving.confirm_cost(upload, actor=None)
+
+    assert (refused.value.code, states(dataset)) == ("nothing_to_confirm", ["proved"])
+
+
+@pytest.mark.usefixtures("judges")
+def test_judges_that_did_not_answer_are_asked_again_only_for_another_agreement(dataset: Dataset, monkeypatch: Any):
+    upload = proved(dataset, _judged(5))
+    reproving.confirm_cost(upload, actor=None)
+    with monkeypatch.context() as patched:
+        _down(patched, "model_grader_server_error", lambda completion, item: True)
+        proving.prove_upload(upload.pk)
+    assert {task.reason_code for task in tasks(dataset)} == {"grader_unavailable"}
+
+    assert reproving.again(upload, actor=None) == 5
+    proving.prove_upload(upload.pk)
+
+    run = ProofRun.objects.get()
+    assert (run.state, run.agreed_rows, run.estimate["calls"]) == (ProofState.WAITING, None, 35)
+    assert Event.objects.get(kind="proofrun.cost_forgotten").data == {"rows": 5, "reason": "proved_again"}
 
 
 @pytest.mark.usefixtures("judges")
@@ -583,7 +665,7 @@ def test_a_stranger_agrees_to_nothing(dataset: Dataset, stranger: Person):
     upload = proved(dataset, _judged(1))
 
     with pytest.raises(Forbidden):
-        proving.confirm_cost(upload, actor=stranger.user)
+        reproving.confirm_cost(upload, actor=stranger.user)
 
 
 @pytest.mark.usefixtures("judges")

@@ -13,7 +13,7 @@ from tasks.errors import Invalid
 from tasks.graders import judges as benches
 from tasks.graders import judging, registry
 from tasks.graders.judges import Endpoint, Judges
-from tasks.services import datasets, proving
+from tasks.services import datasets, proving, reproving
 from tests import cast, world
 from tests.cast import Person
 from tests.fakes import model_server
@@ -235,7 +235,7 @@ def test_proof_asks_the_teams_own_line_once_its_cost_is_agreed_to(
     upload = world.imported(world.private_dataset(contributor), rows_judged_by("carla-sums"), contributor)
     asked_before = len(served.asked)
 
-    proving.confirm_cost(upload, actor=contributor.user)
+    reproving.confirm_cost(upload, actor=contributor.user)
     proving.prove_upload(upload.pk)
 
     assert (asked_before, {ask["model"] for ask in served.asked}) == (0, {own.digest})
