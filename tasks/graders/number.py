@@ -21,9 +21,9 @@ EXAMPLE: Mapping[str, Any] = {
     "completion": "12 boxes hold 1,234.50 kg together.",
 }
 
+SEARCHED = 20_000  # characters at the end of a text: a number before them is not what the reply concludes with
 MAX_CHARACTERS = 1000  # of one number; 10**4300 and longer would cost time and mean nothing
 MAX_EXPONENT = 9999
-_DIGIT = re.compile(r"\d")
 _TAIL = 200  # characters searched first: the last number is nearly always there
 _MINUS = str.maketrans(dict.fromkeys("−–﹣－", "-"))
 
@@ -92,13 +92,17 @@ def read(text: str, config: Config) -> Reading | None:
 def _last(text: str) -> tuple[re.Match[str] | None, int]:
     """The last number and how many were seen: the tail is searched first, and believed when it holds two.
 
-    A single one may have been cut at the blank where the tail begins (2.5 × | 10^3).
+    A single one may have been cut at the blank where the tail begins (2.5 × | 10^3). Nor may the place where the search
+    begins cut one: what is longer than the run-up is refused in any case.
     """
-    cut = len(text) - _TAIL
-    start = max(text.rfind(" ", 0, cut), text.rfind("\n", 0, cut), 0) if cut > 0 else 0
+    floor = len(text) - SEARCHED
+    first, cut = max(0, floor - MAX_CHARACTERS), len(text) - _TAIL
+    start = max(text.rfind(" ", first, cut), text.rfind("\n", first, cut), first) if cut > first else first
     found = list(_NUMBER.finditer(text, start))
-    if start and len(found) < 2 and _DIGIT.search(text, 0, start):
-        found = list(_NUMBER.finditer(text))
+    if start > first and len(found) < 2:
+        found = list(_NUMBER.finditer(text, first))
+    if floor > 0:
+        found = [number for number in found if number.end() > floor]
     return (found[-1] if found else None), len(found)
 
 
@@ -137,6 +141,8 @@ def to_reading(value: Any, config: Config) -> Reading:
         raise AuthorFault("bad_reference", f"The reference is not a number: {templates.as_text(value)[:80]}.")
     if isinstance(value, int) and abs(value) < 10**15:  # most references; the way below would read the same
         return Reading(Decimal(value), str(value), "", 1)
+    if isinstance(value, str) and len(value) > SEARCHED:
+        raise AuthorFault("bad_reference", f"The reference is longer than {SEARCHED:,} characters: it is not a number.")
     try:
         reading = read(str(value), config)
     except ValueError as fault:
@@ -166,7 +172,8 @@ def _read_reply(completion: str, config: Config) -> Reading | Grade:
     except ValueError as fault:
         return wrong(None, str(fault), "sample_parse_error")
     if reading is None:
-        return wrong(None, "The reply contains no number.")
+        where = f" in its last {SEARCHED:,} characters" if len(completion) > SEARCHED else ""
+        return wrong(None, f"The reply contains no number{where}.")
     if config.unit_required and not reading.unit:
         return wrong(None, f"'{reading.text[:80]}' has none of the units {', '.join(config.units)}.")
     return reading

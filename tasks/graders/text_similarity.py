@@ -29,7 +29,8 @@ EXAMPLE: Mapping[str, Any] = {
     "completion": "the cat sat on the mat",
 }
 
-MAX_CHARACTERS = 100_000  # of either text: the worst metric needs about a second for two of that length
+MAX_CHARACTERS = 100_000  # of either text: the worst of the other metrics needs about a second for two of that length
+MAX_GLEU_CHARACTERS = 20_000  # it counts every n-gram of both texts anew
 Metric = Callable[[str, str], float]  # (text, reference) -> 0 to 1
 
 
@@ -67,19 +68,23 @@ def compile(config: Config) -> Check:
         text = text_of.text(completion, item)
         if not text.strip():
             return wrong(None, "The reply is empty.")
-        if len(text) > MAX_CHARACTERS:
-            raise ModelFault("too_long", f"The reply is longer than {MAX_CHARACTERS:,} characters.")
+        if len(text) > (most := _most(config)):
+            raise ModelFault("too_long", f"The reply is longer than {most:,} characters.")
         score = min(1.0, max(0.0, metric(config.evaluation_metric)(text, reference)))
         return scored(score, config.pass_threshold, text, f"{config.evaluation_metric} {score:.4f}.")
 
     return check
 
 
+def _most(config: Config) -> int:
+    return MAX_GLEU_CHARACTERS if config.evaluation_metric == "gleu" else MAX_CHARACTERS
+
+
 def _usable(reference: str, config: Config) -> str:
     if not reference.strip():
         raise AuthorFault("bad_reference", "The reference is empty.")
-    if len(reference) > MAX_CHARACTERS:
-        raise AuthorFault("bad_reference", f"The reference is longer than {MAX_CHARACTERS:,} characters.")
+    if len(reference) > (most := _most(config)):
+        raise AuthorFault("bad_reference", f"The reference is longer than {most:,} characters.")
     if config.evaluation_metric.startswith("rouge"):
         least = 1 if config.evaluation_metric == "rouge_l" else int(config.evaluation_metric[-1])
         if len(_rouge_tokens(reference)) < least:

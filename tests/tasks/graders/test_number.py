@@ -189,3 +189,55 @@ def test_the_last_number_counts_whatever_stands_before_it(completion, read):
 def test_a_minus_sign_touches_its_number():
     assert registry.grade({"type": "number", "reference": -5}, "x = −5", {}).correct
     assert registry.grade({"type": "number", "reference": 5}, "- 5", {}).correct
+
+
+# Long replies
+
+LONG = number.SEARCHED
+
+
+class Counted:
+    """The pattern, with how many characters it was let loose on."""
+
+    def __init__(self, pattern):
+        self.pattern, self.characters = pattern, 0
+
+    def finditer(self, text, start=0):
+        self.characters += len(text) - start
+        return self.pattern.finditer(text, start)
+
+
+@pytest.mark.parametrize("text", ["1,", "1 ", "1", "x", " ", "1\n", "12 x", "x1"], ids=repr)
+def test_a_reply_of_two_million_characters_is_not_searched_as_a_whole(monkeypatch, text):
+    counted = Counted(number._NUMBER)
+    monkeypatch.setattr(number, "_NUMBER", counted)
+
+    grade(text * (2_000_000 // len(text)), 1)
+
+    assert counted.characters <= 2 * (LONG + number.MAX_CHARACTERS)
+
+
+def test_a_number_at_the_beginning_of_what_is_searched_counts():
+    assert grade("42" + "x" * 10 + " y" * (LONG // 2 - 6), 42).outcome is Outcome.CORRECT
+
+
+def test_a_number_before_what_is_searched_does_not():
+    found = grade("42 " + "x" * LONG, 42)
+
+    assert (found.outcome, found.reason) == (
+        Outcome.INCORRECT,
+        "The reply contains no number in its last 20,000 characters.",
+    )
+
+
+@pytest.mark.parametrize("behind", range(LONG - 12, LONG + 3))
+def test_a_number_across_the_place_where_the_search_begins_is_read_whole_or_not_at_all(behind):
+    found = grade("no " * 1000 + "1,234,567.5" + "x" * behind, 1)
+
+    assert found.read in (None, "1,234,567.5")
+
+
+def test_a_reference_that_is_longer_than_what_is_searched_is_the_authors_fault():
+    found = registry.grade({"type": "number"}, "8", {"reference": "7 " + "x" * LONG + " 8"})
+
+    assert found.errors == ("bad_reference",)

@@ -198,6 +198,14 @@ def test_a_reply_beyond_the_limit_is_incorrect_with_its_flag():
     assert (found.outcome, found.errors) == (Outcome.INCORRECT, ("too_long",))
 
 
+def test_gleu_reads_less_than_the_others():
+    long = "a " * 10_001
+
+    assert grade("gleu", long).errors == ("too_long",)
+    assert grade("gleu", "a", long).errors == ("bad_reference",)
+    assert grade("bleu", long).errors == ()
+
+
 @pytest.mark.parametrize("metric", METRICS)
 @pytest.mark.parametrize("text", ["ab " * 33_000, "é1" * 50_000, "." * 100_000, "\ud800\0" * 9])
 @pytest.mark.timeout(60)
