@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from threading import Event as Signal
 from threading import Thread
+from time import monotonic
 from typing import Any
 
 from django.conf import settings
@@ -19,6 +20,8 @@ from django.db.models.functions import Coalesce
 from django.utils import timezone
 
 from tasks.models.events import Subject, record
+
+STEP_SECONDS = 900.0
 
 
 class FencedOff(Exception):
@@ -80,8 +83,9 @@ def keep(model: Any, pk: int, attempt: int, working: StrEnum, **changes: Any) ->
 
 @contextmanager
 def kept_alive(model: Any, pk: int, attempt: int, working: StrEnum) -> Iterator[None]:
-    """Renew the lease while this process is at one long step (a grader that takes its time). It counts as no progress:
-    a step that kills its worker is still tried three times only."""
+    """Renew the lease while this process is at one long step (a grader that takes its time), for STEP_SECONDS at most:
+    a step that hangs is left to the next worker. It counts as no progress: one that kills its worker, or hangs, is
+    still tried three times only."""
     over = Signal()
     rows = model.objects.filter(pk=pk, attempt=attempt, state=working)
     thread = Thread(target=_renew, args=(rows, over), name="lease", daemon=True)
@@ -94,8 +98,9 @@ def kept_alive(model: Any, pk: int, attempt: int, working: StrEnum) -> Iterator[
 
 
 def _renew(rows: Any, over: Signal) -> None:
+    until = monotonic() + STEP_SECONDS
     try:
-        while not over.wait(settings.IMPORT_LEASE_SECONDS / 3):
+        while not over.wait(settings.IMPORT_LEASE_SECONDS / 3) and monotonic() < until:
             rows.all().update(lease_until=expiry())
     finally:
         connection.close()

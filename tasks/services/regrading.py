@@ -127,14 +127,31 @@ class _Work:
         self.after = 0  # id of the last task taken
         self.counts: Counter[str] = Counter()
 
-    @transaction.atomic
     def chunk(self) -> bool:
-        """Take the next tasks; False once there are none left and the change is done."""
-        lock_space(self.space)
-        held = leases.hold(GraderChange, self.pk, self.attempt, ChangeState.CHANGING)
-        self.counts = Counter()
+        """Take the next tasks; False once there are none left and the change is done. What takes long is done before
+        the space is locked."""
+        checked = self._check(self._next())
+        crash_point("regrade.checked")
+        with transaction.atomic():
+            lock_space(self.space)
+            return self._chunk(checked)
+
+    def _next(self) -> QuerySet[Task]:
         old = _replaced(self.dataset) - {self.grader.digest}
-        tasks = list(_tasks(self.dataset, old).filter(pk__gt=self.after).select_for_update(of=("self",))[:CHUNK])
+        found: QuerySet[Task] = _tasks(self.dataset, old).filter(pk__gt=self.after)[:CHUNK]
+        return found
+
+    def _check(self, tasks: Iterable[Task]) -> dict[int, list[Issue]]:
+        """{task: why it does not give the new grader what that reads}."""
+        with judges.for_team(self.space):
+            return {task.pk: list(check_against(self.grader.config, task.item, 0)) for task in tasks}
+
+    def _chunk(self, checked: Mapping[int, list[Issue]]) -> bool:
+        held = leases.hold(GraderChange, self.pk, self.attempt, ChangeState.CHANGING)
+        tasks = list(Task.objects.filter(pk__in=[task.pk for task in self._next()]).order_by("pk").select_for_update())
+        if not all(task.pk in checked for task in tasks):
+            return True  # others have come in the meantime: check those too
+        self.counts = Counter()
         if not tasks and self.after == 0:
             return not GraderChange.objects.advance(
                 self.pk,
@@ -145,13 +162,13 @@ class _Work:
                 data=held.counts,
             )
         self.after = tasks[-1].pk if tasks else 0  # from the start once more: rows may have come behind us
-        self._take(tasks)
+        self._take(tasks, checked)
         counts = add_counts(held.counts, dict(self.counts))
         crash_point("regrade.before_commit")
         leases.keep(GraderChange, self.pk, self.attempt, ChangeState.CHANGING, counts=counts)
         return True
 
-    def _take(self, chunk: Sequence[Task]) -> None:
+    def _take(self, chunk: Sequence[Task], checked: Mapping[int, list[Issue]]) -> None:
         """Of tasks that become one (two graders may have been replaced), the second waits for the last pass."""
         tasks = list({(task.exact_key, task.answer_digest): task for task in reversed(chunk)}.values())
         if not tasks:
@@ -167,7 +184,8 @@ class _Work:
         back = self._take_over(own)
         back += self._revive(list(set(twins.values())))
         new = [*back, *copies.values()]
-        rejected = self._reject([*(task.pk for task in own), *copies.values()])
+        issues = {**{task.pk: checked[task.pk] for task in own}, **{new: checked[old] for old, new in copies.items()}}
+        rejected = self._reject({pk: found for pk, found in issues.items() if found})
         to_conflict(self.space, clashing([pk for pk in new if pk not in rejected]))
         prove_again([*(task.pk for task in own), *moved.values()], ask_anew=registry.asks_a_model(self.grader.config))
         self.counts.update(changed=len(own), copied=len(copies), twins=len(twins), rejected=len(rejected))
@@ -267,11 +285,10 @@ class _Work:
             pks, old, new, team=self.space, data=data, reason=reason, reason_code=CHANGED, approved_at=None
         )
 
-    def _reject(self, pks: Sequence[int]) -> set[int]:
-        """Rows that do not give the new grader what it reads."""
-        tasks = Task.objects.filter(pk__in=pks, state__in=(TaskState.VALID, TaskState.CONFLICT)).order_by("pk")
-        with judges.for_team(self.space):
-            issues = {task.pk: found for task in tasks if (found := check_against(self.grader.config, task.item, 0))}
+    def _reject(self, issues: Mapping[int, list[Issue]]) -> set[int]:
+        """Rows that do not give the new grader what it reads, unless they are rejected already."""
+        open_ones = Task.objects.filter(pk__in=list(issues), state__in=(TaskState.VALID, TaskState.CONFLICT))
+        issues = {pk: issues[pk] for pk in open_ones.values_list("pk", flat=True)}
         if not issues:
             return set()
         set_reasons({pk: (found[0].code, found[0].sentence) for pk, found in issues.items()})

@@ -1,4 +1,5 @@
 from datetime import timedelta
+from time import sleep
 from typing import Any
 
 import pytest
@@ -510,6 +511,18 @@ def test_a_slow_grader_renews_the_lease_of_its_proof(dataset: Dataset, monkeypat
     proved(dataset, sums(3))
 
     assert len(asked) == 1
+
+
+def test_a_step_that_hangs_keeps_its_lease_for_a_time_only(monkeypatch: Any, settings: Any):
+    renewed: list[Any] = []
+    monkeypatch.setattr(leases, "expiry", lambda: renewed.append(None) or timezone.now())
+    monkeypatch.setattr(leases, "STEP_SECONDS", 0.2)
+    settings.IMPORT_LEASE_SECONDS = 0.06
+
+    with leases.kept_alive(ProofRun, 0, 0, ProofState.PROVING):
+        sleep(0.8)
+
+    assert 1 <= len(renewed) <= 11
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ import pytest
 from django.utils import timezone
 
 from tasks.errors import FlywheelError, Forbidden
+from tasks.graders import registry
 from tasks.models import Dataset, DatasetTask, Event, GraderChange, Proof, Task
 from tasks.services import accounts, datasets, proving, regrading, reviews, waiting
 from tests.cast import Person
@@ -19,6 +20,7 @@ EXACT = {
     "operation": "eq",
 }
 NUMBER = {"type": "number"}
+NUMBER_DIGEST = registry.digest(NUMBER)
 
 
 def _change(dataset: Dataset, config: Any = EXACT) -> GraderChange:
@@ -219,6 +221,38 @@ class _Stopped(Exception):
 
 def _stop(name: str) -> None:
     raise _Stopped
+
+
+def test_rows_are_checked_before_their_space_is_locked(dataset: Dataset, monkeypatch: Any):
+    proved(dataset, sums(3))
+    done: list[str] = []
+    locked, checked = regrading.lock_space, regrading.check_against
+    monkeypatch.setattr(regrading, "check_against", lambda *given: done.append("check") or checked(*given))
+    change = regrading.change_grader(dataset, EXACT, actor=None)
+    monkeypatch.setattr(regrading, "lock_space", lambda space: done.append("lock") or locked(space))
+
+    regrading.run(change.pk)
+
+    assert done[:5] == ["check"] * 3 + ["lock"] * 2  # and of the passes after it nothing is left to check
+    assert done.count("check") == 3
+
+
+def test_rows_that_come_after_the_check_are_checked_too(dataset: Dataset, monkeypatch: Any):
+    proved(dataset, sums(2))
+    late = [{"prompt": "Late?", "reference": 1}]
+    stages: list[str] = []
+
+    def crash_point(name: str) -> None:
+        stages.append(name)
+        if stages == ["regrade.checked"]:
+            proved(dataset, late)
+            Task.objects.filter(messages__0__content="Late?").update(grader=NUMBER_DIGEST, item={})
+
+    monkeypatch.setattr(regrading, "crash_point", crash_point)
+
+    _change(dataset)
+
+    assert states(dataset) == ["valid", "valid", "rejected"]
 
 
 def test_doing_a_change_twice_changes_nothing(dataset: Dataset):
