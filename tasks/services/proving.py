@@ -133,7 +133,7 @@ class _Work:
             self.sample = set(held.estimate.get("lines", ()))
             return
         found = None
-        if self.judges and Team.objects.get(pk=self.space.pk).approval != Team.Approval.ALL:
+        if self.judges and self._policy() != Team.Approval.ALL:
             with leases.kept_alive(ProofRun, self.pk, self.attempt, ProofState.PROVING):
                 found = judged.estimate(self.upload, self.judges)
         with transaction.atomic():
@@ -286,12 +286,17 @@ class _Work:
             for row in left
             if not row.with_people and row.code != proof.UNAVAILABLE
         ]
-        approval = Team.Approval(Team.objects.values_list("approval", flat=True).get(pk=self.space.pk))
+        approval = self._policy()
         for old in _LET_IN[approval]:
             changes = {"data": {"policy": approval}, "approved_at": timezone.now()}
             counts[TaskState.APPROVED] += len(self._move(undecided, old, TaskState.APPROVED, **changes))
         self._keep(counts=add_counts(held.counts, {name: count for name, count in counts.items() if count}))
         return stretch[-1].line if stretch else None
+
+    def _policy(self) -> Team.Approval:
+        """Of the space as it is now. The pool lets nothing unproved in without a person, whatever is set."""
+        set_to = Team.Approval(Team.objects.values_list("approval", flat=True).get(pk=self.space.pk))
+        return Team.Approval.PROVED if self.space.is_system and set_to == Team.Approval.ALL else set_to
 
     def _move(self, rows: Sequence[Proved], old: TaskState, new: TaskState, **changes: Any) -> list[int]:
         pks = {row.task_id for row in rows if row.state == old}

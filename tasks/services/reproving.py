@@ -4,7 +4,7 @@ from typing import Any
 
 import msgspec
 from django.db import transaction
-from django.db.models import OuterRef, Q, QuerySet, Subquery
+from django.db.models import OuterRef, Q, Subquery
 
 from tasks.errors import Conflict
 from tasks.models import DatasetTask, Proof, ProofRun, Task, Upload, User
@@ -32,7 +32,7 @@ def again(upload: Upload, *, actor: User | None) -> int:
         raise Conflict("proof_under_way", "This upload is not proved yet: wait until it is.")
     undecided = _with_proofs(upload).filter(found__in=RETRIED)
     back: list[int] = []
-    changes = {"data": {"reason": "proved_again"}, "reason": "", "reason_code": ""}
+    changes: dict[str, Any] = {"data": {"reason": "proved_again"}, "reason": "", "reason_code": ""}
     for old in (TaskState.UNPROVED, TaskState.REJECTED):
         pks = list(undecided.filter(state=old, reason_code__in=RETRIED).values_list("pk", flat=True))
         back += Task.objects.advance_many(pks, old, TaskState.VALID, team=space, actor=actor, **changes)
@@ -49,7 +49,7 @@ def again(upload: Upload, *, actor: User | None) -> int:
     return len(tasks)
 
 
-def _with_proofs(upload: Upload) -> QuerySet[Task]:
+def _with_proofs(upload: Upload) -> Any:
     """The upload's tasks, with the code of their proof under their grader of now as `found`."""
     own = Proof.objects.filter(task=OuterRef("pk"), grader=OuterRef("grader")).values("code")[:1]
     tasks = Task.objects.filter(pk__in=DatasetTask.objects.filter(upload=upload).values("task"))

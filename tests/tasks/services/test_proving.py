@@ -8,7 +8,7 @@ from django.utils import timezone
 from tasks.errors import Conflict, Forbidden
 from tasks.graders import registry
 from tasks.graders.outcome import ungradable
-from tasks.models import Dataset, Event, Proof, ProofRun, Task
+from tasks.models import Dataset, Event, Proof, ProofRun, Task, Team
 from tasks.services import accounts, judged, leases, matrix, proving, regrading, reproving, reviews
 from tasks.states import ProofState
 from tasks.types import Grade
@@ -157,6 +157,15 @@ def test_the_policy_of_the_space_lets_tasks_in(
     proved(dataset, [sums(1)[0], {"prompt": "Say anything but x.", "grader": check}])
 
     assert states(dataset) == expected
+
+
+def test_the_pool_lets_nothing_unproved_in_whatever_its_policy(contributed: Dataset):
+    Team.objects.filter(pk=contributed.space_id).update(approval="all")
+    check = {"type": "string_check", "input": "{{ sample.output_text }}", "reference": "x", "operation": "ne"}
+
+    proved(contributed, [sums(1)[0], {"prompt": "Say anything but x.", "grader": check}])
+
+    assert states(contributed) == ["approved", "unproved"]
 
 
 def test_what_the_policy_lets_in_carries_its_moment(dataset: Dataset, contributor: Person):

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from tasks.models import Dataset
-from tasks.services import proving
+from tasks.services import proving, reproving
 from tests.tasks.pipeline import proved, states, sums, tasks
 
 pytestmark = pytest.mark.django_db
@@ -48,7 +48,7 @@ def test_with_a_sandbox_again_they_are_proved_without_a_new_upload(
     upload = proved(dataset, [*sums(3), *_rows(2)])
     without_sandbox.delenv("SANDBOX_LEVELS")
 
-    proving.again(upload, actor=None)
+    reproving.again(upload, actor=None)
     proving.prove_upload(upload.pk)
 
     assert states(dataset) == ["proved"] * 5
