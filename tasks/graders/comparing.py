@@ -189,6 +189,7 @@ def _ask(questions: Sequence[Question], seconds: float) -> list[Answer]:
     size = min(_AT_ONCE, max(_FEWEST, -(-len(questions) // workers)))
     waiting = deque(range(0, len(questions), size))
     answers: dict[int, list[Answer]] = {}
+    faults: list[BaseException] = []
 
     def serve() -> None:
         with _desk() as desk:
@@ -199,13 +200,21 @@ def _ask(questions: Sequence[Question], seconds: float) -> list[Answer]:
                     return
                 answers[first] = _answers(desk, questions[first : first + size], seconds)
 
-    others = [threading.Thread(target=serve) for _ in range(min(workers, len(waiting)) - 1)]
+    def serve_beside() -> None:
+        try:
+            serve()
+        except BaseException as fault:  # told to the caller, who would miss the answers otherwise
+            faults.append(fault)
+
+    others = [threading.Thread(target=serve_beside) for _ in range(min(workers, len(waiting)) - 1)]
     for thread in others:
         thread.start()
     if waiting:
         serve()
     for thread in others:
         thread.join()
+    if faults:
+        raise faults[0]
     return [answer for first in sorted(answers) for answer in answers[first]]
 
 
@@ -226,7 +235,8 @@ def _answers(desk: _Desk, questions: Sequence[Question], seconds: float) -> list
             else:
                 again = True
         except (Unavailable, EOFError, OSError) as refusal:
-            return answers + [Answer(Verdict.LOST, 0.0, f"no worker can be had: {refusal}")] * len(left)
+            lost_ones = len(questions) - len(answers)
+            return answers + [Answer(Verdict.LOST, 0.0, f"no worker can be had: {refusal}")] * lost_ones
     return answers
 
 

@@ -110,6 +110,8 @@ class Worker:
         self._process.returncode = 0  # or subprocess would try to reap a process that is not ours
 
     def _next(self, seconds: float) -> dict[str, Any] | None:
+        if self._control.fileno() < 0:  # its pool was closed
+            raise EOFError
         deadline = time.monotonic() + seconds
         waiting = select.poll()  # select.select would refuse descriptors from 1024 on
         waiting.register(self._control, select.POLLIN)

@@ -47,7 +47,7 @@ PROOFS = {
     "no_gold": (STRING_CHECK, {}, None),
 }
 
-STORED = {"contaminated"}  # tests/tasks/services
+STORED = {"contaminated", "judge_not_sampled", "decoy_ungradable", "grader_unavailable"}  # tests/tasks/services
 
 
 @pytest.mark.parametrize("code", FILES)

@@ -174,3 +174,13 @@ def test_an_answer_written_like_its_reference_equals_it_once_the_reference_was_t
     monkeypatch.setattr(comparing, "_ask", lambda questions, seconds: [None] * len(questions))
 
     assert verdicts(question(r"\sqrt{17}", r"\sqrt{17}", plain=False)) == [Verdict.EQUAL]
+
+
+@pytest.mark.usefixtures("forgetful")
+def test_a_pool_that_was_closed_beneath_open_workers_costs_no_answer():
+    verdicts(*[question(rf"\sqrt{{{number}}}") for number in range(20)])
+
+    pool.close_all()
+
+    later = [question(rf"\sqrt{{{9 if number % 2 else number}}}") for number in range(20, 60)]
+    assert verdicts(*later) == [Verdict.EQUAL if number % 2 else Verdict.DIFFERENT for number in range(20, 60)]

@@ -435,13 +435,18 @@ def test_the_name_of_the_machine_is_not_told(attempt: Try, pool: Pool):
 
 
 def test_what_is_written_to_tmp_is_gone_in_the_next_session(pool: Pool, attempt: Try):
-    attempt("def grade(s, i):\n    open('/tmp/left', 'w').write('x')\n    return 1.0")
+    attempt("import os\ndef grade(s, i):\n    open(os.environ['TMPDIR'] + '/left', 'w').write('x')\n    return 1.0")
 
-    assert attempt("import os\ndef grade(s, i):\n    return os.path.exists('/tmp/left')") == {"ok": 0.0}
+    found = attempt("import os\ndef grade(s, i):\n    return os.path.exists(os.environ['TMPDIR'] + '/left')")
+
+    assert found == {"ok": 0.0}
 
 
 def test_a_file_can_be_written_where_the_level_has_a_quota(pool: Pool, attempt: Try):
-    source = "def grade(s, i):\n    open('/tmp/a', 'w').write('x')\n    return float(open('/tmp/a').read() == 'x')"
+    source = (
+        "import os\ndef grade(s, i):\n    name = os.environ['TMPDIR'] + '/a'\n"
+        "    open(name, 'w').write('x')\n    return float(open(name).read() == 'x')"
+    )
 
     answer = attempt(source)
 
