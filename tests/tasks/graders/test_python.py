@@ -177,6 +177,13 @@ def test_a_trial_says_what_is_wrong_with_the_source(source, sentence):
     assert re.search(sentence, found), found
 
 
+def test_a_trial_waits_for_no_slow_grader_to_end(monkeypatch):
+    monkeypatch.setattr(python, "TRIAL_SECONDS", 0.2)
+    monkeypatch.setattr(grading, "START_SECONDS", 1.0)
+
+    assert registry.trial_problem(config("import time\ndef grade(sample, item):\n    time.sleep(100)")) is None
+
+
 def test_a_trial_does_not_judge_what_grade_makes_of_an_invented_call():
     assert registry.trial_problem(config(returning("item['reference']"))) is None
 
