@@ -293,4 +293,7 @@ def test_a_remote_reference_of_a_schema_is_refused_before_anything_is_graded():
 
 
 def test_double_braces_in_a_schema_are_no_template():
-    registry.parse({**SHAPED, "schema": {"properties": {"name": {"description": "{{ name }}"}}}})
+    config = {**SHAPED, "schema": {"properties": {"name": {"description": "{{ name }}"}}}}
+
+    assert "{{ name }}" not in registry.template_sources(config)
+    assert registry.grade(config, '{"name": "Ada"}', {}).correct

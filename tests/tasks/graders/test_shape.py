@@ -20,8 +20,17 @@ def _reason(schema, reply):
     return fault.value.reason
 
 
+def _fits(schema, reply):
+    """Whether a reply has the shape: a check says so by raising nothing."""
+    try:
+        shape.compile(schema)(reply)
+    except ModelFault:
+        return False
+    return True
+
+
 def test_a_reply_of_the_shape_passes():
-    shape.compile(PERSON)({"name": "Ada", "age": 36})
+    assert _fits(PERSON, {"name": "Ada", "age": 36})
 
 
 def test_a_reply_of_another_shape_is_the_models_fault_with_the_place():
@@ -54,7 +63,7 @@ def test_a_reference_to_another_document_is_refused_and_never_fetched(target, mo
 
 def test_an_identity_does_not_lend_a_reference_another_base():
     """{"$id": "https://…", "$ref": "#"} stays within the schema."""
-    shape.compile({"$id": "https://example.org/s.json", "properties": {"inner": {"$ref": "#"}}})({"inner": {}})
+    assert _fits({"$id": "https://example.org/s.json", "properties": {"inner": {"$ref": "#"}}}, {"inner": {}})
 
 
 def test_a_reference_that_leads_nowhere_is_refused_when_the_grader_is_made():
@@ -141,7 +150,7 @@ def test_unique_items_of_every_kind_take_linear_time():
     schema = {"properties": {"all": {"uniqueItems": True}}}
     mixed = [kind for number in range(5_000) for kind in ([number], {"k": number}, str(number), number)]
 
-    shape.compile(schema)({"all": [*mixed, True, False, None]})
+    assert _fits(schema, {"all": [*mixed, True, False, None]})
 
 
 @pytest.mark.parametrize("twice", [[1, 1.0], [{"a": 1, "b": 2}, {"b": 2, "a": 1}], [[1, "x"], [1, "x"]], [True, True]])
@@ -151,7 +160,7 @@ def test_an_item_named_twice_is_not_unique(twice):
 
 @pytest.mark.parametrize("different", [[1, True], [0, False], [1, "1"], [[1], [True]], [None, False]])
 def test_different_items_are_unique(different):
-    shape.compile({"properties": {"all": {"uniqueItems": True}}})({"all": different})
+    assert _fits({"properties": {"all": {"uniqueItems": True}}}, {"all": different})
 
 
 def test_a_keyword_that_would_match_patterns_with_backtracking_is_refused():
@@ -160,4 +169,4 @@ def test_a_keyword_that_would_match_patterns_with_backtracking_is_refused():
 
 
 def test_the_check_is_the_same_after_a_trip_through_json():
-    shape.compile(json.loads(json.dumps(PERSON)))({"name": "Ada"})
+    assert _fits(json.loads(json.dumps(PERSON)), {"name": "Ada"})
