@@ -2,7 +2,7 @@
 
 1. A user namespace in which root is somebody else: nothing on disk changes its owner.
 2. Where user namespaces are blocked (many containers): another uid that keeps one capability, so that it can still
-   enter the folders above its data.
+   enter the folders above its data and above its own binaries (/root is closed to others on many machines).
 """
 
 import os
@@ -16,6 +16,8 @@ from flywheel.embedded.refusals import EmbeddedError
 NOBODY = 65534
 _NAMESPACE = ("unshare", "--user", f"--map-user={NOBODY}", f"--map-group={NOBODY}", "--")
 # --pdeathsig because a change of uid clears what the parent has set; INT is Postgres's fast shutdown.
+# no_setuid_fixup because access(2), by which initdb looks for its programs, otherwise disregards the capabilities of
+# every uid but root's.
 _OTHER_UID = (
     "setpriv",
     f"--reuid={NOBODY}",
@@ -23,6 +25,7 @@ _OTHER_UID = (
     "--clear-groups",
     "--inh-caps=+dac_override",
     "--ambient-caps=+dac_override",
+    "--securebits=+no_setuid_fixup",
     "--pdeathsig=INT",
     "--",
 )
@@ -39,14 +42,16 @@ def _prefix_for_root() -> tuple[str, ...]:
         if _works(prefix):
             return prefix
     raise EmbeddedError(
-        "Postgres refuses to run as root, and neither user namespaces nor a change of uid are allowed here: "
-        "start as an ordinary user, or set DATABASE_URL to a Postgres of yours."
+        "Postgres refuses to run as root, and neither user namespaces nor a change of uid are allowed here, or neither "
+        f"reaches {sys.prefix}: start as an ordinary user, or set DATABASE_URL to a Postgres of yours."
     )
 
 
 def _works(prefix: tuple[str, ...]) -> bool:
+    """Whether what is started behind the prefix reaches the folder in which the binaries are installed."""
+    command = [*prefix, "test", "-x", sys.prefix]
     try:
-        done = subprocess.run([*prefix, sys.executable, "-I", "-S", "-c", "pass"], capture_output=True, timeout=30)
+        done = subprocess.run(command, capture_output=True, timeout=30)
     except OSError:
         return False
     return done.returncode == 0

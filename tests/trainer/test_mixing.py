@@ -4,7 +4,7 @@ from collections import Counter
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tasks.errors import Invalid
@@ -87,14 +87,23 @@ def test_no_exact_key_is_in_a_mixture_twice(pool, recipe):
     assert plan is None or len({key_of[task] for task in plan.tasks}) == plan.size
 
 
+# The only task of "mul" repeats a prompt, so nothing of that domain is there to be weighed.
+REPEATED_DOMAIN = [
+    Candidate("t0", "sub", "bea", exact_key="k0"),
+    Candidate("t1", "mul", "bea", exact_key="k0"),
+    Candidate("t2", "sub", "bea", exact_key="k1"),
+]
+
+
 @settings(max_examples=60, deadline=None)
 @given(pools(), recipes)
+@example(REPEATED_DOMAIN, Recipe())
 def test_a_weighted_domain_misses_its_share_by_less_than_one_task(pool, recipe):
     everything = Recipe(weights={"add": 2, "sub": 1, "mul": 1}, size=recipe.size, seed=recipe.seed)
     plan = mixed(pool, everything)
 
-    present = {c.domain for c in pool}
-    total = sum(everything.weights[domain] for domain in present)
+    first_of_prompt = {c.exact_key: c.domain for c in sorted(pool, key=lambda c: c.task, reverse=True)}
+    total = sum(everything.weights[domain] for domain in set(first_of_prompt.values()))
     assert plan is None or all(
         abs(count.used - everything.weights[count.name] / total * plan.size) < 1 for count in plan.domains
     )

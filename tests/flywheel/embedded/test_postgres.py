@@ -1,5 +1,6 @@
 import os
 import signal
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -98,3 +99,14 @@ def test_root_without_user_namespaces_starts_it_under_another_uid(postgres: Post
     postgres.start()
 
     assert _ask(postgres, "SELECT 1") == "1"
+
+
+def test_under_another_uid_programs_run_from_folders_that_are_closed_to_others(tmp_path: Path):
+    prefix = privileges._OTHER_UID if os.geteuid() == 0 else ()
+    program = tmp_path / "closed" / "program"
+    program.parent.mkdir(mode=0o700)
+    program.touch(mode=0o755)
+
+    done = subprocess.run([*prefix, "test", "-x", str(program)], check=False)
+
+    assert done.returncode == 0
