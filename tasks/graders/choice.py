@@ -172,11 +172,6 @@ def every_candidate(config: Config, item: Mapping[str, Any], others: Sequence[st
 
 def reference_problem(config: Config, item: Mapping[str, Any]) -> str | None:
     """Why the reference of this item cannot be used, as a sentence."""
-    try:
-        letters, texts = _choices(config, item)
-        _right(templates.parse(config.reference).text("", item), letters, texts)
-    except AuthorFault as fault:
-        return fault.reason
-    except ModelFault:
-        return None
+    letters, texts = _choices(config, item)
+    _right(templates.parse(config.reference).text("", item), letters, texts)
     return None

@@ -357,16 +357,11 @@ def coincides(config: Config, item: Mapping[str, Any], completion: str) -> bool:
 
 def reference_problem(config: Config, item: Mapping[str, Any]) -> str | None:
     """Why the reference of this item cannot be used, as a sentence."""
-    try:
-        reference = _reference(config, "", item)
-        for leaf in _leaves(config.fields or _inferred(reference)):
-            wanted = _find(reference, leaf)
-            if wanted is _ABSENT:
-                return f"The reference has no field '{leaf.path}'."
-            if leaf.field.kind == "number":
-                number.to_reading(wanted, _OF_NUMBER)
-    except AuthorFault as fault:
-        return fault.reason
-    except ModelFault:
-        return None
+    reference = _reference(config, "", item)
+    for leaf in _leaves(config.fields or _inferred(reference)):
+        wanted = _find(reference, leaf)
+        if wanted is _ABSENT:
+            return f"The reference has no field '{leaf.path}'."
+        if leaf.field.kind == "number":
+            number.to_reading(wanted, _OF_NUMBER)
     return None

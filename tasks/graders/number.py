@@ -207,10 +207,5 @@ def coincides(config: Config, item: Mapping[str, Any], completion: str) -> bool:
 
 def reference_problem(config: Config, item: Mapping[str, Any]) -> str | None:
     """Why the reference of this item cannot be used, as a sentence."""
-    try:
-        target_of(config, item)
-    except AuthorFault as fault:
-        return fault.reason
-    except ModelFault:
-        return None
+    target_of(config, item)
     return None

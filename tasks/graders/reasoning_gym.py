@@ -267,10 +267,5 @@ def coincides(config: Config, item: Mapping[str, Any], completion: str) -> bool 
 
 def reference_problem(config: Config, item: Mapping[str, Any]) -> str | None:
     """Why the entry cannot be used, as far as it shows without scoring."""
-    try:
-        _entry(config, item)
-    except AuthorFault as fault:
-        return fault.reason
-    except ModelFault:
-        return None
+    _entry(config, item)
     return None

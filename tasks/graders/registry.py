@@ -13,7 +13,8 @@ It may offer what proof needs to know of its kind
     coincides       (Config, item, completion) -> whether a passing decoy states the right answer by accident; None for
               the usual rule, by which it is the gold or ends in it
     every_candidate (Config, item, others) -> the reply that lists every candidate
-    reference_problem (Config, item) -> a sentence, where the row's reference cannot be used; must be cheap
+    reference_problem (Config, item) -> a sentence, where the row's reference cannot be used; must be cheap; an
+              AuthorFault that it raises is such a sentence, a ModelFault is none
 and what its users need to know before they rely on it
     unavailable     (Config) -> a sentence, where this machine or installation cannot grade with it at all; cheap
     trial_problem   (Config) -> a sentence, where only running it shows that it cannot work; may take seconds
@@ -287,5 +288,10 @@ def asks_a_model(config: Mapping[str, Any] | Config) -> bool:
 def _asked(question: str, config: Mapping[str, Any] | Config, *given: Any) -> str | None:
     parsed = parse(config)
     answer = getattr(module_of(parsed), question, None)
-    sentence: str | None = answer(parsed, *given) if answer else None
+    try:
+        sentence: str | None = answer(parsed, *given) if answer else None
+    except AuthorFault as fault:
+        return fault.reason
+    except ModelFault:
+        return None
     return sentence

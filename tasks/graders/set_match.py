@@ -162,10 +162,5 @@ def coincides(config: Config, item: Mapping[str, Any], completion: str) -> bool:
 
 def reference_problem(config: Config, item: Mapping[str, Any]) -> str | None:
     """Why the reference of this item cannot be used, as a sentence."""
-    try:
-        _wanted(config, "", item)
-    except AuthorFault as fault:
-        return fault.reason
-    except ModelFault:
-        return None
+    _wanted(config, "", item)
     return None

@@ -70,10 +70,5 @@ def gold(config: Config, item: Mapping[str, Any]) -> str | None:
 
 def reference_problem(config: Config, item: Mapping[str, Any]) -> str | None:
     """Why the reference of this item cannot be used, as a sentence."""
-    try:
-        reference = templates.parse(config.reference).text("", item)
-    except AuthorFault as fault:
-        return fault.reason
-    except ModelFault:
-        return None
+    reference = templates.parse(config.reference).text("", item)
     return _CONTAINED if not reference and "like" in config.operation else None

@@ -186,10 +186,5 @@ def gold(config: Config, item: Mapping[str, Any]) -> str | None:
 
 def reference_problem(config: Config, item: Mapping[str, Any]) -> str | None:
     """Why the reference of this item cannot be used, as a sentence."""
-    try:
-        _usable(templates.parse(config.reference).text("", item), config)
-    except AuthorFault as fault:
-        return fault.reason
-    except ModelFault:
-        return None
+    _usable(templates.parse(config.reference).text("", item), config)
     return None
