@@ -69,7 +69,7 @@ class ReadOnly(admin.ModelAdmin):
 class TaskAdmin(ReadOnly):
     list_display = ("id", "state", "reason_code", "space", "domain", "split", "grader", "created_at", "approved_at")
     list_filter = ("state", "split")
-    search_fields = ("=id", "=exact_key")
+    search_fields = ("=id",)
     actions = ("approve", "reject", "undo")
 
     @admin.action(description="Approve …")

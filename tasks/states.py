@@ -18,9 +18,15 @@ class TaskState(StrEnum):
 
 class UploadState(StrEnum):
     RECEIVED = "received"
+    UNMAPPED = "unmapped"  # read, and its columns wait for somebody to say what they are
     IMPORTING = "importing"
     IMPORTED = "imported"
     FAILED = "failed"  # unreadable as a whole, or quarantined after three attempts
+
+
+class UploadMode(StrEnum):
+    APPEND = "append"
+    REPLACE = "replace"  # its rows take the place of all that the dataset held before
 
 
 class ProofState(StrEnum):
@@ -60,7 +66,8 @@ REVIEWABLE = frozenset({_T.CONFLICT, _T.PROVED, _T.UNPROVED})
 _U = UploadState
 UPLOAD_MOVES: Mapping[UploadState, frozenset[UploadState]] = {
     _U.RECEIVED: frozenset({_U.IMPORTING, _U.FAILED}),
-    _U.IMPORTING: frozenset({_U.IMPORTED, _U.FAILED, _U.RECEIVED}),
+    _U.UNMAPPED: frozenset({_U.RECEIVED, _U.FAILED}),
+    _U.IMPORTING: frozenset({_U.IMPORTED, _U.FAILED, _U.RECEIVED, _U.UNMAPPED}),
     _U.IMPORTED: frozenset(),
     _U.FAILED: frozenset({_U.RECEIVED}),
 }
@@ -81,6 +88,32 @@ CHANGE_MOVES: Mapping[ChangeState, frozenset[ChangeState]] = {
     _C.DONE: frozenset(),
     _C.SUPERSEDED: frozenset(),
     _C.FAILED: frozenset({_C.SUPERSEDED}),
+}
+
+
+class WrapperState(StrEnum):
+    PROPOSED = "proposed"
+    APPROVED = "approved"
+    REFUSED = "refused"
+
+
+WRAPPER_MOVES: Mapping[WrapperState, frozenset[WrapperState]] = {
+    WrapperState.PROPOSED: frozenset({WrapperState.APPROVED, WrapperState.REFUSED}),
+    WrapperState.APPROVED: frozenset({WrapperState.REFUSED}),
+    WrapperState.REFUSED: frozenset({WrapperState.APPROVED}),
+}
+
+
+class AppealState(StrEnum):
+    OPEN = "open"
+    GRANTED = "granted"
+    REFUSED = "refused"
+
+
+APPEAL_MOVES: Mapping[AppealState, frozenset[AppealState]] = {
+    AppealState.OPEN: frozenset({AppealState.GRANTED, AppealState.REFUSED}),
+    AppealState.GRANTED: frozenset(),
+    AppealState.REFUSED: frozenset(),
 }
 
 

@@ -30,6 +30,7 @@ _BEFORE_NFKC = re.compile(
 _LATEX = re.compile(
     r"\$|\\[()!,]|\\(?:left|right)(?![a-zA-Z])|\\(?P<frac>[dt]frac)|\\(?:text|mathrm)\{(?P<word>[^{}]*)\}"
 )
+TRAILING = " .,:;!?。！？…"  # what may end a prompt without making it another one
 _THOUSANDS = re.compile(r"(?<![\d,.])\d{1,3}(?:,\d{3})+(?!\d)")
 _BRACKETS_OR_STRING = re.compile(r'"(?:[^"\\]|\\.)*"|[\[\]{}]', re.DOTALL)
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
@@ -78,6 +79,11 @@ def refused_character(text: str) -> str | None:
     if not text.isascii() and (found := _LONE_SURROGATE.search(text)):
         return f"half of a surrogate pair (U+{ord(found[0]):04X})"
     return None
+
+
+def folded(messages: Iterable[Message]) -> str:
+    """The prompt as shingles, grams and ratios read it: every message normalised, without what ends a sentence."""
+    return "\n\n".join(normalise(message.content).rstrip(TRAILING) for message in messages)
 
 
 def prompt_text(messages: Iterable[Message]) -> str:

@@ -12,11 +12,10 @@ from typing import Any
 import msgspec
 from xxhash import xxh3_64_hexdigest, xxh3_64_intdigest, xxh3_128_hexdigest
 
-from tasks.text import normalise
+from tasks.text import TRAILING, normalise
 from tasks.types import Message
 
 _NUMBER = re.compile(r"\d+(?:\.\d+)?")
-_TRAILING = " .,:;!?。！？…"
 _PLAIN_NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d{1,3})?")
 _encode = msgspec.json.Encoder(order="sorted").encode
 
@@ -26,18 +25,19 @@ class Fingerprint:
     exact_key: str  # 32 hex: the prompt without blanks, seeded with its numbers in their order
     number_signature: str  # 16 hex: its numbers, sorted
     template: str  # 32 hex: the prompt with its numbers masked
+    folded: str  # as tasks.text.folded gives it
 
 
 def fingerprint(messages: Iterable[Message]) -> Fingerprint:
     """Every message counts, with its role: the same question under another system prompt is another task."""
-    text = "\x1f".join(
-        f"{_role(message.role)}\x1e{normalise(message.content).rstrip(_TRAILING)}" for message in messages
-    )
+    parts = [(_role(message.role), normalise(message.content).rstrip(TRAILING)) for message in messages]
+    text = "\x1f".join(f"{role}\x1e{content}" for role, content in parts)
     numbers = _NUMBER.findall(text)
     return Fingerprint(
         exact_key=_exact(text, numbers),
         number_signature=xxh3_64_hexdigest(",".join(sorted(numbers)).encode()),
         template=xxh3_128_hexdigest(_NUMBER.sub("#", text).encode()),
+        folded="\n\n".join(content for _, content in parts),
     )
 
 

@@ -1,14 +1,15 @@
 from tasks.models.accounts import ApiKey, Membership, Team, User
 from tasks.models.datasets import Dataset, DatasetTask, DatasetVersion, DatasetVersionTask, Grader, GraderChange
 from tasks.models.events import Event, EventSeal
-from tasks.models.heldout import HeldOutKey, HeldOutSuite
+from tasks.models.heldout import HeldOutItem, HeldOutSuite
 from tasks.models.idempotency import IdempotencyRecord
-from tasks.models.reviews import Review
-from tasks.models.tasks import PromptSplit, Proof, Task
-from tasks.models.uploads import ProofFinding, ProofRun, RowIssue, Upload
+from tasks.models.reviews import Appeal, Review
+from tasks.models.tasks import Proof, Task, TaskFinding
+from tasks.models.uploads import PartialUpload, ProofFinding, ProofRun, RowIssue, SavedMapping, Upload, Wrapper
 
 __all__ = [
     "ApiKey",
+    "Appeal",
     "Dataset",
     "DatasetTask",
     "DatasetVersion",
@@ -17,18 +18,21 @@ __all__ = [
     "EventSeal",
     "Grader",
     "GraderChange",
-    "HeldOutKey",
+    "HeldOutItem",
     "HeldOutSuite",
     "IdempotencyRecord",
     "Membership",
-    "PromptSplit",
+    "PartialUpload",
     "Proof",
     "ProofFinding",
     "ProofRun",
     "Review",
     "RowIssue",
+    "SavedMapping",
     "Task",
+    "TaskFinding",
     "Team",
     "Upload",
     "User",
+    "Wrapper",
 ]

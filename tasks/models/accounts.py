@@ -42,6 +42,7 @@ class Team(models.Model):
     name = models.CharField(max_length=120)
     is_system = models.BooleanField(default=False)
     approval = models.CharField(max_length=10, choices=Approval, default=Approval.ALL)
+    screening = models.JSONField(default=dict, blank=True)  # tasks.screening.policy.Policy; {} is its defaults
     split_salt = models.CharField(max_length=32, default=_salt, editable=False)
     created_at = models.DateTimeField(auto_now_add=True)
 

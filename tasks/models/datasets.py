@@ -59,16 +59,25 @@ class Dataset(models.Model):
 
 
 class DatasetTask(models.Model):
-    """A membership: this row of this upload is that task. A repeated task adds provenance, not a copy."""
+    """A membership: this row of this upload is that task. A repeated task adds provenance, not a copy.
+
+    Without foreign keys in the database, as tasks are.
+    """
 
     class MembershipRole(models.TextChoices):
         SPLIT = "split", "By the prompt's split"
         TRAIN = "train", "Trains (OpenAI jobs, small private sets)"
         VALIDATION = "validation", "Validates"
 
-    dataset = models.ForeignKey(Dataset, on_delete=models.CASCADE, related_name="memberships", db_index=False)
-    task = models.ForeignKey("tasks.Task", on_delete=models.CASCADE, related_name="memberships")
-    upload = models.ForeignKey("tasks.Upload", on_delete=models.CASCADE, related_name="memberships", db_index=False)
+    dataset = models.ForeignKey(
+        Dataset, on_delete=models.CASCADE, related_name="memberships", db_index=False, db_constraint=False
+    )
+    task = models.ForeignKey(
+        "tasks.Task", on_delete=models.CASCADE, related_name="memberships", db_constraint=False
+    )
+    upload = models.ForeignKey(
+        "tasks.Upload", on_delete=models.CASCADE, related_name="memberships", db_index=False, db_constraint=False
+    )
     line = models.PositiveIntegerField()
     role = models.CharField(max_length=10, choices=MembershipRole, default=MembershipRole.SPLIT)
     duplicate = models.BooleanField(default=False)  # the task was there before this row

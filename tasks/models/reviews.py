@@ -3,7 +3,10 @@
 from django.db import models
 
 from tasks.models.accounts import Team, User
+from tasks.models.moves import Moving, StateModel
 from tasks.models.tasks import Task
+from tasks.models.uploads import Upload
+from tasks.states import APPEAL_MOVES, AppealState
 
 
 class Review(models.Model):
@@ -39,3 +42,46 @@ class Review(models.Model):
 
     def __str__(self) -> str:
         return f"{self.decision} task {self.task_id}"
+
+
+class Appeal(StateModel):
+    """A contributor asks for another look at a rejection: of a task, or of a row that was refused at import."""
+
+    MOVES = APPEAL_MOVES
+
+    space = models.ForeignKey(Team, on_delete=models.PROTECT, related_name="+")  # whose reviewers answer
+    task = models.ForeignKey(Task, null=True, on_delete=models.CASCADE, related_name="appeals")
+    upload = models.ForeignKey(Upload, null=True, on_delete=models.CASCADE, related_name="appeals")
+    line = models.PositiveIntegerField(default=0)  # of the upload's file, where the row was refused
+    code = models.CharField(max_length=40, blank=True)  # why it was rejected
+    note = models.CharField(max_length=1000)  # why the contributor thinks that it is right
+    asked_by = models.ForeignKey(User, on_delete=models.PROTECT, related_name="+")
+    state = models.CharField(
+        max_length=10, choices=[(s.value, s.value) for s in AppealState], default=AppealState.OPEN
+    )
+    answer = models.CharField(max_length=1000, blank=True)
+    answered_by = models.ForeignKey(User, null=True, on_delete=models.PROTECT, related_name="+")
+    at = models.DateTimeField(auto_now_add=True)
+    answered_at = models.DateTimeField(null=True, blank=True)
+
+    objects = Moving.as_manager()
+
+    class Meta:
+        ordering = ["-id"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["task"], condition=models.Q(state=AppealState.OPEN), name="one_open_appeal_per_task"
+            ),
+            models.UniqueConstraint(
+                fields=["upload", "line"],
+                condition=models.Q(state=AppealState.OPEN, task=None),
+                name="one_open_appeal_per_row",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"appeal {self.pk} ({self.state})"
+
+    @property
+    def owner_team_id(self) -> int:
+        return self.space_id

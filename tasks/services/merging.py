@@ -24,22 +24,17 @@ CLASH = "Another task asks the same and has another answer: compare the two and 
 
 _INCOMING = """
 CREATE TEMP TABLE incoming (
-  line int, exact_key text, answer_digest text, number_signature text, template text, grader text, messages jsonb,
-  item jsonb, gold text, domain text, metadata jsonb, content_digest text, norm_version smallint, split text
+  line int, exact_key uuid, answer_digest uuid, number_signature bytea, template uuid, grader text, messages jsonb,
+  item jsonb, gold text, domain text, metadata jsonb, content_digest bytea, norm_version smallint, split text
 ) ON COMMIT DROP
 """
 _TAKE_CONTAMINATED = """
 DELETE FROM incoming i
- WHERE (SELECT true FROM tasks_heldoutkey h
+ WHERE (SELECT true FROM tasks_heldoutitem h
          WHERE h.space_id = %(space)s AND h.exact_key = i.exact_key LIMIT 1)
-   AND (SELECT p.split FROM tasks_promptsplit p
-         WHERE p.space_id = %(space)s AND p.exact_key = i.exact_key) IS DISTINCT FROM 'sealed'
+   AND (SELECT t.split FROM tasks_task t
+         WHERE t.space_id = %(space)s AND t.exact_key = i.exact_key LIMIT 1) IS DISTINCT FROM 'sealed'
 RETURNING line
-"""
-_SPLITS = """
-INSERT INTO tasks_promptsplit (space_id, exact_key, split)
-SELECT DISTINCT ON (exact_key) %(space)s, exact_key, split FROM incoming ORDER BY exact_key
-ON CONFLICT DO NOTHING
 """
 _TASKS = """
 INSERT INTO tasks_task (space_id, state, reason, reason_code, messages, item, gold, grader_id, domain, metadata,
@@ -49,7 +44,8 @@ SELECT %(space)s, state,
        CASE state WHEN 'conflict' THEN %(clash)s ELSE '' END, CASE state WHEN 'conflict' THEN 'conflict' ELSE '' END,
        messages, item, gold, grader, domain, metadata,
        exact_key, answer_digest, number_signature, template, content_digest, norm_version,
-       (SELECT p.split FROM tasks_promptsplit p WHERE p.space_id = %(space)s AND p.exact_key = fresh.exact_key), now()
+       coalesce((SELECT t.split FROM tasks_task t WHERE t.space_id = %(space)s AND t.exact_key = fresh.exact_key LIMIT 1),
+                split), now()
   FROM (
     SELECT DISTINCT ON (i.exact_key, i.answer_digest, i.grader) i.*,
            CASE WHEN i.grader IS NULL THEN 'needs_grader'
@@ -59,7 +55,7 @@ SELECT %(space)s, state,
                         AND t.answer_digest <> i.answer_digest AND t.state <> 'withdrawn' AND t.state <> 'rejected'
                       LIMIT 1)
                 THEN 'conflict' ELSE 'valid' END AS state
-      FROM (SELECT *, min(answer_digest) OVER same_prompt <> max(answer_digest) OVER same_prompt AS clashes
+      FROM (SELECT *, min(answer_digest::text) OVER same_prompt <> max(answer_digest::text) OVER same_prompt AS clashes
               FROM incoming WINDOW same_prompt AS (PARTITION BY exact_key)) i
      ORDER BY i.exact_key, i.answer_digest, i.grader, i.line
   ) fresh
@@ -110,7 +106,6 @@ def merge(chunk: Chunk, dataset: Dataset, upload_id: int) -> Merged:
         copy_rows("incoming", PreparedRow._fields, chunk.rows)
         cursor.execute(_TAKE_CONTAMINATED, values)
         merged.issues = [issue("contaminated", line=line, field="prompt") for (line,) in cursor.fetchall()]
-        cursor.execute(_SPLITS, values)
         cursor.execute(_TASKS, values)
         new = cursor.fetchall()
         merged.states.update(state for _, state in new)

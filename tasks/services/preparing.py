@@ -109,7 +109,7 @@ def _prepared(row: Row, grader: KnownGrader | None, dataset: Dataset) -> Prepare
         line=row.line,
         exact_key=keys.exact_key,
         answer_digest=fingerprint.answer_digest(row.item, row.gold),
-        number_signature=keys.number_signature,
+        number_signature="\\x" + keys.number_signature,
         template=keys.template,
         grader=digest,
         messages=messages.decode(),
@@ -117,7 +117,7 @@ def _prepared(row: Row, grader: KnownGrader | None, dataset: Dataset) -> Prepare
         gold=row.gold,
         domain=row.domain or dataset.domain,
         metadata=_encode(row.metadata).decode(),
-        content_digest=content_digest(messages, item, row.gold, digest),
+        content_digest="\\x" + content_digest(messages, item, row.gold, digest),
         norm_version=NORM_VERSION,
         split=split_of(keys.exact_key, dataset.space.split_salt),
     )

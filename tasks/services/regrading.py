@@ -216,14 +216,14 @@ class _Work:
         if not tasks:
             return {}
         columns = (
-            "space_id, messages, item, gold, domain, metadata, exact_key, answer_digest, number_signature, template,"
-            " family, norm_version, split"
+            "space_id, messages, item, gold, domain, metadata, exact_key, stripped_key, answer_digest, number_signature,"
+            " template, bands, family, norm_version, split"
         )
         with connection.cursor() as cursor:
             cursor.execute(
                 f"""
                 INSERT INTO tasks_task ({columns}, state, reason, reason_code, grader_id, content_digest, created_at)
-                SELECT {columns}, 'valid', '', %s, %s, given.digest, now()
+                SELECT {columns}, 'valid', '', %s, %s, decode(given.digest, 'hex'), now()
                   FROM unnest(%s::bigint[], %s::text[]) WITH ORDINALITY AS given (old, digest, n),
                        LATERAL (SELECT * FROM tasks_task t WHERE t.id = given.old OFFSET 0) t
                  ORDER BY given.n
@@ -231,7 +231,7 @@ class _Work:
                 """,  # noqa: S608
                 [CHANGED, self.grader.pk, [task.pk for task in tasks], self._digests(tasks)],
             )
-            made = {(key, answer): pk for pk, key, answer in cursor.fetchall()}
+            made = {(key.hex, answer.hex): pk for pk, key, answer in cursor.fetchall()}
         copies = {task.pk: made[task.exact_key, task.answer_digest] for task in tasks}
         pks = list(copies.values())
         data = {"change": self.pk, "count": len(pks), "ids_digest": ids_digest(pks)}
@@ -262,7 +262,7 @@ class _Work:
         with connection.cursor() as cursor:
             cursor.execute(
                 """
-                UPDATE tasks_task t SET grader_id = %s, content_digest = given.digest
+                UPDATE tasks_task t SET grader_id = %s, content_digest = decode(given.digest, 'hex')
                   FROM unnest(%s::bigint[], %s::text[]) AS given (id, digest) WHERE t.id = given.id
                 """,
                 [self.grader.pk, [task.pk for task in tasks], self._digests(tasks)],

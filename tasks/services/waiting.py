@@ -127,7 +127,7 @@ def _make_valid(dataset: Dataset, tasks: Sequence[Task], grader: Grader) -> None
     with connection.cursor() as cursor:
         cursor.execute(
             """
-            UPDATE tasks_task t SET grader_id = %s, content_digest = given.digest
+            UPDATE tasks_task t SET grader_id = %s, content_digest = decode(given.digest, 'hex')
               FROM unnest(%s::bigint[], %s::text[]) AS given (id, digest) WHERE t.id = given.id
             """,
             [grader.pk, pks, digests],

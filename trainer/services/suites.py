@@ -10,6 +10,7 @@ from tasks.models import Task
 from tasks.models.events import Subject, record
 from tasks.services import heldout
 from tasks.states import Split, TaskState
+from tasks.types import Message
 from trainer.contract import EvalItem
 from trainer.evaluation.suites import SealedTask, choose, graders_digest, suite_digest
 from trainer.models import Line, SuiteItem, SuiteVersion
@@ -72,8 +73,9 @@ def _freeze_domain(line: Line, domain: str, size: int) -> SuiteVersion:
     SuiteItem.objects.bulk_create(
         (SuiteItem(suite=suite, position=i, task_id=pk) for i, pk in enumerate(chosen)), batch_size=5000
     )
-    keys = Task.objects.filter(pk__in=chosen).values_list("exact_key", flat=True)
-    heldout.register(line.team, digest, f"{line.slug}/{suite.name} v{suite.number}", keys)
+    asked = Task.objects.filter(pk__in=chosen).values_list("messages", flat=True)
+    prompts = ([Message(**message) for message in messages] for messages in asked.iterator(chunk_size=1000))
+    heldout.register(line.team, digest, f"{line.slug}/{suite.name} v{suite.number}", prompts)
     record(
         "suite.frozen",
         subject=Subject("suiteversion", str(suite.pk)),

@@ -1,7 +1,6 @@
 import pytest
 
-from tasks.dedup.fingerprint import exact_key
-from tasks.models import Dataset, HeldOutKey, PromptSplit, Task
+from tasks.models import Dataset, HeldOutItem, Task
 from tasks.services import heldout
 from tasks.states import Split
 from tasks.types import Message
@@ -11,12 +10,12 @@ from tests.tasks.pipeline import imported, states, sums, tasks
 pytestmark = pytest.mark.django_db
 
 
-def _key(prompt: str) -> str:
-    return exact_key([Message("user", prompt)])
+def _prompt(text: str) -> list[Message]:
+    return [Message("user", text)]
 
 
 def test_a_row_that_repeats_a_held_out_prompt_is_rejected(dataset: Dataset):
-    heldout.register(dataset.space, "d1", "outside suite", [_key(sums(1)[0]["prompt"])])
+    heldout.register(dataset.space, "d1", "outside suite", [_prompt(sums(1)[0]["prompt"])])
 
     upload = imported(dataset, sums(3))
 
@@ -26,17 +25,18 @@ def test_a_row_that_repeats_a_held_out_prompt_is_rejected(dataset: Dataset):
 
 
 def test_a_held_out_prompt_of_the_sealed_split_may_come_in(dataset: Dataset):
-    key = _key(sums(1)[0]["prompt"])
-    PromptSplit.objects.create(space=dataset.space, exact_key=key, split=Split.SEALED)
-    heldout.register(dataset.space, "d1", "own suite", [key])
-
     imported(dataset, sums(1))
+    Task.objects.update(split=Split.SEALED)
+    heldout.register(dataset.space, "d1", "own suite", [_prompt(sums(1)[0]["prompt"])])
 
+    again = imported(dataset, [*sums(1), *sums(1, start=1)])
+
+    assert again.counts["duplicates"] == 1
     assert tasks(dataset)[0].split == Split.SEALED
 
 
 def test_suites_of_one_space_do_not_bind_another(dataset: Dataset, stranger: Person):
-    heldout.register(stranger.team, "d1", "their suite", [_key(sums(1)[0]["prompt"])])
+    heldout.register(stranger.team, "d1", "their suite", [_prompt(sums(1)[0]["prompt"])])
 
     imported(dataset, sums(1))
 
@@ -46,16 +46,15 @@ def test_suites_of_one_space_do_not_bind_another(dataset: Dataset, stranger: Per
 def test_a_new_suite_rejects_what_is_stored_outside_the_sealed_split(dataset: Dataset):
     imported(dataset, sums(3))
     Task.objects.filter(pk=tasks(dataset)[0].pk).update(split=Split.TRAIN)
-    PromptSplit.objects.filter(exact_key=tasks(dataset)[0].exact_key).update(split=Split.TRAIN)
 
-    heldout.register(dataset.space, "d1", "suite", [tasks(dataset)[0].exact_key])
+    heldout.register(dataset.space, "d1", "suite", [_prompt(sums(1)[0]["prompt"])])
 
     assert states(dataset) == ["rejected", "valid", "valid"]
     assert tasks(dataset)[0].reason_code == "contaminated"
 
 
 def test_the_same_suite_is_registered_once(dataset: Dataset):
-    first = heldout.register(dataset.space, "d1", "suite", ["a" * 32, "a" * 32])
+    first = heldout.register(dataset.space, "d1", "suite", [_prompt("Why?"), _prompt("why")])
 
-    assert heldout.register(dataset.space, "d1", "suite", ["b" * 32]) == first
-    assert HeldOutKey.objects.count() == 1
+    assert heldout.register(dataset.space, "d1", "suite", [_prompt("How?")]) == first
+    assert HeldOutItem.objects.count() == 1

@@ -3,11 +3,12 @@
 import json
 import sys
 from collections.abc import Callable
+from hashlib import md5
 from pathlib import Path
 
 import pytest
 
-from tasks.models import Dataset, DatasetTask, Grader, PromptSplit, Task, Team, Upload, User
+from tasks.models import Dataset, DatasetTask, Grader, Task, Team, Upload, User
 from tasks.services import accounts, datasets
 from tasks.states import Role, Split, TaskState, UploadState
 from trainer.models import BaseBuild, Line
@@ -99,8 +100,7 @@ def fill(team: Team) -> Callable[..., Dataset]:
             for split, count in ((Split.TRAIN, train), (Split.SEALED, sealed), (Split.VALIDATION, validation)):
                 for i in range(count):
                     line += 1
-                    key = f"{dataset.pk:04d}{domain:>8}{split[:4]}{i:08d}".replace(" ", "0")[:32]
-                    PromptSplit.objects.create(space=dataset.space, exact_key=key, split=split)
+                    key = md5(f"{dataset.pk}{domain}{split}{i}".encode()).hexdigest()  # noqa: S324
                     task = Task.objects.create(
                         space=dataset.space,
                         state=state,
@@ -109,9 +109,9 @@ def fill(team: Team) -> Callable[..., Dataset]:
                         grader=grader,
                         domain=domain,
                         exact_key=key,
-                        answer_digest=str(i),
-                        number_signature="",
-                        template="",
+                        answer_digest=f"{i:032x}",
+                        number_signature="0" * 16,
+                        template="0" * 32,
                         content_digest=f"{key:0>64}",
                         norm_version=1,
                         split=split,
