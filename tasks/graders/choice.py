@@ -15,6 +15,7 @@ import msgspec
 
 from tasks.graders import templates
 from tasks.graders.outcome import AuthorFault, Check, ModelFault, scored, wrong
+from tasks.graders.remembered import of_the_last
 from tasks.text import normalise
 from tasks.types import Grade
 
@@ -24,8 +25,9 @@ EXAMPLE: Mapping[str, Any] = {
     "completion": "Venus is closest to Earth's size, so the answer is (B).",
 }
 
-_STATES = re.compile("answer|option|choice|choose|pick|boxed", re.IGNORECASE)  # cheap, before the costly pattern
-_DENIES = re.compile(r"\b(?:not|never|except|but|nor|neither)\b|n['’]t\b", re.IGNORECASE)  # cheap as well
+# Looked for first: a pattern takes 25 µs to find nothing in a reply of 2,000 characters, one of these words 0.1 µs.
+_STATES = ("answer", "option", "choice", "choose", "pick", "boxed")
+_DENIES = ("not", "never", "except", "but", "nor", "neither", "n't", "n’t")
 _DRESS = " \t\r\n.,:;!?()[]{}*_`\"'$\\"
 
 
@@ -61,6 +63,7 @@ def compile(config: Config) -> Check:
     return check
 
 
+@of_the_last
 def _choices(config: Config, item: Mapping[str, Any]) -> tuple[str, Sequence[str]]:
     """The letters in play and the normalised texts ([] where they are not known)."""
     letters = config.letters.upper()
@@ -99,12 +102,18 @@ def _claimed(completion: str, letters: str, texts: Sequence[str]) -> list[str]:
         return [bare.upper()]
     if texts and (named := _by_text(completion, letters, texts)):
         return named
-    denied, stated, alone, one = _patterns(letters)
-    if _DENIES.search(completion):
+    denied, stated, one = _patterns(letters)
+    folded = _folded(completion)
+    if any(word in folded for word in _DENIES):
         completion = denied.sub(" ", completion)
-    if _STATES.search(completion) and (statements := stated.findall(completion)):
+    if any(word in folded for word in _STATES) and (statements := stated.findall(completion)):
         return _distinct(one.findall(statements[-1]))
-    return _distinct(alone.findall(completion))
+    return _standing_alone(completion, letters)
+
+
+def _folded(text: str) -> str:
+    """As patterns that ignore the case see it: to them a dotless ı is an i as well."""
+    return text.lower() if text.isascii() else text.replace("ı", "i").replace("İ", "i").casefold()
 
 
 def _by_text(completion: str, letters: str, texts: Sequence[str]) -> list[str]:
@@ -121,6 +130,20 @@ def _by_text(completion: str, letters: str, texts: Sequence[str]) -> list[str]:
     return [letter for letter, text in pairs if text == bare]
 
 
+def _standing_alone(completion: str, letters: str) -> list[str]:
+    """Letters by the place where each stands alone first: a rambling reply has a thousand, so all are not looked at."""
+    singles, bracketed = _alone(letters)
+    first = {
+        letter: found.start()
+        for letter, single in singles.items()
+        if letter in completion and (found := single.search(completion))
+    }
+    for found in bracketed.finditer(completion) if "(" in completion else ():
+        letter, place = found[1].upper(), found.start(1)
+        first[letter] = min(place, first.get(letter, place))
+    return sorted(first, key=first.__getitem__)
+
+
 def _distinct(found: list[str]) -> list[str]:
     """Single letters, of which a rambling reply has a thousand: told apart as one text."""
     return list(dict.fromkeys("".join(found).upper()))
@@ -128,7 +151,7 @@ def _distinct(found: list[str]) -> list[str]:
 
 @lru_cache(maxsize=64)
 def _patterns(letters: str) -> tuple[re.Pattern[str], ...]:
-    """A denied letter, an explicit statement with the letters it names, a letter standing alone, one of a statement."""
+    """A denied letter, an explicit statement with the letters it names, one of a statement."""
     small = letters.lower()
     both = f"{letters}{small}"
     # Every repetition is bounded: two neighbours that match the same signs are quadratic in a row of stars.
@@ -143,15 +166,25 @@ def _patterns(letters: str) -> tuple[re.Pattern[str], ...]:
         r"\b(?i:answer|option|choice|choose|pick)\b(?:\s{1,2}(?i:is|are|would\s{1,2}be))?[\s:=*_]{0,8}|\\boxed\s{0,2}\{"
     )
     stated = re.compile(rf"(?:{claims})((?:(?i:option|choice)\s{{1,2}})?{joined})")
-    # Small letters are words too often ("a"), and so are A and I before another word: but "A or B" names two.
-    word = rf"\s(?!(?:or|and)\s[{letters}](?![\w'’-]))[a-z]"
-    alone = re.compile(rf"(?<![\w'’-])(?:[{letters}](?![\w'’-])(?<![AI](?={word}))|(?<=\()[{both}](?=\)))")
     filling = (
         r"(?:\s{1,2}(?:the|an?|answer|option|choice|letter|be|is|it|it['’]s|to|think|believe|say|choose|pick|select)\b)"
     )
     denial = r"(?:\b(?:not|never|except|nor|neither|(?:every|any)thing\s{1,2}but|all\s{1,2}but)\b|n['’]t\b)"
     denied = re.compile(rf"(?i:{denial}{filling}{{0,6}}){marked}")
-    return denied, stated, alone, re.compile(rf"(?<![A-Za-z\\])[{both}](?![A-Za-z])")
+    return denied, stated, re.compile(rf"(?<![A-Za-z\\])[{both}](?![A-Za-z])")
+
+
+@lru_cache(maxsize=64)
+def _alone(letters: str) -> tuple[dict[str, re.Pattern[str]], re.Pattern[str]]:
+    """What finds each letter standing alone, and any in brackets.
+
+    Small letters are words too often ("a"), and so are A and I before another word: but "A or B" names two. What stands
+    before a letter is looked at behind it, because a pattern that begins with a letter skips to the next one.
+    """
+    word = rf"\s(?!(?:or|and)\s[{letters}](?![\w'’-]))[a-z]"
+    ends = {letter: rf"(?!{word})" if letter in "AI" else "" for letter in letters}
+    singles = {letter: re.compile(rf"{letter}(?<![\w'’-].)(?![\w'’-]){end}") for letter, end in ends.items()}
+    return singles, re.compile(rf"\(([{letters}{letters.lower()}])\)")
 
 
 def gold(config: Config, item: Mapping[str, Any]) -> str | None:

@@ -24,6 +24,7 @@ import msgspec
 
 from tasks.graders import number, shape, templates
 from tasks.graders.outcome import AuthorFault, Check, ModelFault, scored
+from tasks.graders.remembered import of_the_last
 from tasks.graders.set_match import MAX_ITEMS, precision_recall_f1
 from tasks.text import nests_deeper, normalise
 from tasks.types import Grade
@@ -95,14 +96,13 @@ class Verdict:
 
 
 def compile(config: Config) -> Check:
-    fixed = tuple(_leaves(config.fields)) if config.fields else None
     literal = None if any("{{" in text for text in templates.strings(config.reference)) else _reference(config, "", {})
 
     check_shape = shape.compile(config.schema) if config.schema is not None else None
 
     def check(completion: str, item: Mapping[str, Any]) -> Grade:
         reference = _reference(config, completion, item) if literal is None else literal
-        leaves = fixed or tuple(_leaves(_inferred(reference)))
+        leaves = _compared_leaves(config, reference)
         reply, read = last_object(completion)
         if check_shape is not None:
             check_shape(reply)
@@ -145,6 +145,11 @@ def _reference(config: Config, completion: str, item: Mapping[str, Any]) -> Mapp
     if not isinstance(value, Mapping) or not value:
         raise AuthorFault("bad_reference", "The reference is not a JSON object with at least one field.")
     return value
+
+
+@of_the_last
+def _compared_leaves(config: Config, reference: Mapping[str, Any]) -> tuple[Leaf, ...]:
+    return tuple(_leaves(config.fields or _inferred(reference)))
 
 
 def _leaves(fields: Mapping[str, Field], prefix: tuple[str, ...] = (), share: float = 1.0) -> Iterator[Leaf]:

@@ -1,5 +1,7 @@
+import pytest
+
 from tasks.graders import registry, remembered, templates
-from tasks.graders.remembered import FEW, MANY, SMALL
+from tasks.graders.remembered import FEW, MANY, SMALL, of_the_last
 
 
 def counted():
@@ -44,3 +46,26 @@ def test_a_configuration_with_much_text_is_parsed_as_any_other():
 
     assert registry.grade(config, "x" * 200_000, {}).correct
     assert templates.parse("x" * 200_000).parts == ("x" * 200_000,)
+
+
+def test_the_last_made_is_given_again_and_only_for_the_same_two_values():
+    made: list[object] = []
+
+    @of_the_last
+    def make(config: object, item: object) -> int:
+        made.append(item)
+        return len(made)
+
+    first, second = {"n": 1}, {"n": 1}
+
+    assert [make("c", item) for item in (first, first, second, first)] == [1, 1, 2, 3]
+
+
+def test_a_failure_is_not_remembered():
+    @of_the_last
+    def fail(config: object, item: object) -> int:
+        raise ValueError
+
+    for _ in range(2):
+        with pytest.raises(ValueError):
+            fail("c", {})
