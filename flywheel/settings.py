@@ -4,6 +4,7 @@ that refuses nonsense in one sentence; README lists them."""
 from pathlib import Path
 
 import environ
+from celery.schedules import crontab
 from django.core.exceptions import ImproperlyConfigured
 
 env = environ.Env()
@@ -198,7 +199,10 @@ CELERY_ACCEPT_CONTENT = ["json"]
 CELERY_TASK_ACKS_LATE = True
 CELERY_TASK_REJECT_ON_WORKER_LOST = True
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
-CELERY_TASK_ROUTES = {"trainer.jobs.supervise": {"queue": "engines"}}  # consumed where the accelerator is
+CELERY_TASK_ROUTES = {  # consumed where the accelerator is
+    "trainer.jobs.supervise": {"queue": "engines"},
+    "trainer.jobs.prune": {"queue": "engines"},
+}
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_BROKER_TRANSPORT_OPTIONS = {
     "visibility_timeout": 3600,
@@ -216,6 +220,16 @@ CELERY_BEAT_SCHEDULE = {
     "engine-supervision": {"task": "trainer.jobs.supervise", "schedule": 1.0, "options": {"expires": 3}},
     "schedules": {"task": "trainer.jobs.fire_schedules", "schedule": 15.0, "options": {"expires": 30}},
     "event-sealer": {"task": "tasks.jobs.seal_events", "schedule": 10.0, "options": {"expires": 20}},
+    "prune-data-side": {
+        "task": "tasks.jobs.prune",
+        "schedule": crontab(hour=3, minute=17),
+        "options": {"expires": 3600},
+    },
+    "prune-model-side": {
+        "task": "trainer.jobs.prune",
+        "schedule": crontab(hour=4, minute=17),
+        "options": {"expires": 3600},
+    },
 }
 
 # The model server and the engine.
@@ -230,6 +244,20 @@ IMPORT_LEASE_SECONDS = _whole("IMPORT_LEASE_SECONDS", 15, low=2, high=3600)
 IMPORT_ATTEMPTS = 3
 IMPORT_CHUNK_ROWS = _whole("IMPORT_CHUNK_ROWS", 2000, low=1, high=100_000)
 UPLOAD_MAX_BYTES = _whole("UPLOAD_MAX_BYTES", 8 * 2**30, low=1, high=2**50)
+
+# What `manage.py prune` and its daily job let go: days since its end or its last use; 0 keeps it for ever.
+PRUNE_FILES_DAYS = _whole("PRUNE_FILES_DAYS", 90, low=0, high=36_500)
+PRUNE_ISSUES_DAYS = _whole("PRUNE_ISSUES_DAYS", 90, low=0, high=36_500)
+PRUNE_ISSUES_KEPT = _whole("PRUNE_ISSUES_KEPT", 1000, low=0, high=10**9)  # rows of each code; 0: none stays
+PRUNE_FINDINGS_DAYS = _whole("PRUNE_FINDINGS_DAYS", 180, low=0, high=36_500)
+PRUNE_LOGINS_DAYS = _whole("PRUNE_LOGINS_DAYS", 90, low=0, high=36_500)
+PRUNE_CACHE_DAYS = _whole("PRUNE_CACHE_DAYS", 30, low=0, high=36_500)
+PRUNE_ROLLOUTS_DAYS = _whole("PRUNE_ROLLOUTS_DAYS", 90, low=0, high=36_500)
+PRUNE_CHECKPOINTS_DAYS = _whole("PRUNE_CHECKPOINTS_DAYS", 14, low=0, high=36_500)
+PRUNE_RUNS_DAYS = _whole("PRUNE_RUNS_DAYS", 365, low=0, high=36_500)
+PRUNE_EVALUATIONS_DAYS = _whole("PRUNE_EVALUATIONS_DAYS", 365, low=0, high=36_500)
+PRUNE_FIRINGS_DAYS = _whole("PRUNE_FIRINGS_DAYS", 365, low=0, high=36_500)
+UPLOAD_RESUME_HOURS = _whole("UPLOAD_RESUME_HOURS", 72, low=1, high=8760)  # since the last piece of a resumable upload
 
 LOGGING = {
     "version": 1,

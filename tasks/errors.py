@@ -60,3 +60,15 @@ class NoSpace(FlywheelError):
     """The disk is full: nothing was kept."""
 
     status = 507
+
+
+class Locked(FlywheelError):
+    """Another request is at work on the very same thing."""
+
+    status = 423
+
+
+class Damaged(FlywheelError):
+    """What arrived is not what was sent (tus: checksum mismatch)."""
+
+    status = 460

@@ -9,7 +9,7 @@ from django.utils import timezone
 
 from tasks.models import Dataset, DatasetVersion, Review, Task, Upload
 from tasks.models.events import Subject, record
-from tasks.services import datasets, uploads
+from tasks.services import datasets, resumable, uploads
 from tasks.services.importing import import_upload
 from tasks.services.licences import CONSENT_VERSION
 from tasks.services.proving import prove_upload
@@ -80,9 +80,9 @@ class World:
     """Rows by the name of their model, lower case."""
 
     person: Person
-    ids: dict[str, int]
+    ids: dict[str, Any]
 
-    def __getitem__(self, name: str) -> int:
+    def __getitem__(self, name: str) -> Any:
         return self.ids[name]
 
 
@@ -104,6 +104,7 @@ def full(
     tasks = list(Task.objects.filter(memberships__dataset=dataset))
     Task.objects.filter(pk__in=[task.pk for task in tasks]).update(state="approved", approved_at=timezone.now())
     task = tasks[0]
+    partial = resumable.begin(dataset, length=10, filename="more.jsonl", actor=(uploader or person).user)
     review = Review.objects.create(
         task=task, space=task.space, reviewer=person.user, decision="approved", before="proved"
     )
@@ -111,7 +112,8 @@ def full(
     line, base = line_of(person, f"{person.team.slug}-{purpose}", purpose)
     trained = _turn(line, base, frozen, task)
     event = record("test.happened", subject=Subject("task", str(task.pk)), team=person.team.pk)
-    own = {"dataset": dataset.pk, "upload": upload.pk, "task": task.pk, "review": review.pk, "event": event.pk}
+    own: dict[str, Any] = {"dataset": dataset.pk, "upload": upload.pk, "task": task.pk, "review": review.pk}
+    own |= {"event": event.pk, "partialupload": partial.pk}
     key = person.user.api_keys.get(name="test").pk
     return World(person, {**own, **trained, "line": line.pk, "team": person.team.pk, "apikey": key})
 

@@ -1,6 +1,7 @@
 """Uploads: a file comes in as a stream, its import is watched here, its row errors are read here."""
 
-from collections.abc import Iterable
+import json
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from django.conf import settings
@@ -18,6 +19,8 @@ from flywheel.http.bodies import WholeBody, file_of_form
 from tasks.errors import Invalid, TooLarge
 from tasks.models import ProofRun, RowIssue, Upload
 from tasks.services import judged, matrix, reproving, uploads
+from tasks.services.mapping import AUTO
+from tasks.states import UploadMode
 
 RAW_TYPES = frozenset({"application/x-ndjson", "application/jsonl", "application/octet-stream", "text/plain"})
 FORM = "multipart/form-data"
@@ -41,6 +44,22 @@ class ProofRunOut(serializers.ModelSerializer[ProofRun]):
     @extend_schema_field(CostOut(allow_null=True))
     def get_estimate(self, run: ProofRun) -> dict[str, Any] | None:
         return dict(CostOut(run.estimate).data) if run.estimate else None
+
+
+def options_of(given: Mapping[str, str]) -> uploads.Options:
+    """How a file is to be taken, out of a query string, a form or tus' metadata: all texts."""
+    mapping: Any = given.get("mapping") or None
+    if mapping is not None and mapping != AUTO:
+        try:
+            mapping = json.loads(mapping)
+        except (ValueError, RecursionError):
+            mapping = None
+        if not isinstance(mapping, dict):
+            raise Invalid("bad_mapping", 'Give a mapping as a JSON object, or "auto".', "mapping")
+    corrects = given.get("corrects") or None
+    if corrects is not None and not (corrects.isascii() and corrects.isdecimal() and len(corrects) < 19):
+        raise Invalid("bad_corrects", "corrects is the id of an upload.", "corrects")
+    return uploads.Options(given.get("mode") or UploadMode.APPEND, mapping, int(corrects) if corrects else None)
 
 
 class UploadOut(serializers.ModelSerializer[Upload]):

@@ -13,6 +13,7 @@ from flywheel.api.keys import Keys
 from flywheel.api.lines import Lines
 from flywheel.api.mixtures import Mixtures
 from flywheel.api.recipes import Recipes
+from flywheel.api.resumable import Resumable
 from flywheel.api.reviews import Reviews
 from flywheel.api.runs import Runs
 from flywheel.api.schedules import Schedules
@@ -46,11 +47,15 @@ for name, resource in {
 }.items():
     router.register(name, resource, basename=name)
 
+pieces = SimpleRouter(trailing_slash=False)
+pieces.register("uploads/resumable", Resumable, basename="resumable")
+
 app_name = "api"
 urlpatterns = [
     path("status", Status.as_view({"get": "retrieve"}), name="status"),
     path("schema", Schema.as_view(), name="schema"),
     path("docs", Docs.as_view(), name="docs"),
+    path("", include(pieces.urls)),
     path("", include(router.urls)),
     re_path(r"^.*$", Unknown.as_view(), name="unknown"),
 ]

@@ -3,7 +3,7 @@
 from typing import Any
 
 from tasks.models import DatasetTask, GraderChange, ProofRun, Upload
-from tasks.services import idempotency, leases, uploads
+from tasks.services import idempotency, leases, resumable, uploads
 from tasks.services.wake import wake
 from tasks.states import ChangeState, ProofState, TaskState, UploadState
 
@@ -25,7 +25,7 @@ def sweep() -> dict[str, int]:
         "proofs": len(proofs),
         "changes": len(changes),
         "graders": len(waiting),
-        "files": uploads.reap(),
+        "files": uploads.reap() + resumable.reap(),
         "replies": idempotency.forget_old(),
     }
 

@@ -12,30 +12,61 @@ import hashlib
 import os
 import time
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from django.conf import settings
 from django.db import connection, transaction
 from django.utils.formats import number_format
 
 from tasks.crash import crash_point
-from tasks.errors import Conflict, Invalid, NoSpace, TooLarge
+from tasks.errors import Conflict, Invalid, NoSpace, NotFound, TooLarge
 from tasks.models import Dataset, ProofRun, Upload, User
 from tasks.models.events import Subject, record
+from tasks.services import mapping
 from tasks.services.access import require_role
+from tasks.services.storage import incoming, stored_file
 from tasks.services.wake import wake
-from tasks.states import ProofState, Role, UploadState
+from tasks.states import ProofState, Role, UploadMode, UploadState
 
+__all__ = ["AS_USUAL", "Options", "check", "keep", "label_of", "reap", "receive", "retry", "stored_file"]
+
+EMPTY = "The file is empty: upload rows, for example one JSON object a line."
 LEFT_OVER_SECONDS = 5.0  # since the last write: a file is locked a moment after it is made
 _FILE_LOCK = 0x66696C65  # advisory lock space: storing a file against reaping it
 
 
-def receive(dataset: Dataset, stream: Iterable[bytes], *, filename: str, actor: User | None) -> tuple[Upload, bool]:
-    """Store a file and queue its import. The same bytes again answer with the first upload and False."""
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How the rows of a file are to be taken. `mapping`: a Mapping as JSON; "auto": the guess, where it is sure; None:
+    as native rows, else as this person mapped such columns before, else somebody is asked."""
+
+    mode: str = UploadMode.APPEND
+    mapping: Mapping[str, Any] | str | None = None
+    corrects: int | None = None  # id of the upload whose rejected rows the file holds, corrected
+
+    def facts(self) -> dict[str, Any]:
+        return {"mode": str(self.mode), "mapping": self.mapping, "corrects": self.corrects}
+
+
+AS_USUAL = Options()
+
+
+def receive(
+    dataset: Dataset,
+    stream: Iterable[bytes],
+    *,
+    filename: str,
+    actor: User | None,
+    options: Options = AS_USUAL,
+) -> tuple[Upload, bool]:
+    """Store a file and queue its import. The same bytes again answer with the first upload and False: one that failed
+    is tried again, one that waits for its mapping takes the mapping given now."""
     require_role(actor, dataset.team, Role.CONTRIBUTOR)
-    part = _incoming() / f"{uuid.uuid4().hex}.part"
+    check(options, dataset)
+    part = incoming() / f"{uuid.uuid4().hex}.part"
     with part.open("xb") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         try:
@@ -50,35 +81,62 @@ def receive(dataset: Dataset, stream: Iterable[bytes], *, filename: str, actor: 
             raise
         finally:
             part.unlink(missing_ok=True)
-        return _keep(dataset, ready, sha256=sha256, size=size, filename=filename, actor=actor)
+        return keep(dataset, ready, sha256=sha256, size=size, filename=filename, actor=actor, options=options)
+
+
+def check(options: Options, dataset: Dataset) -> None:
+    """Refuse what cannot be, before any byte is taken."""
+    if options.mode not in set(UploadMode):
+        raise Invalid("unknown_mode", f"mode is one of {', '.join(UploadMode)}.", "mode")
+    if options.mapping is not None:
+        mapping.require_usable(options.mapping)
+    if options.corrects is None:
+        return
+    if not Upload.objects.filter(pk=options.corrects, dataset=dataset).exists():
+        raise NotFound("not_found", f"{dataset} has no upload {options.corrects}: check the id.", "corrects")
+    if options.mode == UploadMode.REPLACE:
+        raise Invalid("corrects_and_replaces", "Corrected rows are appended: leave out mode=replace.", "mode")
 
 
 def _write(file: BinaryIO, stream: Iterable[bytes]) -> tuple[str, int]:
     digest, size = hashlib.sha256(), 0
     for block in stream:
         size += len(block)
-        if size > settings.UPLOAD_MAX_BYTES:
-            limit = number_format(settings.UPLOAD_MAX_BYTES, use_l10n=False, force_grouping=True)
-            raise TooLarge("file_too_large", f"The file is larger than {limit} bytes: split it into several.", "file")
+        require_size(size)
         digest.update(block)
         file.write(block)
     if not size:
-        raise Invalid("empty_file", "The file is empty: upload a JSON Lines file, one JSON object a line.", "file")
+        raise Invalid("empty_file", EMPTY, "file")
     file.flush()
     os.fsync(file.fileno())
     return digest.hexdigest(), size
 
 
+def require_size(size: int) -> None:
+    if size > settings.UPLOAD_MAX_BYTES:
+        limit = number_format(settings.UPLOAD_MAX_BYTES, use_l10n=False, force_grouping=True)
+        raise TooLarge("file_too_large", f"The file is larger than {limit} bytes: split it into several.", "file")
+
+
 @transaction.atomic
-def _keep(
-    dataset: Dataset, ready: Path, *, sha256: str, size: int, filename: str, actor: User | None
+def keep(
+    dataset: Dataset,
+    ready: Path,
+    *,
+    sha256: str,
+    size: int,
+    filename: str,
+    actor: User | None,
+    options: Options = AS_USUAL,
 ) -> tuple[Upload, bool]:
+    """The row of a file that lies whole under its .ready name, locked by the caller."""
     _lock_file(sha256)
-    label = Path(filename.replace("\\", "/").replace("\0", "")).name[:255] or "upload.jsonl"
+    label = label_of(filename)
+    given = {"mode": options.mode, "mapping": options.mapping, "corrects_id": options.corrects}
     upload, created = Upload.objects.get_or_create(
         dataset=dataset,
         sha256=sha256,
-        defaults={"team": dataset.team, "uploaded_by": actor, "filename": label, "bytes": size},
+        defaults={"team": dataset.team, "uploaded_by": actor, "filename": label, "bytes": size, **given},
     )
     _link(ready, stored_file(upload))
     crash_point("upload.after_rename")
@@ -89,7 +147,31 @@ def _keep(
             "upload.received", subject=Subject("upload", str(upload.pk)), team=upload.team_id, actor=actor, data=data
         )
         wake("import_upload", upload.pk)
+    elif _begin_again(upload, options, actor):
+        upload.refresh_from_db()
     return upload, created
+
+
+def label_of(filename: str) -> str:
+    """The user's name for a file, without the folders that it may name."""
+    return Path(filename.replace("\\", "/").replace("\0", "")).name[:255] or "upload.jsonl"
+
+
+def _begin_again(upload: Upload, options: Options, actor: User | None) -> bool:
+    """The same bytes once more, where that says something: what failed is tried again (from the start and as asked now,
+    where no row was kept), what waits for a mapping gets the one that came along."""
+    if upload.state == UploadState.UNMAPPED and options.mapping is not None:
+        return mapping.go_on(upload, options.mapping, actor=actor)
+    anew: dict[str, Any] = {"tries": 0, "finished_at": None, "failure": ""}
+    if not upload.line:
+        anew |= {"format": "", "detected": {}, "mode": options.mode, "mapping": options.mapping}
+        anew |= {"corrects": options.corrects, "offset": 0}
+    if upload.state != UploadState.FAILED or not Upload.objects.advance(
+        upload.pk, UploadState.FAILED, UploadState.RECEIVED, actor=actor, **anew
+    ):
+        return False
+    wake("import_upload", upload.pk)
+    return True
 
 
 def _lock_file(sha256: str) -> None:
@@ -115,16 +197,6 @@ def _sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def stored_file(upload: Upload) -> Path:
-    return Path(settings.MEDIA_ROOT) / upload.storage_key
-
-
-def _incoming() -> Path:
-    folder = Path(settings.MEDIA_ROOT) / "incoming"
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
-
-
 @transaction.atomic
 def retry(upload: Upload, *, actor: User | None) -> None:
     """Do again what failed: the import goes on behind the last chunk that was committed, the proof likewise."""
@@ -144,10 +216,12 @@ def retry(upload: Upload, *, actor: User | None) -> None:
 def reap(older_than_seconds: float = LEFT_OVER_SECONDS) -> int:
     """Remove what killed uploads left over; returns how many files."""
     removed = 0
-    for path in _incoming().iterdir():
+    for path in incoming().iterdir():
+        if path.suffix == ".tus":
+            continue  # a file on its way in pieces: resumable.reap knows how long it may wait
         try:
             with path.open("rb") as file:
-                if time.time() - os.fstat(file.fileno()).st_mtime <= older_than_seconds or _has_a_writer(file):
+                if time.time() - os.fstat(file.fileno()).st_mtime <= older_than_seconds or has_a_writer(file):
                     continue
                 _reap_one(path)
         except FileNotFoundError:
@@ -156,7 +230,7 @@ def reap(older_than_seconds: float = LEFT_OVER_SECONDS) -> int:
     return removed
 
 
-def _has_a_writer(file: BinaryIO) -> bool:
+def has_a_writer(file: BinaryIO) -> bool:
     """The kernel drops a process's locks with the process, however that ends."""
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
