@@ -161,7 +161,8 @@ def _begin_again(upload: Upload, options: Options, actor: User | None) -> bool:
     """The same bytes once more, where that says something: what failed is tried again (from the start and as asked now,
     where no row was kept), what waits for a mapping gets the one that came along."""
     if upload.state == UploadState.UNMAPPED and options.mapping is not None:
-        return mapping.go_on(upload, options.mapping, actor=actor)
+        mapping.confirm(upload, options.mapping, actor=actor)
+        return True
     anew: dict[str, Any] = {"tries": 0, "finished_at": None, "failure": ""}
     if not upload.line:
         anew |= {"format": "", "detected": {}, "mode": options.mode, "mapping": options.mapping}
