@@ -3,7 +3,7 @@
 from celery import shared_task
 
 from tasks.models import events
-from tasks.services import importing, proving, regrading, sweeping, waiting
+from tasks.services import importing, proving, pruning, regrading, sweeping, waiting
 
 
 @shared_task
@@ -34,3 +34,8 @@ def sweep() -> None:
 @shared_task
 def seal_events() -> None:
     events.seal()
+
+
+@shared_task
+def prune() -> None:
+    pruning.prune_by_the_clock(pruning.rules())

@@ -2,7 +2,8 @@
 
 from celery import shared_task
 
-from trainer.services import schedules, supervision
+from tasks.services.pruning import prune_by_the_clock
+from trainer.services import pruning, schedules, supervision
 
 
 @shared_task(name="trainer.jobs.supervise")
@@ -20,3 +21,8 @@ def take_in_base(build_id: int) -> None:
 @shared_task(name="trainer.jobs.fire_schedules")
 def fire_schedules() -> None:
     schedules.fire_due()
+
+
+@shared_task(name="trainer.jobs.prune")
+def prune() -> None:
+    prune_by_the_clock(pruning.rules())

@@ -25,7 +25,7 @@ from trainer.services import judges
 from trainer.services.launching import launcher, new_directory, path_of
 
 logger = logging.getLogger(__name__)
-_SUPERVISOR_LOCK = 0x464C5953
+SUPERVISOR_LOCK = 0x464C5953
 
 
 class Kind(Protocol):
@@ -60,7 +60,7 @@ class Kind(Protocol):
 
 def supervise(kinds: list[Kind]) -> None:
     """One pass over all engine work. A second pass at the same time walks away."""
-    with alone(_SUPERVISOR_LOCK) as mine:
+    with alone(SUPERVISOR_LOCK) as mine:
         if not mine:
             return
         for kind in kinds:
