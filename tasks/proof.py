@@ -64,7 +64,8 @@ class Claim:
     neighbours: Sequence[str] = ()
 
 
-# What Proof.code can be, beside proved
+# What Proof.code can be
+PROVED, REASON_PROVED = "proved", "The gold answer passes, no decoy does."
 NO_GOLD, GOLD_FAILED, GOLD_UNGRADABLE = "no_gold", "gold_failed", "gold_ungradable"
 DECOY_PASSED, DECOY_UNGRADABLE = "decoy_passed", "decoy_ungradable"
 NOT_SAMPLED = "judge_not_sampled"  # judges cost tokens: they prove a sample
@@ -225,7 +226,7 @@ def _of_decoys(gold: str, gold_grade: Grade, results: tuple[DecoyResult, ...]) -
         code, outcome = DECOY_UNGRADABLE, ProofOutcome.UNPROVED
         reason = f"The grader fails on {' and '.join(failed)}: {ungradable[0].reason} A person has to look at it."
     else:
-        code, outcome, reason = "proved", ProofOutcome.PROVED, "The gold answer passes, no decoy does."
+        code, outcome, reason = PROVED, ProofOutcome.PROVED, REASON_PROVED
     return Proof(outcome, code, reason, excerpt(gold), gold_grade, results, faults)
 
 
@@ -296,39 +297,6 @@ def _coincides(config: registry.Config, item: Mapping[str, Any], gold: str, text
 
 
 _TAIL = " .,:;!?)]}\"'*_`"
-
-
-def as_json(proof: Proof) -> dict[str, Any]:
-    """What is kept of a proof, under (task, grader digest)."""
-    return {
-        "outcome": proof.outcome.value,
-        "code": proof.code,
-        "reason": proof.reason,
-        "gold": proof.gold,
-        "gold_grade": _grade_json(proof.gold_grade),
-        "decoys": [
-            {
-                "kind": decoy.kind.value,
-                "completion": decoy.completion,
-                "outcome": decoy.outcome.value,
-                "grade": _grade_json(decoy.grade),
-            }
-            for decoy in proof.decoys
-        ],
-    }
-
-
-def _grade_json(grade: Grade | None) -> dict[str, Any] | None:
-    if grade is None:
-        return None
-    return {
-        "outcome": grade.outcome.value,
-        "score": grade.score,
-        "sub_scores": dict(grade.sub_scores),
-        "read": grade.read,
-        "reason": grade.reason,
-        "errors": list(grade.errors),
-    }
 
 
 # Counts of an upload's rows: {"gold": {GOLD: n}, "<decoy kind>": {DecoyOutcome: n}}.

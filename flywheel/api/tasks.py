@@ -11,7 +11,7 @@ from rest_framework.response import Response
 
 from flywheel.api.resource import Asked, Given, Resource
 from tasks.models import DatasetTask, Proof, Review, Task
-from tasks.services import reviews
+from tasks.services import proofs, reviews
 from tasks.states import Split, TaskState
 
 
@@ -43,7 +43,7 @@ class TaskDetail(TaskOut):
 
     @extend_schema_field(ProofOut(allow_null=True))
     def get_proof(self, task: Task) -> dict[str, Any] | None:
-        proof = task.proofs.filter(grader=task.grader_id).first()
+        proof = proofs.of(task)
         return dict(ProofOut(proof).data) if proof else None
 
     def get_conflicts(self, task: Task) -> list[int]:

@@ -8,6 +8,7 @@ import msgspec
 from django.db.models import Count, Q
 
 from tasks import proof
+from tasks.evidence import Kept
 from tasks.models import Dataset, DatasetTask, Grader, Upload
 from tasks.text import excerpt
 
@@ -58,7 +59,7 @@ class Budget:
         self.its: Counter[Group] = Counter()
         self.stopped: dict[Group, str] = {}  # with the sentence why
 
-    def count(self, group: Group, found: proof.Proof) -> bool:
+    def count(self, group: Group, found: Kept) -> bool:
         """Whether this row is the one too many."""
         if found.code in (proof.NO_GOLD, proof.NOT_SAMPLED):
             return False
@@ -67,7 +68,7 @@ class Budget:
         self.its[group] += found.code == proof.GOLD_UNGRADABLE
         return group not in self.stopped and self._is_exceeded(group)
 
-    def stop(self, group: Group, name: str, last: proof.Proof) -> None:
+    def stop(self, group: Group, name: str, last: Kept) -> None:
         failed = self.ours[group] + self.its[group]
         flags = ", ".join(dict.fromkeys(last.faults)) or last.code
         self.stopped[group] = (

@@ -11,6 +11,7 @@ from django.db import connection, transaction
 from tasks import proof
 from tasks.errors import Invalid
 from tasks.models import Proof, ProofFinding, ProofRun, Upload
+from tasks.services import proofs
 from tasks.services.grouping import Group, Groups
 
 COUNTED_AT_ONCE = 10_000  # lines
@@ -35,7 +36,8 @@ WITH cells AS MATERIALIZED (
          LATERAL (SELECT type FROM tasks_grader WHERE digest = p.grader_id OFFSET 0) g,
          LATERAL (SELECT 'gold' AS cell, coalesce(%(golds)s::jsonb ->> p.code, 'earned') AS outcome
                    UNION ALL
-                  SELECT d ->> 'kind', d ->> 'outcome' FROM jsonb_array_elements(p.decoys) d) c
+                  SELECT d ->> 'kind', d ->> 'outcome' FROM jsonb_array_elements(p.decoys) d
+                   WHERE d ->> 'outcome' <> 'refused') c
 ), kept AS (
   INSERT INTO tasks_prooffinding (upload_id, kind, cell, outcome, line, task_id)
   SELECT %(upload)s, kind, cell, outcome, line, task_id FROM cells WHERE outcome <> ALL(%(right)s)
@@ -143,21 +145,20 @@ def rows(upload: Upload, kind: str, line: str, outcome: str, *, after: int = 0, 
         .only("line", "task_id", "task__grader_id")[: limit + 1]
     )
     more, found = len(found) > limit, found[:limit]
-    proofs = {
-        (one.task_id, one.grader_id): one for one in Proof.objects.filter(task__in=[row.task_id for row in found])
-    }
-    shown = ((row, proofs.get((row.task_id, row.task.grader_id or ""))) for row in found)
+    kept = {(one.task_id, one.grader_id): one for one in Proof.objects.filter(task__in=[row.task_id for row in found])}
+    shown = ((row, kept.get((row.task_id, row.task.grader_id or ""))) for row in found)
     listed = tuple(_row(row, one, line) for row, one in shown if one is not None)
     return Page(listed, found[-1].line if more else None)
 
 
 def _row(row: ProofFinding, kept: Proof, line: str) -> CellRow:
+    shown = proofs.whole(kept)
     if line == "gold":
-        gold = kept.gold or {}
+        gold = shown.gold or {}
         return CellRow(
-            row.line, row.task_id, gold.get("completion", ""), kept.reason, gold.get("read"), gold.get("score")
+            row.line, row.task_id, gold.get("completion", ""), shown.reason, gold.get("read"), gold.get("score")
         )
-    decoy: dict[str, Any] = next((decoy for decoy in kept.decoys if decoy["kind"] == line), {})
+    decoy: dict[str, Any] = next((decoy for decoy in shown.decoys if decoy["kind"] == line), {})
     return CellRow(row.line, row.task_id, decoy.get("excerpt", ""), decoy.get("reason", ""), None, None)
 
 
@@ -190,7 +191,11 @@ def _by_kind(counts: Mapping[Group, Counter[_Cell]]) -> dict[str, proof.Tally]:
 
 
 def _tally(cells: Counter[_Cell]) -> proof.Tally:
-    return proof.tally((line, outcome, number) for (line, outcome), number in cells.items())
+    """Every decoy of a gold that earned full score is in a cell: in `refused`, if nothing else was kept of it."""
+    counts = proof.tally((line, outcome, number) for (line, outcome), number in cells.items())
+    for kind in proof.DecoyKind:
+        counts[kind][proof.DecoyOutcome.REFUSED] = counts["gold"]["earned"] - sum(counts[kind].values())
+    return counts
 
 
 def _count_chunk(upload_id: int, after: int, groups: Groups, counts: dict[Group, Counter[_Cell]]) -> int | None:

@@ -1,114 +1,55 @@
-"""Proofs of stored rows: what each row's proof reads, and what is kept of it under (task, grader digest)."""
+"""Stored proofs: the rows that a proof reads, and what is kept of it under (task, grader digest)."""
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any, NamedTuple
 
-import msgspec
 from django.db import connection
 from django.utils import timezone
 
-from tasks import proof
-from tasks.graders import registry
+from tasks import evidence, proof
+from tasks.evidence import Kept
+from tasks.models import Proof, Task
 from tasks.services.copying import copy_rows
-from tasks.text import prompt_text
-from tasks.types import Message
+from tasks.stretch import Row
 
 # Codes of proofs that a repair can change while row and grader stay the same: done again when somebody asks.
 RETRIED = (proof.UNAVAILABLE, proof.GOLD_UNGRADABLE, proof.DECOY_UNGRADABLE)
+MAX_STORED_BYTES = 8_000_000  # of prompts and items in a stretch, as the database packs them
 _COLUMNS = ("task_id", "grader_id", "outcome", "code", "reason", "gold", "decoys", "at")
 
-
-class Candidate(NamedTuple):
-    """One row of an upload with what its proof reads."""
-
-    line: int
-    task_id: int
-    state: str
-    grader_id: Any  # digest, or None while it waits for a grader
-    kind: str | None  # of grader
-    messages: list[dict[str, str]]
-    item: dict[str, Any]
-    gold: str | None
-    proved: int | None  # its proof, where there is one
-
-
-CANDIDATE_FIELDS = (
-    "line",
-    "task_id",
-    "task__state",
-    "task__grader_id",
-    "task__grader__type",
-    "task__messages",
-    "task__item",
-    "task__gold",
-    "proved",
-)
+# LATERAL and OFFSET 0: by index, row by row. The planner, whose statistics lag behind an import, has read whole tables.
+_STRETCH = """
+SELECT line, task_id, duplicate, state, grader_id, kind, proved, gold, messages::text, item::text
+  FROM (
+    SELECT m.line, m.task_id, m.duplicate, t.*, g.type AS kind, p.id IS NOT NULL AS proved,
+           sum(t.size) OVER (ORDER BY m.line) - t.size AS before
+      FROM (SELECT line, task_id, duplicate FROM tasks_datasettask
+             WHERE upload_id = %(upload)s AND line > %(after)s ORDER BY line LIMIT %(lines)s) m
+      JOIN LATERAL (SELECT state, grader_id, gold, messages, item,
+                           pg_column_size(messages) + pg_column_size(item) AS size
+                      FROM tasks_task WHERE id = m.task_id OFFSET 0) t ON true
+      LEFT JOIN LATERAL (SELECT type FROM tasks_grader WHERE digest = t.grader_id OFFSET 0) g ON true
+      LEFT JOIN LATERAL (SELECT id FROM tasks_proof
+                          WHERE task_id = m.task_id AND grader_id = t.grader_id OFFSET 0) p ON true
+  ) found
+ WHERE before < %(bytes)s
+ ORDER BY line
+"""
 
 
-def claims_of(
-    stretch: Sequence[Candidate], configs: Mapping[str, registry.Config], wanted: Mapping[int, Candidate]
-) -> dict[int, proof.Claim]:
-    """{task: claim}, each beside the golds of the tasks behind it in the stretch that have the same kind of grader."""
-    rings: dict[str, dict[int, Candidate]] = {}
-    for row in stretch:
-        if row.kind is not None:
-            rings.setdefault(row.kind, {})[row.task_id] = row
-    return {pk: claim for ring in rings.values() for pk, claim in _claims(list(ring.values()), configs, wanted).items()}
+def stretch(upload_id: int, after: int, lines: int) -> list[Row]:
+    """The next rows of an upload: as many lines, or fewer where they are large. Where a stretch ends depends on nothing
+    but the rows, so that a proof which goes on after a kill finds the same."""
+    with connection.cursor() as cursor:
+        cursor.execute(_STRETCH, {"upload": upload_id, "after": after, "lines": lines, "bytes": MAX_STORED_BYTES})
+        return [Row(*row) for row in cursor.fetchall()]
 
 
-def _claims(
-    ring: Sequence[Candidate], configs: Mapping[str, registry.Config], wanted: Mapping[int, Candidate]
-) -> dict[int, proof.Claim]:
-    if not any(row.task_id in wanted for row in ring):
-        return {}
-    golds = [row.gold if row.gold is not None else registry.gold(configs[row.grader_id], row.item) for row in ring]
-    steps = range(1, min(len(ring), proof.MAX_CANDIDATES + 1))
-    claims = {}
-    for position, row in enumerate(ring):
-        if row.task_id in wanted:
-            others = (golds[(position + step) % len(ring)] for step in steps)
-            neighbours = [gold for gold in others if gold is not None]
-            prompt = prompt_text([Message(**message) for message in row.messages])
-            claims[row.task_id] = proof.Claim(configs[row.grader_id], row.item, golds[position], prompt, neighbours)
-    return claims
-
-
-def prove_candidates(claims: Mapping[int, proof.Claim], tried: dict[str, str | None]) -> dict[int, proof.Proof]:
-    """Prove tasks. A grader that needs a trial gets it once; `tried` remembers. Writes nothing."""
-    configs = {id(claim.config): claim.config for claim in claims.values() if claim.gold is not None}
-    down = {key: sentence for key, config in configs.items() if (sentence := registry.unavailable(config))}
-    broken = {
-        key: problem
-        for key, config in configs.items()
-        if key not in down
-        and hasattr(registry.module_of(config), "trial_problem")
-        and (problem := _trial(config, tried))
-    }
-    proofs: dict[int, proof.Proof] = {}
-    for pk, claim in claims.items():
-        if claim.gold is not None and (sentence := down.get(id(claim.config))):
-            proofs[pk] = proof.unavailable(claim.gold, sentence)
-        elif claim.gold is not None and (problem := broken.get(id(claim.config))):
-            proofs[pk] = proof.untried(claim.gold, problem)
-    left = [pk for pk in claims if pk not in proofs]
-    proofs.update(zip(left, proof.prove_many([claims[pk] for pk in left]), strict=True))
-    return proofs
-
-
-def _trial(config: registry.Config, tried: dict[str, str | None]) -> str | None:
-    digest = registry.digest(config)
-    if digest not in tried:
-        tried[digest] = registry.trial_problem(config)
-    return tried[digest]
-
-
-def store(tasks: Mapping[int, Candidate], proofs: Mapping[int, proof.Proof]) -> list[int]:
+def store(tasks: Mapping[int, Row], found: Sequence[Kept]) -> set[int]:
     """Keep proofs; returns the ids of those that nobody had kept before."""
     now = timezone.now()
-    rows = (
-        (pk, tasks[pk].grader_id, found.outcome.value, found.code, found.reason[:300], *_evidence(found), now)
-        for pk, found in sorted(proofs.items())
-    )
+    rows = ((one.task_id, tasks[one.task_id].grader_id, *one[1:6], now) for one in sorted(found))
     with connection.cursor() as cursor:
         cursor.execute("CREATE TEMP TABLE found (LIKE tasks_proof) ON COMMIT DROP; ALTER TABLE found DROP COLUMN id")
         copy_rows("found", _COLUMNS, rows)
@@ -116,28 +57,26 @@ def store(tasks: Mapping[int, Candidate], proofs: Mapping[int, proof.Proof]) -> 
         cursor.execute(
             f"INSERT INTO tasks_proof ({names}) SELECT {names} FROM found ON CONFLICT DO NOTHING RETURNING task_id"  # noqa: S608
         )
-        new = [pk for (pk,) in cursor.fetchall()]
+        new = {pk for (pk,) in cursor.fetchall()}
         cursor.execute("DROP TABLE found")
     return new
 
 
-def _text(value: Any) -> str:
-    return msgspec.json.encode(value).decode()
+class Shown(NamedTuple):
+    """A stored proof as people and programs read it."""
+
+    outcome: str
+    reason: str
+    gold: dict[str, Any] | None
+    decoys: list[dict[str, Any]]
+    at: datetime
 
 
-def _evidence(found: proof.Proof) -> tuple[str | None, str]:
-    """The gold with its grade, and the decoys: those that were refused by kind only, because they are nearly all."""
-    whole = proof.as_json(found)
-    gold = None if whole["gold"] is None else _text({"completion": whole["gold"], **(whole["gold_grade"] or {})})
-    decoys = [
-        {"kind": decoy["kind"], "outcome": decoy["outcome"]}
-        if decoy["outcome"] == proof.DecoyOutcome.REFUSED
-        else {
-            "kind": decoy["kind"],
-            "outcome": decoy["outcome"],
-            "excerpt": decoy["completion"],
-            "reason": (decoy["grade"] or {}).get("reason", ""),
-        }
-        for decoy in whole["decoys"]
-    ]
-    return gold, _text(decoys)
+def of(task: Task) -> Shown | None:
+    """The proof of a task under the grader it has now."""
+    row = Proof.objects.filter(task=task, grader=task.grader_id).first()
+    return None if row is None else Shown(row.outcome, *whole(row), row.at)
+
+
+def whole(row: Proof) -> evidence.Whole:
+    return evidence.whole(row.code, row.reason, row.gold, row.decoys)

@@ -1,14 +1,17 @@
 """The proof of an upload: every valid task's gold must pass and its decoys must not; then its policy lets tasks in.
 
-Three stages, all resumable and fenced. Grading writes one Proof a task, piece by piece. Counting makes the upload's
-matrix, which decides what graders are refused. Settling moves the tasks by their proofs.
+Three stages, all resumable and fenced. Grading writes one Proof a task, piece by piece; where there are many, child
+processes grade the next pieces while we write one. Counting makes the upload's matrix, which decides what graders are
+refused. Settling moves the tasks by their proofs.
 
 What cannot be decided now is left as it is: the rows of a judge until somebody agrees to its cost, and the rows of a
 grader that fails too often to decide anything (the error budget).
 """
 
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections import Counter, deque
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
 from itertools import chain
 from time import monotonic
 from typing import Any, NamedTuple
@@ -19,18 +22,23 @@ from django.db.models import F, OuterRef, Q, QuerySet, Subquery, Value
 from django.db.models.functions import Coalesce
 from django.utils import timezone
 
-from tasks import proof
+from tasks import evidence, proof, stretch
 from tasks.crash import crash_point
+from tasks.crew import Crew
+from tasks.evidence import Kept
 from tasks.graders import judges, registry
 from tasks.models import DatasetTask, Grader, Proof, ProofRun, Review, Task, Team, Upload
-from tasks.services import judged, leases, matrix
+from tasks.services import judged, leases, matrix, proofs
 from tasks.services.copying import lock_space
 from tasks.services.grouping import Budget, Group, Groups
 from tasks.services.importing import add_counts
-from tasks.services.proofs import CANDIDATE_FIELDS, RETRIED, Candidate, claims_of, prove_candidates, store
+from tasks.services.proofs import RETRIED
 from tasks.states import ProofState, TaskState
+from tasks.stretch import Part, Row
 
-CHUNK_LINES = 1000
+CHUNK_LINES = 2000
+PROCESSES = 2
+ALONE = 2000  # rows graded before child processes are worth their start
 MOVED_AT_ONCE = 2000  # lines
 FIRST_PIECE = 8  # rows graded before the first look at the clock
 PIECE_SECONDS = 4.0  # that a piece should not take longer than: progress is shown, and kept, piece by piece
@@ -65,6 +73,52 @@ _LET_IN = {
     Team.Approval.PROVED: (TaskState.PROVED,),
     Team.Approval.ALL: (TaskState.PROVED, TaskState.UNPROVED),
 }
+
+
+@dataclass(slots=True)
+class _Pace:
+    """How many rows are graded between two looks at the clock."""
+
+    rows: int = FIRST_PIECE
+
+    def keep(self, answer: tuple[float, list[Kept]]) -> list[Kept]:
+        """(seconds, proofs) of a piece: the next takes about PIECE_SECONDS."""
+        seconds, found = answer
+        if found:
+            enough = int(len(found) * min(4.0, PIECE_SECONDS / max(seconds, 0.01)))
+            self.rows = max(FIRST_PIECE, min(CHUNK_LINES, enough))
+        return found
+
+
+class _Stretch:
+    """Consecutive lines of an upload: what rows take their decoys from."""
+
+    def __init__(self, rows: list[Row]) -> None:
+        self.rows, self.rings = rows, stretch.rings(rows)
+        self._configs: dict[str, bytes] | None = None
+
+    @property
+    def configs(self) -> stretch.Configs:
+        if self._configs is None:
+            graders = Grader.objects.in_bulk({row.grader_id for row in self.rows if row.grader_id})
+            self._configs = {digest: msgspec.json.encode(grader.config) for digest, grader in graders.items()}
+        return self._configs
+
+
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    """Rows of a stretch that are graded at once."""
+
+    within: _Stretch
+    wanted: list[Row]
+    is_last: bool  # of its stretch
+
+    @property
+    def call(self) -> tuple[list[Part], stretch.Configs]:
+        if not self.wanted:
+            return [], {}
+        parts = stretch.parts(self.within.rings, self.wanted)
+        return parts, {digest: self.within.configs[digest] for digest in stretch.graders_of(parts)}
 
 
 def prove_upload(upload_id: int) -> None:
@@ -102,7 +156,7 @@ class _Work:
         self.pk, self.attempt = run.pk, attempt
         self.upload: Upload = run.upload
         self.space: Team = run.upload.dataset.space
-        self.piece = FIRST_PIECE
+        self.pace, self.slow_pace = _Pace(), _Pace()  # of graders that are functions; of those that work elsewhere
         self.judges: set[str] = set()  # digests of graders that ask a model
         self.sample: set[int] | None = None  # lines that they may prove; None: nobody has agreed yet
         self.tried: dict[str, str | None] = {}  # digest of a grader → what its trial showed
@@ -142,76 +196,139 @@ class _Work:
 
     def grade(self) -> None:
         """Write a Proof for every valid or conflicting task of the upload that has none."""
-        line = 0
-        while stretch := self._stretch(line):
-            line = stretch[-1].line
-            self._grade(stretch)
-            crash_point("prove.after_chunk")
+        with transaction.atomic():
+            self._keep(counts={**self._hold().counts, "tasks": 0})
+        with closing(self._graded()) as graded:
+            while True:
+                with self._kept_alive():
+                    one = next(graded, None)
+                if one is None:
+                    return
+                piece, found = one
+                self._write(piece.wanted, found)
+                if piece.is_last:
+                    self._grade_elsewhere(piece.within)
+                    self._count_proved(piece.within)
+                    crash_point("prove.after_chunk")
 
-    def _stretch(self, after: int) -> list[Candidate]:
-        kept = Proof.objects.filter(task=OuterRef("task"), grader=OuterRef("task__grader"))
-        rows = DatasetTask.objects.filter(upload=self.upload, line__gt=after).annotate(proved=_first(kept))
-        return [Candidate(*row) for row in rows.order_by("line").values_list(*CANDIDATE_FIELDS)[:CHUNK_LINES]]
-
-    def _grade(self, stretch: Sequence[Candidate]) -> None:
-        wanted = {
-            row.task_id: row
-            for row in reversed(stretch)  # of a row that is repeated, the first counts
-            if row.state in (TaskState.VALID, TaskState.CONFLICT)
-            and row.kind
-            and self._group(row) not in self.budget.stopped
-            and not row.proved
-        }
-        if not wanted:
-            with transaction.atomic():
-                self._keep()
+    def _graded(self) -> Generator[tuple[_Piece, list[Kept]], None, None]:
+        """Pieces in their order with their proofs: graded here while there are few, then ahead of us."""
+        pieces = self._pieces()
+        rows = 0
+        for piece in pieces:
+            yield piece, self.pace.keep(stretch.prove(*piece.call))
+            rows += len(piece.wanted)
+            if rows >= ALONE:
+                break
+        if (following := next(pieces, None)) is None:
             return
-        graders = Grader.objects.in_bulk({row.grader_id for row in stretch if row.grader_id})
-        configs = {digest: registry.parse(grader.config) for digest, grader in graders.items()}
-        claims = claims_of(stretch, configs, wanted)
+        asked: deque[_Piece] = deque()
+
+        def calls() -> Iterator[tuple[list[Part], stretch.Configs]]:
+            for piece in chain((following,), pieces):
+                asked.append(piece)
+                yield piece.call
+
+        with Crew(PROCESSES) as crew:
+            for answer in crew.map("tasks.stretch:prove", calls()):
+                yield asked.popleft(), self.pace.keep(answer)
+
+    def _pieces(self) -> Iterator[_Piece]:
+        """Every stretch of the upload has at least one, if an empty one, by which the lease is renewed."""
+        line = 0
+        while rows := proofs.stretch(self.upload.pk, line, CHUNK_LINES):
+            line = rows[-1].line
+            now = _Stretch(rows)
+            left = [row for row in self._wanted(now) if not stretch.works_elsewhere(str(row.kind))]
+            while True:
+                wanted, left = left[: self.pace.rows], left[self.pace.rows :]
+                yield _Piece(now, wanted, is_last=not left)
+                if not left:
+                    break
+
+    def _wanted(self, now: _Stretch) -> list[Row]:
+        return [
+            row
+            for ring in now.rings.values()
+            for row in ring
+            if row.state in (TaskState.VALID, TaskState.CONFLICT)
+            and not row.proved
+            and self._group(row) not in self.budget.stopped
+        ]
+
+    def _kept_alive(self) -> Any:
+        return leases.kept_alive(ProofRun, self.pk, self.attempt, ProofState.PROVING)
+
+    def _grade_elsewhere(self, now: _Stretch) -> None:
+        """With the graders whose pools and sockets are in this process. A judge may be spared."""
+        wanted = {row.task_id: row for row in self._wanted(now) if stretch.works_elsewhere(str(row.kind))}
+        if not wanted:
+            return
+        given = stretch.parts(now.rings, list(wanted.values()))
+        claims = {pk: claim for part in given for pk, claim in stretch.claims_of(part, now.configs).items()}
         spared = {pk for pk, claim in claims.items() if self._is_spared(wanted[pk], claim)}
         if unsampled := [pk for pk in spared if self.sample is not None and wanted[pk].grader_id in self.judges]:
-            self._write(wanted, {pk: proof.not_sampled(claims[pk].gold or "") for pk in unsampled})
+            told = [evidence.kept(pk, proof.not_sampled(claims[pk].gold or "")) for pk in unsampled]
+            self._write(list(wanted.values()), told)
         left = [pk for pk in claims if pk not in spared]
         while left:
-            now, left = left[: self.piece], left[self.piece :]
-            self._grade_piece({pk: wanted[pk] for pk in now}, {pk: claims[pk] for pk in now})
+            piece, left = left[: self.slow_pace.rows], left[self.slow_pace.rows :]
+            self._grade_piece([wanted[pk] for pk in piece], {pk: claims[pk] for pk in piece})
             left = [pk for pk in left if self._group(wanted[pk]) not in self.budget.stopped]
 
-    def _group(self, row: Candidate | Proved) -> Group:
+    def _group(self, row: Row | Proved) -> Group:
         return self.groups.of(row.kind, row.grader_id)
 
-    def _is_spared(self, row: Candidate, claim: proof.Claim) -> bool:
+    def _is_spared(self, row: Row, claim: proof.Claim) -> bool:
         """Whether its judge is not asked: nobody has agreed to it, or the sample is without this row. A judge that has
         come since we looked waits for the next look."""
         if claim.gold is None or not registry.asks_a_model(claim.config):
             return False
         return row.grader_id not in self.judges or row.line not in (self.sample or ())
 
-    def _grade_piece(self, rows: dict[int, Candidate], claims: dict[int, proof.Claim]) -> None:
+    def _grade_piece(self, wanted: Sequence[Row], claims: dict[int, proof.Claim]) -> None:
         begun = monotonic()
-        alive = leases.kept_alive(ProofRun, self.pk, self.attempt, ProofState.PROVING)
-        with alive, judges.for_team(self.space.pk):
-            proofs = prove_candidates(claims, self.tried)
-        self._write(rows, proofs)
-        for pk, found in proofs.items():
-            group = self._group(rows[pk])
-            if self.budget.count(group, found):
-                self.budget.stop(group, self.groups.name(group), found)
-                self._leave_undecided(group)
-        seconds = monotonic() - begun
-        self.piece = max(FIRST_PIECE, min(CHUNK_LINES, int(self.piece * min(4.0, PIECE_SECONDS / max(seconds, 0.01)))))
+        with self._kept_alive(), judges.for_team(self.space.pk):
+            found = stretch.prove_claims(claims, self.tried)
+        told = [evidence.kept(pk, one) for pk, one in found.items()]
+        self._write(wanted, self.slow_pace.keep((monotonic() - begun, told)))
+
+    def _write(self, wanted: Sequence[Row], found: Sequence[Kept]) -> None:
+        """Keep proofs. Those behind the one that has stopped their grader are left."""
+        rows = {row.task_id: row for row in wanted}
+        stopped: dict[Group, Kept] = {}
+        left = []
+        for one in found:
+            group = self._group(rows[one.task_id])
+            if group not in self.budget.stopped and group not in stopped:
+                left.append(one)
+                if self.budget.count(group, one):
+                    stopped[group] = one
+        self._store(rows, left)
+        for group, last in stopped.items():
+            self.budget.stop(group, self.groups.name(group), last)
+            self._leave_undecided(group)
 
     @transaction.atomic
-    def _write(self, wanted: dict[int, Candidate], proofs: dict[int, proof.Proof]) -> None:
+    def _store(self, rows: Mapping[int, Row], found: Sequence[Kept]) -> None:
+        if not found:
+            self._keep()
+            return
         held = self._hold()
-        new = store(wanted, proofs)
+        new = proofs.store(rows, found)
         ungradable: dict[str, Counter[str]] = {}
-        for pk in new:
-            ungradable.setdefault(str(wanted[pk].kind), Counter()).update(proofs[pk].faults)
-        faults = {kind: dict(flags) for kind, flags in ungradable.items() if flags}
+        for one in found:
+            if one.faults and one.task_id in new:
+                ungradable.setdefault(str(rows[one.task_id].kind), Counter()).update(one.faults)
+        faults = {kind: dict(flags) for kind, flags in ungradable.items()}
         crash_point("prove.before_commit")
         self._keep(counts=add_counts(held.counts, {"tasks": len(new), "ungradable": faults}))
+
+    @transaction.atomic
+    def _count_proved(self, now: _Stretch) -> None:
+        """What an earlier attempt has proved is counted as we pass it."""
+        if proved := sum(row.proved and not row.duplicate for row in now.rows):
+            self._keep(counts=add_counts(self._hold().counts, {"tasks": proved}))
 
     @transaction.atomic
     def _leave_undecided(self, group: Group) -> None:

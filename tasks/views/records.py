@@ -5,6 +5,7 @@ from typing import Any
 from tasks.graders import registry
 from tasks.models import Dataset, DatasetTask, Task
 from tasks.proof import DecoyOutcome
+from tasks.services import proofs
 from tasks.states import REVIEWABLE
 
 
@@ -12,7 +13,7 @@ def record_of(task: Task, user: Any) -> dict[str, Any]:
     """Everything that a page about the task shows; other teams' datasets and tasks stay out."""
     visible = Dataset.objects.for_user(user)
     sources = DatasetTask.objects.filter(task=task, dataset__in=visible).select_related("dataset__team", "upload")
-    proof = task.proofs.filter(grader=task.grader_id).first()
+    proof = proofs.of(task)
     decoys = proof.decoys if proof else []
     rivals = Task.objects.for_user(user).filter(space=task.space_id, exact_key=task.exact_key).exclude(pk=task.pk)
     return {

@@ -1,5 +1,3 @@
-import json
-
 import pytest
 
 from tasks import proof
@@ -181,16 +179,6 @@ def test_a_multi_is_tried_with_every_candidate_although_its_children_make_no_lis
 
     assert decoys(found)[DecoyKind.EVERY_CANDIDATE] is DecoyOutcome.REFUSED
     assert decoys(lax)[DecoyKind.EVERY_CANDIDATE] is DecoyOutcome.PASSED
-
-
-def test_a_proof_is_json():
-    found = proof.prove({"type": "json_match"}, {"reference": {"a": ["x"]}}, None, PROMPT, ['{"a": ["y"]}'])
-
-    kept = json.loads(json.dumps(proof.as_json(found)))
-
-    assert kept["outcome"] == "proved"
-    assert kept["gold_grade"]["sub_scores"]["a.f1"] == 1
-    assert [decoy["kind"] for decoy in kept["decoys"]] == list(DecoyKind)
 
 
 def tallied(proofs):

@@ -5,11 +5,12 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
+from tasks import stretch
 from tasks.errors import Conflict, Forbidden
 from tasks.graders import registry
 from tasks.graders.outcome import ungradable
 from tasks.models import Dataset, Event, Proof, ProofRun, Task, Team
-from tasks.services import accounts, judged, leases, matrix, proving, regrading, reproving, reviews
+from tasks.services import accounts, judged, leases, matrix, proofs, proving, regrading, reproving, reviews
 from tasks.states import ProofState
 from tasks.types import Grade
 from tests.cast import Person
@@ -38,7 +39,7 @@ def test_a_task_whose_gold_passes_and_whose_decoys_fail_is_proved(dataset: Datas
 def test_every_task_has_its_proof_with_six_decoys(dataset: Dataset):
     proved(dataset, sums(12))
 
-    assert [len(proof.decoys) for proof in Proof.objects.all()] == [6] * 12
+    assert [len(proofs.whole(proof).decoys) for proof in Proof.objects.all()] == [6] * 12
 
 
 def test_the_matrix_counts_every_decoy(dataset: Dataset):
@@ -237,7 +238,7 @@ def _stop_after_two_chunks() -> Any:
 
 def test_a_prover_that_lost_its_lease_writes_nothing(dataset: Dataset, monkeypatch: Any):
     upload = imported(dataset, sums(3))
-    monkeypatch.setattr(proving, "prove_candidates", _while_somebody_else_claims(proving.prove_candidates))
+    monkeypatch.setattr(stretch, "prove_claims", _while_somebody_else_claims(stretch.prove_claims))
 
     proving.prove_upload(upload.pk)
 
@@ -270,9 +271,8 @@ def test_another_rows_answer_comes_from_a_row_of_the_same_kind_of_grader(dataset
 
     proved(dataset, [{"prompt": "Is it?", "reference": "yes", "grader": choice}, *sums(1)])
 
-    assert {
-        decoy["outcome"] for proof in Proof.objects.all() for decoy in proof.decoys if decoy["kind"] == "other_gold"
-    } == {"not_made"}
+    decoys = [decoy for proof in Proof.objects.all() for decoy in proofs.whole(proof).decoys]
+    assert {decoy["outcome"] for decoy in decoys if decoy["kind"] == "other_gold"} == {"not_made"}
 
 
 # A change of grader meanwhile
@@ -519,7 +519,7 @@ def test_a_slow_grader_renews_the_lease_of_its_proof(dataset: Dataset, monkeypat
 
     proved(dataset, sums(3))
 
-    assert len(asked) == 1
+    assert asked
 
 
 def test_a_step_that_hangs_keeps_its_lease_for_a_time_only(monkeypatch: Any, settings: Any):
@@ -708,3 +708,34 @@ def test_judged_rows_without_a_gold_cost_nothing_and_wait_for_nobody(dataset: Da
     upload = proved(dataset, [{"prompt": "Say anything but x.", "grader": check}])
 
     assert (upload.proof.state, states(dataset)) == (ProofState.DONE, ["unproved"])
+
+
+def test_many_rows_are_proved_in_child_processes_as_they_are_here(dataset: Dataset, monkeypatch: Any):
+    monkeypatch.setattr(proving, "CHUNK_LINES", 7)
+    rows = [*sums(40), *_exact(20), {"prompt": "1 + 1?", "reference": 2, "gold": "3"}, _weak("Weak?")]
+    proved(dataset, rows)
+    here = _found()
+    Proof.objects.all().delete()
+    Task.objects.update(state="valid")
+    ProofRun.objects.update(state=ProofState.PENDING, counts={})
+    monkeypatch.setattr(proving, "ALONE", 0)
+
+    proving.prove_upload(ProofRun.objects.get().upload_id)
+
+    assert _found() == here
+    assert ProofRun.objects.get().counts["tasks"] == 62
+
+
+def _found() -> list[tuple[Any, ...]]:
+    columns = ("task", "grader", "outcome", "code", "reason", "gold", "decoys")
+    return list(Proof.objects.order_by("task").values_list(*columns))
+
+
+def test_a_stretch_of_large_rows_is_shorter(dataset: Dataset, monkeypatch: Any):
+    upload = imported(dataset, sums(10))
+    monkeypatch.setattr(proofs, "MAX_STORED_BYTES", 300)
+
+    first = proofs.stretch(upload.pk, 0, 1000)
+
+    assert 1 <= len(first) < 10
+    assert proofs.stretch(upload.pk, first[-1].line, 1000)[0].line == first[-1].line + 1
