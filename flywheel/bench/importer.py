@@ -172,7 +172,9 @@ def stored_bytes(*caches: Path) -> int:
 
     with connection.cursor() as cursor:
         cursor.execute(f"VACUUM ANALYZE {', '.join(TABLES)}")
-        cursor.execute("SELECT sum(pg_total_relation_size(name::regclass)) FROM unnest(%s) AS t (name)", [list(TABLES)])
+        cursor.execute(
+            "SELECT sum(pg_total_relation_size(name::regclass)) FROM unnest(%s::text[]) AS t (name)", [list(TABLES)]
+        )
         size = int(cursor.fetchone()[0])
     files = [path for cache in caches if cache.exists() for path in cache.rglob("*") if path.is_file()]
     return size + sum(path.stat().st_blocks * 512 for path in files)  # blocks: a run has a hole where nothing stands

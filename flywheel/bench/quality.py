@@ -66,7 +66,9 @@ def _precision(corpus: Corpus, found: Sequence[Case]) -> list[Measure]:
     turned = [case for case in found if case.truth.kind in (Kind.TURNED, Kind.EXTREME)]
     other_question = f"numbers in another order, smallest for largest ({len(turned):,} rows)"
     return [
-        at_least(f"near-duplicates, precision ({len(pairs):,} pairs)", right / max(len(pairs), 1), "share", 0.999),
+        at_least(
+            f"near-duplicates, precision ({len(pairs):,} pairs)", right / len(pairs) if pairs else 1.0, "share", 0.999
+        ),
         at_most(
             f"number-changed rows called near-duplicate or suspect ({len(changed):,} rows)",
             sum(bool(case.seen.alike) for case in changed),
