@@ -68,6 +68,21 @@ CODES: Mapping[str, Code] = {
         "The prompt belongs to a held-out suite, on which models are measured.",
         "Leave the row out: training on it would make the measurement worthless.",
     ),
+    # The screening policy of the space
+    "secret_found": Code("The row holds {detail}.", "Remove it, and make it void where it was given out: it has been sent."),
+    "personal_data": Code("The row holds {detail}.", "Remove it, or put an invented one in its place."),
+    "language_not_wanted": Code(
+        "The prompt is written in {detail}, which is not wanted here.", "Leave the row out, or translate it."
+    ),
+    "prompt_too_short": Code(
+        "The prompt has fewer than {detail} characters, the fewest wanted here.", "Ask in full, or leave the row out."
+    ),
+    "prompt_too_long": Code(
+        "The prompt has more than {detail} characters, the most wanted here.", "Shorten it, or leave the row out."
+    ),
+    "licence_not_allowed": Code(
+        "The row is under the licence {detail}, which is not accepted here.", "Leave the row out."
+    ),
     # Proof
     "gold_failed": Code("{detail}", "Correct the gold answer, the reference or the grader."),
     "gold_ungradable": Code("{detail}", "Correct the reference or the grader."),

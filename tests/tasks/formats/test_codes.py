@@ -47,6 +47,14 @@ PROOFS = {
     "no_gold": (STRING_CHECK, {}, None),
 }
 
+SCREENED = {
+    "secret_found",
+    "personal_data",
+    "language_not_wanted",
+    "prompt_too_short",
+    "prompt_too_long",
+    "licence_not_allowed",
+}  # tests/tasks/screening/test_policy.py
 STORED = {"contaminated", "judge_not_sampled", "decoy_ungradable", "grader_unavailable"}  # tests/tasks/services
 
 
@@ -66,7 +74,7 @@ def test_a_proof_can_produce_the_code(code):
 
 
 def test_every_code_is_produced_above_or_needs_the_stored_tasks():
-    assert set(CODES) == {*FILES, *ROWS, *PROOFS, *STORED}
+    assert set(CODES) == {*FILES, *ROWS, *PROOFS, *SCREENED, *STORED}
 
 
 def test_an_issue_is_filled_in_from_the_table():
