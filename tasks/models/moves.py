@@ -1,13 +1,27 @@
 """State changes: a conditional UPDATE plus an event row in one transaction. Zero rows updated: another was first."""
 
 import hashlib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from enum import StrEnum
+from itertools import pairwise
 from typing import Any, ClassVar
 
 from django.db import models, transaction
 
 from tasks.models.events import Subject, record
+
+
+@models.Field.register_lookup
+class AnyOf(models.Lookup):
+    """`in`, for thousands of whole numbers: one array, because a parameter each takes Django as long as the rows take
+    Postgres."""
+
+    lookup_name = "any_of"
+    prepare_rhs = False
+
+    def as_sql(self, compiler: Any, connection: Any) -> tuple[str, tuple[Any, ...]]:
+        column, values = self.process_lhs(compiler, connection)
+        return f"{column} = ANY(%s::bigint[])", (*values, list(self.rhs))
 
 
 class IllegalMoveError(Exception):
@@ -64,21 +78,41 @@ class Moving(models.QuerySet[Any]):
         **changes: Any,
     ) -> list[int]:
         """Move a chunk with one event that holds the count and the digest of the ids. Returns the ids that moved."""
-        self._check(old, new)
+        return self.advance_along(pks, (old, new), team=team, actor=actor, kind=kind, data=data, **changes)
+
+    def advance_along(
+        self,
+        pks: Collection[int],
+        path: Sequence[StrEnum],
+        *,
+        team: int | None,
+        actor: Any = None,
+        kind: str = "",
+        data: Any = None,
+        **changes: Any,
+    ) -> list[int]:
+        """Move a chunk from the first of the states to the last: one UPDATE, and one event for each move between them.
+        `kind` and `data` are the last event's."""
+        moves = list(pairwise(path))
+        for old, new in moves:
+            self._check(old, new)
         with transaction.atomic():
-            moved = sorted(
-                self.filter(pk__in=list(pks), state=old).select_for_update().order_by("pk").values_list("pk", flat=True)
-            )
+            there = self.filter(pk__any_of=list(pks), state=path[0])
+            moved = list(there.select_for_update().order_by("pk").values_list("pk", flat=True))
             if not moved:
                 return []
-            self.filter(pk__in=moved).update(state=new, **changes)
-            record(
-                kind or f"{self.model._meta.model_name}.{new}",
-                subject=Subject(str(self.model._meta.model_name), "*"),
-                team=team,
-                actor=actor,
-                data={"old": old, "new": new, "count": len(moved), "ids_digest": ids_digest(moved), **(data or {})},
-            )
+            self.filter(pk__any_of=moved).update(state=path[-1], **changes)
+            name, digest = str(self.model._meta.model_name), ids_digest(moved)
+            for old, new in moves:
+                last = new is path[-1]
+                told = {"old": old, "new": new, "count": len(moved), "ids_digest": digest}
+                record(
+                    (kind if last else "") or f"{name}.{new}",
+                    subject=Subject(name, "*"),
+                    team=team,
+                    actor=actor,
+                    data={**told, **(data or {})} if last else told,
+                )
             return moved
 
 

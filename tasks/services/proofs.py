@@ -1,8 +1,6 @@
 """Stored proofs: the rows that a proof reads, and what is kept of it under (task, grader digest)."""
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
-from typing import Any, NamedTuple
 
 from django.db import connection
 from django.utils import timezone
@@ -62,20 +60,12 @@ def store(tasks: Mapping[int, Row], found: Sequence[Kept]) -> set[int]:
     return new
 
 
-class Shown(NamedTuple):
-    """A stored proof as people and programs read it."""
-
-    outcome: str
-    reason: str
-    gold: dict[str, Any] | None
-    decoys: list[dict[str, Any]]
-    at: datetime
-
-
-def of(task: Task) -> Shown | None:
-    """The proof of a task under the grader it has now."""
+def of(task: Task) -> Proof | None:
+    """The proof of a task under the grader it has now, whole again: to be shown, never to be saved."""
     row = Proof.objects.filter(task=task, grader=task.grader_id).first()
-    return None if row is None else Shown(row.outcome, *whole(row), row.at)
+    if row is not None:
+        row.reason, row.gold, row.decoys = whole(row)
+    return row
 
 
 def whole(row: Proof) -> evidence.Whole:

@@ -53,6 +53,7 @@ class Proved(NamedTuple):
 
     line: int
     task_id: int
+    duplicate: bool
     state: str
     grader_id: str | None  # digest
     kind: str | None  # of grader
@@ -67,7 +68,6 @@ _SETTLED = (
     (proof.ProofOutcome.REJECTED, TaskState.VALID, TaskState.REJECTED),
     (proof.ProofOutcome.REJECTED, TaskState.CONFLICT, TaskState.REJECTED),
 )
-_AFTER = {(outcome.value, old.value): new.value for outcome, old, new in _SETTLED}
 _LET_IN = {
     Team.Approval.PERSON: (),
     Team.Approval.PROVED: (TaskState.PROVED,),
@@ -163,6 +163,7 @@ class _Work:
         self.budget = Budget()
         self.groups: Groups
         self.matrix: dict[Group, proof.Tally] = {}
+        self.totals: Counter[str] = Counter()  # of settled rows
         self.overtaken = False  # a task has got a grader with whose other rows it was not counted
 
     def _hold(self) -> ProofRun:
@@ -356,9 +357,11 @@ class _Work:
         for group, sentence in sentences.items():
             told.setdefault(group.kind, []).append(sentence)
         told = {kind: _some(all_of_them) for kind, all_of_them in told.items()}
+        self.totals = Counter()
         with transaction.atomic():
             refusals = [*chain.from_iterable(told.values()), *_some(list(self.budget.stopped.values()))]
-            self._keep(refusals=refusals, counts={**self._hold().counts, "refused": told})
+            before = {name: count for name, count in self._hold().counts.items() if name not in _TOTALS}
+            self._keep(refusals=refusals, counts={**before, "refused": told})
         line: int | None = 0
         while line is not None:
             line = self._settle(line, sentences)
@@ -372,7 +375,7 @@ class _Work:
             code=_first(own, "code"),
             with_people=_first(Review.objects.filter(refused, task=OuterRef("task"))),
         )
-        task = ("task_id", "task__state", "task__grader_id", "task__grader__type")
+        task = ("task_id", "duplicate", "task__state", "task__grader_id", "task__grader__type")
         columns = ("line", *task, "outcome", "code", "with_people")
         return [Proved(*row) for row in rows.order_by("line").values_list(*columns)[:MOVED_AT_ONCE]]
 
@@ -382,42 +385,53 @@ class _Work:
         what could not be graded waits for the grader, whatever the policy."""
         lock_space(self.space.pk)  # an import may be moving the same tasks, a change of grader replacing their graders
         held = self._hold()
-        stretch = self._proved(after)
-        counted = [row for row in stretch if row.outcome and self._group(row) in self.matrix]
-        self.overtaken = self.overtaken or any(row.outcome and self._group(row) not in self.matrix for row in stretch)
-        counts: Counter[str] = Counter()
-        left: list[Proved] = []
+        rows = self._proved(after)
+        counted = [row for row in rows if row.outcome and self._group(row) in self.matrix]
+        self.overtaken = self.overtaken or any(row.outcome and self._group(row) not in self.matrix for row in rows)
+        left = [row for row in counted if self._group(row) not in refused]
         of_refused: dict[Group, list[Proved]] = {}
         for row in counted:
-            group = self._group(row)
-            (of_refused.setdefault(group, []) if group in refused else left).append(row)
+            if (group := self._group(row)) in refused:
+                of_refused.setdefault(group, []).append(row)
+        moved: dict[int, TaskState] = {}
         for group, own in of_refused.items():
-            why = {"reason": refused[group][:300], "reason_code": "grader_refused"}
+            why: dict[str, Any] = {"reason": refused[group][:300], "reason_code": "grader_refused"}
             for old in (TaskState.VALID, TaskState.CONFLICT):
-                counts[TaskState.REJECTED] += len(self._move(own, old, TaskState.REJECTED, **why))
+                moved |= self._move(own, (old, TaskState.REJECTED), **why)
+        policy = self._policy()
         for outcome, old, new in _SETTLED:
             own = [row for row in left if row.outcome == outcome]
-            counts[new] += len(self._move(own, old, new, **(_WHY if new is not TaskState.PROVED else _NO_REASON)))
-        undecided = [
-            row._replace(state=_AFTER.get((row.outcome or "", row.state), row.state))
-            for row in left
-            if not row.with_people and row.code != proof.UNAVAILABLE
-        ]
-        approval = self._policy()
-        for old in _LET_IN[approval]:
-            changes = {"data": {"policy": approval}, "approved_at": timezone.now()}
-            counts[TaskState.APPROVED] += len(self._move(undecided, old, TaskState.APPROVED, **changes))
-        self._keep(counts=add_counts(held.counts, {name: count for name, count in counts.items() if count}))
-        return stretch[-1].line if stretch else None
+            why = _NO_REASON if new is TaskState.PROVED else _WHY
+            moved |= self._move([row for row in own if not self._is_let_in(row, new, policy)], (old, new), **why)
+            moved |= self._let_in([row for row in own if self._is_let_in(row, new, policy)], (old, new), policy, **why)
+        for old in _LET_IN[policy]:
+            moved |= self._let_in([row for row in left if self._is_let_in(row, old, policy)], (old,), policy)
+        self.totals.update(chain.from_iterable(_totals(row, moved, self._group(row) in refused) for row in counted))
+        told = {name: count for name, count in self.totals.items() if name != "tasks" or not rows}
+        self._keep(counts={**held.counts, **told})
+        return rows[-1].line if rows else None
+
+    def _is_let_in(self, row: Proved, state: TaskState, policy: Team.Approval) -> bool:
+        """Whether the policy lets the row in once it is in this state. A person's refusal stands, and so does a doubt
+        of ours."""
+        return state in _LET_IN[policy] and not row.with_people and row.code != proof.UNAVAILABLE
+
+    def _let_in(
+        self, rows: Sequence[Proved], path: tuple[TaskState, ...], policy: Team.Approval, **changes: Any
+    ) -> dict[int, TaskState]:
+        """One UPDATE for rows that come in as they are proved: their moves are two events all the same."""
+        told = {"data": {"policy": policy}, "approved_at": timezone.now()}
+        return self._move(rows, (*path, TaskState.APPROVED), **told, **changes)
 
     def _policy(self) -> Team.Approval:
         """Of the space as it is now. The pool lets nothing unproved in without a person, whatever is set."""
         set_to = Team.Approval(Team.objects.values_list("approval", flat=True).get(pk=self.space.pk))
         return Team.Approval.PROVED if self.space.is_system and set_to == Team.Approval.ALL else set_to
 
-    def _move(self, rows: Sequence[Proved], old: TaskState, new: TaskState, **changes: Any) -> list[int]:
-        pks = {row.task_id for row in rows if row.state == old}
-        return Task.objects.advance_many(pks, old, new, team=self.space.pk, **changes) if pks else []
+    def _move(self, rows: Sequence[Proved], path: tuple[TaskState, ...], **changes: Any) -> dict[int, TaskState]:
+        pks = {row.task_id for row in rows if row.state == path[0]}
+        moved = Task.objects.advance_along(pks, path, team=self.space.pk, **changes) if pks else []
+        return dict.fromkeys(moved, path[-1])
 
     @transaction.atomic
     def finish(self) -> bool:
@@ -439,6 +453,23 @@ class _Work:
         return ProofRun.objects.advance(
             self.pk, ProofState.PROVING, new, attempt=self.attempt, finished_at=timezone.now(), data=held.counts
         )
+
+
+_TOTALS = (TaskState.PROVED, TaskState.UNPROVED, TaskState.REJECTED, TaskState.APPROVED)
+_OPEN = (TaskState.NEEDS_GRADER, TaskState.VALID, TaskState.CONFLICT)
+
+
+def _totals(row: Proved, moved: Mapping[int, TaskState], refused: bool) -> Iterator[str]:
+    """What one row adds to the totals of its upload: counted anew by every proof, whenever the row was moved."""
+    if row.duplicate:
+        return
+    yield "tasks"
+    state = moved.get(row.task_id, row.state)
+    if state in _OPEN:
+        return
+    yield TaskState.REJECTED.value if refused else str(row.outcome)
+    if state == TaskState.APPROVED:
+        yield TaskState.APPROVED.value
 
 
 def _first(rows: QuerySet[Any], column: str = "pk") -> Subquery:

@@ -9,7 +9,8 @@ PACKAGES = ("tasks", "trainer", "flywheel")
 ALLOWED = ("services", "models", "migrations")
 WRITES = {
     "save", "create", "bulk_create", "bulk_update", "update_or_create", "get_or_create", "delete",
-    "acreate", "aupdate", "adelete", "asave", "advance", "advance_many", "set_password",
+    "acreate", "aupdate", "adelete", "asave", "advance", "advance_many", "advance_along",
+    "set_password",
 }  # fmt: skip
 # `update` and `create` also name what hashes, dictionaries and services do: a write is one on a queryset or manager.
 AMBIGUOUS = {"update", "create", "delete", "save"}

@@ -73,3 +73,24 @@ def test_the_owner_of_an_event_is_the_owner_of_what_moved(dataset: Dataset):
 
     newest: Any = Event.objects.first()
     assert newest.team_id == dataset.space_id
+
+
+def test_a_chunk_moves_along_several_states_with_one_event_a_move(dataset: Dataset):
+    imported(dataset, sums(3))
+    pks = [task.pk for task in tasks(dataset)]
+    path = (TaskState.VALID, TaskState.PROVED, TaskState.APPROVED)
+
+    moved = Task.objects.advance_along(pks, path, team=dataset.space_id, data={"policy": "proved"})
+
+    events = list(Event.objects.order_by("-id")[:2])
+    assert (moved, {task.state for task in tasks(dataset)}) == (sorted(pks), {"approved"})
+    assert [(event.kind, event.data["old"], event.data["count"]) for event in events] == [
+        ("task.approved", "proved", 3),
+        ("task.proved", "valid", 3),
+    ]
+    assert [event.data.get("policy") for event in events] == ["proved", None]
+
+
+def test_a_path_with_a_move_that_the_table_does_not_have_is_a_bug():
+    with pytest.raises(IllegalMoveError):
+        Task.objects.advance_along([1], (TaskState.VALID, TaskState.PROVED, TaskState.NEEDS_GRADER), team=None)

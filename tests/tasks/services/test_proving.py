@@ -739,3 +739,14 @@ def test_a_stretch_of_large_rows_is_shorter(dataset: Dataset, monkeypatch: Any):
 
     assert 1 <= len(first) < 10
     assert proofs.stretch(upload.pk, first[-1].line, 1000)[0].line == first[-1].line + 1
+
+
+def test_totals_are_those_of_the_upload_however_often_it_was_proved(dataset: Dataset):
+    upload = proved(dataset, sums(10))
+    change = regrading.change_grader(dataset, {"type": "number", "absolute_tolerance": 0.25}, actor=None)
+    regrading.run(change.pk)
+
+    proving.prove_upload(upload.pk)
+
+    counts = ProofRun.objects.get().counts
+    assert (counts["tasks"], counts["proved"], states(dataset)) == (10, 10, ["proved"] * 10)
