@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     import duckdb
     import pyarrow as pa
 
-PARALLEL_BYTES = 2**30  # of DuckDB's memory_limit, where nothing else is said
+MEMORY_BYTES = 2**30  # of DuckDB's memory_limit, where nothing else is said
+COMPARED_AT_ONCE = 4096  # rows with their candidates
 
 
 class Verdict(StrEnum):
@@ -42,7 +43,7 @@ class Place:
     """Where and with what to calculate."""
 
     scratch: Path  # tables and what spills; several times the size of the features
-    memory_bytes: int = PARALLEL_BYTES
+    memory_bytes: int = MEMORY_BYTES
     threads: int = 2
     fan: Fan = locally
 
@@ -81,7 +82,7 @@ def decide(features: Path, out: Path, place: Place) -> dict[Verdict, int]:
         pairs, compared = place.scratch / "pairs", place.scratch / "compared"
         pairs.mkdir()
         _run(database, _PAIRS, out=str(pairs / "pairs.parquet"))
-        place.fan(pairs, compare, compared)
+        place.fan(pairs, compare, compared, COMPARED_AT_ONCE)
         _run(database, _COMPARED if any(compared.iterdir()) else _NOTHING_COMPARED, compared=f"{compared}/*.parquet")
         _run(database, _LINKS)
         _find_families(database)

@@ -14,9 +14,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 Function = Callable[["pa.Table"], "pa.Table"]
-Fan = Callable[[Path, Function, Path], None]  # (folder of Parquet files, function, folder for the answers)
+Fan = Callable[[Path, Function, Path, int], None]  # (Parquet folder, function, folder for the answers, rows a batch)
 
-BATCH_ROWS = 4096
 _ROOT = str(Path(__file__).resolve().parents[2])
 
 
@@ -25,14 +24,14 @@ def fan(address: str) -> Fan:
     return partial(_on_ray, address) if address else locally
 
 
-def locally(source: Path, function: Function, out: Path) -> None:
+def locally(source: Path, function: Function, out: Path, batch_rows: int) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     out.mkdir(parents=True)
     for path in files(source):
         writer = None
-        for batch in pq.ParquetFile(path).iter_batches(batch_size=BATCH_ROWS):
+        for batch in pq.ParquetFile(path).iter_batches(batch_size=batch_rows):
             answer = function(pa.Table.from_batches([batch]))
             writer = writer or pq.ParquetWriter(out / path.name, answer.schema)
             writer.write_table(answer)
@@ -40,7 +39,7 @@ def locally(source: Path, function: Function, out: Path) -> None:
             writer.close()
 
 
-def _on_ray(address: str, source: Path, function: Function, out: Path) -> None:
+def _on_ray(address: str, source: Path, function: Function, out: Path, batch_rows: int) -> None:
     """The folders have to be where every machine of the cluster finds them."""
     start(address)
     import ray.data
@@ -49,7 +48,7 @@ def _on_ray(address: str, source: Path, function: Function, out: Path) -> None:
     out.mkdir(parents=True)
     if paths:
         rows = ray.data.read_parquet(paths)
-        rows.map_batches(function, batch_format="pyarrow", batch_size=BATCH_ROWS).write_parquet(str(out))
+        rows.map_batches(function, batch_format="pyarrow", batch_size=batch_rows).write_parquet(str(out))
 
 
 def start(address: str, **limits: Any) -> None:

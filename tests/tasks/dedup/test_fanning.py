@@ -1,6 +1,5 @@
 """The same answer wherever the batches of a Parquet folder are calculated."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
@@ -23,22 +22,12 @@ def folder(tmp_path: Path) -> Path:
     return source
 
 
-@pytest.fixture(scope="module")
-def ray() -> Iterator[None]:
-    """One processor, nothing but the loopback."""
-    import ray
-
-    fanning.start("local", num_cpus=1, object_store_memory=80 * 2**20)
-    yield
-    ray.shutdown()
-
-
 def _rows(folder: Path) -> list[dict[str, int]]:
     return sorted(pa.concat_tables(map(pq.read_table, fanning.files(folder))).to_pylist(), key=lambda row: row["row"])
 
 
 def test_without_an_address_this_process_calculates(folder: Path, tmp_path: Path):
-    fanning.fan("")(folder, doubled, tmp_path / "out")
+    fanning.fan("")(folder, doubled, tmp_path / "out", 1000)
 
     assert _rows(tmp_path / "out") == [{"row": row, "twice": 2 * row} for row in range(10_000)]
 
@@ -50,22 +39,15 @@ def test_batches_are_bounded_and_nothing_is_lost_between_them(folder: Path, tmp_
         sizes.append(len(table))
         return table
 
-    fanning.locally(folder, watched, tmp_path / "out")
+    fanning.locally(folder, watched, tmp_path / "out", 1000)
 
-    assert max(sizes) <= fanning.BATCH_ROWS
+    assert max(sizes) <= 1000
     assert sum(sizes) == 10_000
 
 
 def test_an_empty_folder_gives_an_empty_one(tmp_path: Path):
     (tmp_path / "rows").mkdir()
 
-    fanning.locally(tmp_path / "rows", doubled, tmp_path / "out")
+    fanning.locally(tmp_path / "rows", doubled, tmp_path / "out", 1000)
 
     assert fanning.files(tmp_path / "out") == []
-
-
-@pytest.mark.usefixtures("ray")
-def test_ray_calculates_the_same(folder: Path, tmp_path: Path):
-    fanning.fan("local")(folder, doubled, tmp_path / "out")
-
-    assert _rows(tmp_path / "out") == [{"row": row, "twice": 2 * row} for row in range(10_000)]
