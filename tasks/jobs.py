@@ -3,12 +3,17 @@
 from celery import shared_task
 
 from tasks.models import events
-from tasks.services import importing, proving, pruning, regrading, sweeping, waiting
+from tasks.services import heldout, importing, proving, pruning, regrading, settling, sweeping, waiting
 
 
 @shared_task
 def import_upload(upload_id: int) -> None:
     importing.import_upload(upload_id)
+
+
+@shared_task
+def settle_upload(upload_id: int) -> None:
+    settling.settle(upload_id)
 
 
 @shared_task
@@ -24,6 +29,11 @@ def check_grader(dataset_id: int) -> None:
 @shared_task
 def change_grader(change_id: int) -> None:
     regrading.run(change_id)
+
+
+@shared_task
+def rescan_suite(suite_id: int) -> None:
+    heldout.rescan(suite_id)
 
 
 @shared_task

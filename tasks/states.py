@@ -68,7 +68,7 @@ UPLOAD_MOVES: Mapping[UploadState, frozenset[UploadState]] = {
     _U.RECEIVED: frozenset({_U.IMPORTING, _U.FAILED}),
     _U.UNMAPPED: frozenset({_U.RECEIVED, _U.FAILED}),
     _U.IMPORTING: frozenset({_U.IMPORTED, _U.FAILED, _U.RECEIVED, _U.UNMAPPED}),
-    _U.IMPORTED: frozenset(),
+    _U.IMPORTED: frozenset({_U.RECEIVED}),  # its rows had to leave for a later file, and it is uploaded again
     _U.FAILED: frozenset({_U.RECEIVED}),
 }
 

@@ -3,7 +3,7 @@
 from typing import Any
 
 from tasks.models import DatasetTask, GraderChange, ProofRun, Upload
-from tasks.services import idempotency, leases, resumable, uploads
+from tasks.services import heldout, idempotency, leases, resumable, settling, uploads
 from tasks.services.wake import wake
 from tasks.states import ChangeState, ProofState, TaskState, UploadState
 
@@ -15,16 +15,27 @@ def sweep() -> dict[str, int]:
     imports = _oldest(leases.due(Upload, UploadState.RECEIVED, UploadState.IMPORTING), "pk")
     proofs = _oldest(leases.due(ProofRun, ProofState.PENDING, ProofState.PROVING), "upload_id")
     changes = _oldest(leases.due(GraderChange, ChangeState.PENDING, ChangeState.CHANGING), "pk")
+    settled = _oldest(settling.due(), "pk")
     waiting = list(_datasets_with_work())
-    jobs = {"import_upload": imports, "prove_upload": proofs, "change_grader": changes, "check_grader": waiting}
+    suites = _oldest(heldout.unscanned(), "pk")
+    jobs = {
+        "import_upload": imports,
+        "settle_upload": settled,
+        "prove_upload": proofs,
+        "change_grader": changes,
+        "check_grader": waiting,
+        "rescan_suite": suites,
+    }
     for job, pks in jobs.items():
         for pk in pks:
             wake(job, pk)
     return {
         "imports": len(imports),
+        "settled": len(settled),
         "proofs": len(proofs),
         "changes": len(changes),
         "graders": len(waiting),
+        "suites": len(suites),
         "files": uploads.reap() + resumable.reap(),
         "replies": idempotency.forget_old(),
     }

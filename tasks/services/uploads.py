@@ -163,6 +163,10 @@ def _begin_again(upload: Upload, options: Options, actor: User | None) -> bool:
     if upload.state == UploadState.UNMAPPED and options.mapping is not None:
         mapping.confirm(upload, options.mapping, actor=actor)
         return True
+    if upload.state == UploadState.IMPORTED:
+        from tasks.services import replacing  # which takes over rows by way of uploads
+
+        return replacing.bring_back(upload, actor=actor, mode=options.mode)
     anew: dict[str, Any] = {"tries": 0, "finished_at": None, "failure": ""}
     if not upload.line:
         anew |= {"format": "", "detected": {}, "mode": options.mode, "mapping": options.mapping}

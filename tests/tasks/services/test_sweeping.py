@@ -5,7 +5,7 @@ import pytest
 from django.utils import timezone
 
 from tasks.models import Dataset, ProofRun, Upload
-from tasks.services import datasets, leases, regrading, sweeping
+from tasks.services import datasets, leases, regrading, settling, sweeping
 from tasks.states import UploadState
 from tests.tasks.pipeline import imported, proved, receive, sums
 
@@ -49,10 +49,19 @@ def test_an_import_whose_lease_ran_out_is_sent_again(dataset: Dataset, woken: li
 
 def test_a_proof_whose_wake_up_was_lost_is_sent_again(dataset: Dataset, woken: list[Any]):
     upload = imported(dataset, sums(1))
+    settling.settle(upload.pk)
 
     sweeping.sweep()
 
     assert woken == [("prove_upload", upload.pk)]
+
+
+def test_an_upload_that_nobody_has_settled_is_sent_again(dataset: Dataset, woken: list[Any]):
+    upload = proved(dataset, sums(1))
+
+    sweeping.sweep()
+
+    assert woken == [("settle_upload", upload.pk)]
 
 
 def test_a_change_of_grader_whose_wake_up_was_lost_is_sent_again(dataset: Dataset, woken: list[Any]):
@@ -64,7 +73,7 @@ def test_a_change_of_grader_whose_wake_up_was_lost_is_sent_again(dataset: Datase
 
 
 def test_rows_whose_grader_has_come_are_sent_again(ungraded: Dataset, woken: list[Any]):
-    proved(ungraded, sums(1))
+    settling.settle(proved(ungraded, sums(1)).pk)
     datasets.set_default_grader(ungraded, {"type": "number"}, actor=None)
 
     sweeping.sweep()
@@ -73,11 +82,12 @@ def test_rows_whose_grader_has_come_are_sent_again(ungraded: Dataset, woken: lis
 
 
 def test_where_nothing_was_lost_nothing_is_sent(dataset: Dataset, ungraded: Dataset, woken: list[Any]):
-    proved(dataset, sums(1))
-    proved(ungraded, sums(1))
+    settling.settle(proved(dataset, sums(1)).pk)
+    settling.settle(proved(ungraded, sums(1)).pk)
 
     assert sweeping.sweep() == {
         "imports": 0,
+        "settled": 0,
         "proofs": 0,
         "changes": 0,
         "graders": 0,
