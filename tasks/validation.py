@@ -4,7 +4,7 @@ a machine cannot run, such as untrusted code without a sandbox, is refused here)
 Every code, with its sentence and remedy, is in tasks.formats.codes.CODES.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from tasks.errors import Invalid
@@ -17,12 +17,26 @@ from tasks.types import Issue, Row
 
 __all__ = ["CODES", "check_against", "validate"]
 
+_ESCAPED_NUL = b"\\u0000"
+_MOST_SEEN = 256
+_seen: dict[
+    int, tuple[registry.Config, Sequence[templates.Variable]]
+] = {}  # holds the objects, so their ids stay theirs
+
 
 def validate(
-    raw: Mapping[str, Any], *, line: int, default: Mapping[str, Any] | registry.Config | None = None
+    raw: Mapping[str, Any],
+    *,
+    line: int,
+    default: Mapping[str, Any] | registry.Config | None = None,
+    source: bytes | None = None,
 ) -> Row | list[Issue]:
-    """Check one parsed row. `default` is the dataset's grader; with neither, the row is right and waits for one."""
-    if refused := next(_refused(raw, ""), None):
+    """Check one parsed row. `default` is the dataset's grader; with neither, the row is right and waits for one.
+
+    `source` is the JSON that the row was decoded from. The decoder refuses halves of surrogate pairs, so an escaped
+    NUL is the one character that is left to be found, and text without one needs no walk.
+    """
+    if (source is None or _ESCAPED_NUL in source) and (refused := next(_refused(raw, ""), None)):
         field, what = refused
         return [issue("nul" if "NUL" in what else "lone_surrogate", line=line, field=field)]
     read, issues = native.fields(raw, line)
@@ -48,7 +62,7 @@ def check_against(grader: Mapping[str, Any] | registry.Config, item: Mapping[str
     # taken, and its proof leaves it undecided until there is one.
     if registry.asks_a_model(config) and (sentence := registry.unavailable(config)):
         return [issue("grader_unavailable", line=line, field="grader", detail=sentence)]
-    missing = [variable for variable in registry.item_variables(config) if not _holds(item, variable)]
+    missing = [variable for variable in _item_variables(config) if not _holds(item, variable)]
     if missing:
         return [_missing(variable, line) for variable in dict.fromkeys(missing)]
     if problem := registry.reference_problem(config, item):
@@ -57,7 +71,19 @@ def check_against(grader: Mapping[str, Any] | registry.Config, item: Mapping[str
     return []
 
 
+def _item_variables(config: registry.Config) -> Sequence[templates.Variable]:
+    """Remembered by the object, which rows share: to look it up by its JSON would cost more than all else here."""
+    known = _seen.get(id(config))
+    if known is None or known[0] is not config:
+        if len(_seen) >= _MOST_SEEN:
+            _seen.clear()
+        known = _seen[id(config)] = (config, registry.item_variables(config))
+    return known[1]
+
+
 def _holds(item: Mapping[str, Any], variable: templates.Variable) -> bool:
+    if len(variable.steps) == 1:
+        return variable.steps[0] in item
     try:
         templates.walk(item, variable.steps)
     except LookupError:

@@ -15,6 +15,19 @@ class Code(NamedTuple):
 CODES: Mapping[str, Code] = {
     # The file as a whole, or where it stops
     "empty_file": Code("The file holds no rows.", "Upload a JSON Lines file: one JSON object a line."),
+    "unknown_format": Code(
+        "This file cannot be read: {detail}.",
+        "Upload JSON Lines, JSON, CSV, TSV, Parquet or XLSX, as it is or gzipped.",
+    ),
+    "damaged_file": Code("The file is damaged: {detail}.", "Upload it again from the complete original."),
+    "unpacks_too_large": Code("The file unpacks to more than {detail}.", "Upload it in several parts."),
+    "file_too_costly": Code(
+        "Reading on takes more memory or time than a file may: {detail}.",
+        "Upload the rows as JSON Lines, or the file in several parts.",
+    ),
+    "list_left_out": Code(
+        "The file goes on with another list, {detail}, which is not read.", "Upload each list as a file of its own."
+    ),
     "not_jsonl": Code("This is not JSON Lines: {detail}.", "Upload one JSON object a line, as UTF-8 text."),
     "truncated_file": Code(
         "The file ends in the middle of a row: {detail}.",
@@ -28,6 +41,9 @@ CODES: Mapping[str, Code] = {
     "row_not_object": Code(
         "The row is {detail}, not a JSON object.", 'Write the row as {"prompt": …, "reference": …}.'
     ),
+    "ragged_row": Code("The row has {detail}.", "Give every row one cell for each column."),
+    "cell_unreadable": Code("The cell cannot be read: {detail}.", "Write it as a text or a number, or leave it out."),
+    "unmappable": Code("The row does not fit the mapping: {detail}.", "Correct the row or the mapping."),
     "nul": Code("The row holds a NUL character.", "Remove it: neither prompts nor answers need one."),
     "lone_surrogate": Code("The row holds half of a surrogate pair.", "Write the character whole, or remove it."),
     # The prompt
@@ -69,7 +85,9 @@ CODES: Mapping[str, Code] = {
         "Leave the row out: training on it would make the measurement worthless.",
     ),
     # The screening policy of the space
-    "secret_found": Code("The row holds {detail}.", "Remove it, and make it void where it was given out: it has been sent."),
+    "secret_found": Code(
+        "The row holds {detail}.", "Remove it, and make it void where it was given out: it has been sent."
+    ),
     "personal_data": Code("The row holds {detail}.", "Remove it, or put an invented one in its place."),
     "language_not_wanted": Code(
         "The prompt is written in {detail}, which is not wanted here.", "Leave the row out, or translate it."

@@ -1,9 +1,11 @@
-"""JSON Lines: bytes to rows or Issues, one line at a time, in bounded memory.
+"""JSON Lines: bytes to rows or Issues, in bounded memory.
 
-Blank lines are counted and skipped, CRLF and a leading BOM are accepted, and of a repeated key the last value counts,
-as in most parsers. A broken line is an Issue and the reading goes on; a file that is no JSON Lines at all is one Issue.
+`blocks` only cuts the file at line breaks; `rows` parses a block, in another process where there is one. Blank lines
+are counted and skipped, CRLF and a leading BOM are accepted, and of a repeated key the last value counts, as in most
+parsers. A broken line is an Issue and the reading goes on.
 """
 
+import itertools
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,16 +13,19 @@ from typing import Any, BinaryIO
 
 import msgspec
 
+from tasks.formats.block import BLOCK_BYTES as MOST_BYTES
+from tasks.formats.block import MAX_LINE_BYTES, Block, Size, Unreadable
 from tasks.formats.codes import issue
+from tasks.formats.compressed import CHUNK_BYTES, Source
 from tasks.text import nests_deeper
 from tasks.types import Issue
 
-MAX_LINE_BYTES = 1_000_000
 MAX_DEPTH = 64
 BLOCK_BYTES = 1 << 20
 TRIED_LINES = 20  # as many lines without a single row, and the file is not JSON Lines
 
 _BOM = b"\xef\xbb\xbf"
+_BLANK = b" \t\r\n\xef\xbb\xbf"
 _MAGIC = {
     b"\x1f\x8b": "a gzip archive; unpack it first",
     b"PK\x03\x04": "a zip archive or a spreadsheet; export it as JSON Lines",
@@ -42,6 +47,125 @@ _CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1f]")
 _decode = msgspec.json.Decoder().decode
 
 
+def blocks(source: Source, *, position: int, line: int, size: Size) -> Iterator[Block]:
+    """Raw bytes between line breaks. A line that is too long is a block of its own, without its bytes."""
+    source.skip(position)
+    ahead = b""
+    while True:
+        data, ahead, lines = _filled(source, ahead, max(1, size(line)))
+        if not data and not ahead:
+            return
+        issues = []
+        if data:
+            position += len(data)
+        else:
+            skipped, ahead = _behind_the_line(source, ahead)
+            position += skipped
+            lines = 1
+            issues = [issue("line_too_long", line=line + 1, detail=f"{MAX_LINE_BYTES:,} bytes")]
+        yield Block(line, line + lines, position, source.consumed, data, None, issues)
+        line += lines
+
+
+def _filled(source: Source, ahead: bytes, wanted: int) -> tuple[bytes, bytes, int]:
+    """(whole lines, what is read behind them, how many lines). No line where the next one is too long, or none is left.
+
+    Lines are counted, not split: a line costs nanoseconds here.
+    """
+    held, counted, lines = bytearray(ahead), 0, 0
+    while True:
+        lines += held.count(b"\n", counted)
+        counted = len(held)
+        if lines >= wanted:
+            cut = _behind_break(held, wanted)
+            break
+        too_long = counted > MAX_LINE_BYTES and held.rfind(b"\n", -MAX_LINE_BYTES - 1) < 0
+        if too_long or (lines and counted >= MOST_BYTES):
+            cut = held.rfind(b"\n") + 1
+            break
+        try:
+            chunk = source.read(CHUNK_BYTES)
+        except Unreadable:
+            if not lines:
+                raise
+            cut = held.rfind(b"\n") + 1  # the rows that are whole; the next call raises
+            break
+        if not chunk:
+            cut = counted
+            break
+        held += chunk
+    cut = _before_long_line(held, cut)
+    view = memoryview(held)  # a slice of the bytearray would be one more copy
+    data = bytes(view[:cut])
+    return data, bytes(view[cut:]), data.count(b"\n") + (bool(data) and not data.endswith(b"\n"))
+
+
+def _behind_break(held: bytearray, wanted: int) -> int:
+    """The offset behind the line break of this number, found by halving."""
+    low, high, before = 0, len(held), 0  # `before` breaks lie before `low`
+    while high - low > 4096:
+        middle = (low + high) // 2
+        found = held.count(b"\n", low, middle)
+        if before + found >= wanted:
+            high = middle
+        else:
+            low, before = middle, before + found
+    for _ in range(wanted - before):
+        low = held.find(b"\n", low) + 1
+    return low
+
+
+def _before_long_line(held: bytearray, end: int) -> int:
+    """`end`, or the offset of the first line before it that is too long. Looks at one line in a megabyte."""
+    start = 0
+    while end - start > MAX_LINE_BYTES:
+        closing = held.rfind(b"\n", start, start + MAX_LINE_BYTES + 1)
+        if closing < 0:
+            return start
+        start = closing + 1
+    return end
+
+
+def _behind_the_line(source: Source, ahead: bytes) -> tuple[int, bytes]:
+    """(bytes thrown away, what is read behind the line)."""
+    skipped = 0
+    while ahead:
+        if (closing := ahead.find(b"\n")) >= 0:
+            return skipped + closing + 1, ahead[closing + 1 :]
+        skipped += len(ahead)
+        ahead = source.read(CHUNK_BYTES)
+    return skipped, b""
+
+
+def rows(block: Block) -> Iterator[tuple[int, dict[str, Any] | Issue, bytes]]:
+    """(row number, row or what is wrong with it, its bytes) of every line that is not blank.
+
+    The block's own `issues` are about other rows and come on top.
+    """
+    sources = block.data.split(b"\n")
+    numbers = block.numbers if block.numbers is not None else range(block.line + 1, block.line + 1 + len(sources))
+    if block.line == 0 and sources[0].startswith(_BOM):
+        sources[0] = sources[0].removeprefix(_BOM)
+    open_end = len(sources) - 1
+    decode = _decode
+    for place, (number, source) in enumerate(zip(numbers, sources, strict=False)):
+        try:
+            row = decode(source)
+        except (msgspec.DecodeError, UnicodeError, RecursionError):
+            if not source or source.isspace():
+                continue
+            source = source.removesuffix(b"\r")
+            found = parse(source, number)
+            if place == open_end and isinstance(found, Issue):  # a whole line is followed by one more piece, empty
+                found = _at_the_end(found, source, block.position)
+            yield number, found, source
+            continue
+        if row.__class__ is not dict or source.count(b"[") + source.count(b"{") > MAX_DEPTH:
+            yield number, parse(source, number), source
+        else:
+            yield number, row, source.removesuffix(b"\r")
+
+
 @dataclass(frozen=True, slots=True)
 class Line:
     """One line as read: `row` or `issue`, never both."""
@@ -51,6 +175,25 @@ class Line:
     row: dict[str, Any] | None
     issue: Issue | None
     source: bytes  # the line without its break, b"" where it was too long to keep
+
+
+def fault_of_the_head(head: bytes, whole: bool) -> Issue | None:
+    """One Issue where none of the first lines is a row, or the file has none. `whole`: the head is all of the file."""
+    if not head.strip(_BLANK):
+        return issue("empty_file") if whole else None
+    lines = list(itertools.islice(_lines_of(head, whole), TRIED_LINES))
+    if any(isinstance(found, dict) for _, found, _ in lines):
+        return None
+    tried = [Line(number, 0, None, found, source) for number, found, source in lines if isinstance(found, Issue)]
+    if len(tried) < TRIED_LINES and (not whole or not tried or _tries_to_be_rows(tried)):
+        return None
+    return _no_row_among(tried).issue
+
+
+def _lines_of(head: bytes, whole: bool) -> Iterator[tuple[int, dict[str, Any] | Issue, bytes]]:
+    """Of a head that ends inside a line only the lines before it."""
+    data = head if whole else head[: head.rfind(b"\n") + 1]
+    return rows(Block(0, 0, len(data), len(data), data, None, []))
 
 
 def read(stream: BinaryIO, *, offset: int = 0, line: int = 0) -> Iterator[Line]:

@@ -6,8 +6,7 @@ messages, as TRL writes it. A `gold` that is no text is written as JSON. `tools`
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -25,8 +24,7 @@ _INSTRUCTIONS = frozenset({"system", "developer"})
 _TOOL_KEYS = ("tool_calls", "function_call", "tool_call_id")
 
 
-@dataclass(frozen=True, slots=True)
-class Fields:
+class Fields(NamedTuple):
     """A row's fields, told apart but not yet checked against a grader."""
 
     messages: tuple[Message, ...]
@@ -46,7 +44,7 @@ def fields(raw: Mapping[str, Any], line: int) -> tuple[Fields, list[Issue]]:
         gold=_gold(raw, line, issues),
         grader=raw.get("grader"),
         domain=_domain(raw, line, issues),
-        metadata=_object(raw, "metadata", line, issues),
+        metadata=_object(raw, "metadata", line, issues) if "metadata" in raw else {},
     )
     return read, issues
 
@@ -55,6 +53,8 @@ def _messages(raw: Mapping[str, Any], line: int, issues: list[Issue]) -> tuple[M
     if raw.get("tools"):
         issues.append(issue("tools_unsupported", line=line, field="tools"))
     prompt, messages = raw.get("prompt"), raw.get("messages")
+    if messages is None and prompt.__class__ is str and prompt.strip() and len(prompt) <= MAX_PROMPT_CHARACTERS:
+        return (Message("user", prompt),)  # nearly every row
     if prompt is not None and messages is not None:
         issues.append(issue("prompt_twice", line=line, field="prompt"))
         return ()
@@ -132,11 +132,11 @@ def _content(content: Any, field: str, line: int) -> str | Issue:
 
 def _item(raw: Mapping[str, Any], line: int, issues: list[Issue]) -> Mapping[str, Any]:
     """The item with everything that stands beside it."""
-    item = dict(_object(raw, "item", line, issues))
+    item = dict(_object(raw, "item", line, issues)) if "item" in raw else {}
     for key, value in raw.items():
-        if key in RESERVED or (key == "reference" and value is None):
+        if key in RESERVED or (value is None and key == "reference"):
             continue
-        if key in item and item[key] != value:
+        if item and key in item and item[key] != value:
             issues.append(issue("item_conflict", line=line, field=key, detail=key, value=as_text(value)))
         item[key] = value
     return item

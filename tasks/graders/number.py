@@ -141,6 +141,8 @@ def to_reading(value: Any, config: Config) -> Reading:
         raise AuthorFault("bad_reference", f"The reference is not a number: {templates.as_text(value)[:80]}.")
     if isinstance(value, int) and abs(value) < 10**15:  # most references; the way below would read the same
         return Reading(Decimal(value), str(value), "", 1)
+    if isinstance(value, str) and len(value) <= 15 and value.isascii() and value.isdigit():  # of the others, most
+        return Reading(Decimal(value), value, "", 1)
     if isinstance(value, str) and len(value) > SEARCHED:
         raise AuthorFault("bad_reference", f"The reference is longer than {SEARCHED:,} characters: it is not a number.")
     try:

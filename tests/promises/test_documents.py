@@ -14,6 +14,7 @@ from django.core.management import get_commands, load_command_class
 from django.urls import Resolver404, resolve
 
 from flywheel.samples.families import FAMILIES
+from tasks.formats import mapping
 from tasks.formats.codes import CODES
 from tasks.graders import json_match, registry
 from tasks.states import CHANGE_MOVES, PROOF_MOVES, TASK_MOVES, UPLOAD_MOVES
@@ -274,6 +275,26 @@ def test_the_tables_of_states_are_those_of_the_code(heading: str, moves: Mapping
 @pytest.mark.parametrize("line", [line for block in blocks(FORMATS, "jsonl") for line in block.splitlines()])
 def test_a_row_of_the_formats_page_is_valid(line: str):
     assert isinstance(validate(json.loads(line), line=1), Row)
+
+
+def dialect_rows() -> list[tuple[str, str]]:
+    return re.findall(r"^```jsonl dialect=(\w+)\n(.*)\n```$", FORMATS.read_text(), re.MULTILINE)
+
+
+@pytest.mark.parametrize(("dialect", "line"), dialect_rows())
+def test_a_row_of_another_system_is_recognised_and_valid(dialect: str, line: str):
+    row = json.loads(line)
+    guessed = mapping.guess(list(row), [row])
+
+    native = mapping.apply(guessed.mapping, row, 1)
+
+    assert guessed.mapping.dialect == dialect
+    assert isinstance(native, dict)
+    assert isinstance(validate(native, line=1, default=guessed.grader), Row)
+
+
+def test_the_formats_page_shows_every_dialect():
+    assert {dialect for dialect, _ in dialect_rows()} == set(mapping.DIALECTS) - {"native", "openai_rft"}
 
 
 def test_the_formats_page_shows_every_field_of_a_row():

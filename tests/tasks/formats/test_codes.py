@@ -1,18 +1,27 @@
-import io
+import gzip
 
 import pytest
 
 from tasks import proof
-from tasks.formats import jsonl
+from tasks.formats import mapping, source
 from tasks.formats.codes import CODES, issue
+from tasks.formats.mapping import Mapping
 from tasks.validation import validate
+from tests.tasks.formats.conftest import read
 
 STRING_CHECK = {"type": "string_check", "input": "{{ sample.output_text }}", "reference": "x", "operation": "ne"}
 
 # What produces each code: bytes of a file, a row, or a proof
 FILES = {
     "empty_file": b"",
-    "not_jsonl": b"prose\n",
+    "not_jsonl": b'{"a": }\n' * 20,
+    "unknown_format": b"prose\n",
+    "damaged_file": b"PAR1",
+    "unpacks_too_large": gzip.compress(b'{"a": 1}\n' * 100_000),
+    "file_too_costly": b'[{"a": 1}, ' + b"5" * 3_000_000,
+    "list_left_out": b'{"a": [{"b": 1}], "c": [{"d": 1}]}',
+    "ragged_row": b"prompt,answer\na,b\nc\n",
+    "cell_unreadable": b'prompt,answer\na,b\n"c,d\n',
     "truncated_file": b'{"prompt": "2',
     "line_too_long": b'{"a": 1}\n' + b"x" * 1_000_001,
     "not_json": b'{"a": }\n',
@@ -59,8 +68,16 @@ STORED = {"contaminated", "judge_not_sampled", "decoy_ungradable", "grader_unava
 
 
 @pytest.mark.parametrize("code", FILES)
-def test_a_file_can_produce_the_code(code):
-    assert code in {line.issue.code for line in jsonl.read(io.BytesIO(FILES[code])) if line.issue}
+def test_a_file_can_produce_the_code(code, stored):
+    path = stored(FILES[code])
+    found = source.detect(path, "upload", max_bytes=800_000)
+
+    codes = [found.problem.code] if found.problem else [row for _, row in read(path, max_bytes=800_000)]
+    assert code in codes
+
+
+def test_a_mapping_can_produce_the_code():
+    assert mapping.apply(Mapping(columns={"a": "grader"}), {"a": "{"}).code == "unmappable"
 
 
 @pytest.mark.parametrize("code", ROWS)
@@ -74,7 +91,7 @@ def test_a_proof_can_produce_the_code(code):
 
 
 def test_every_code_is_produced_above_or_needs_the_stored_tasks():
-    assert set(CODES) == {*FILES, *ROWS, *PROOFS, *SCREENED, *STORED}
+    assert set(CODES) == {*FILES, "unmappable", *ROWS, *PROOFS, *SCREENED, *STORED}
 
 
 def test_an_issue_is_filled_in_from_the_table():
