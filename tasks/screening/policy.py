@@ -3,7 +3,7 @@
 Screening comes before the keys are computed: a masked prompt is another prompt.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 from enum import StrEnum
 from typing import Any, NamedTuple
@@ -79,14 +79,16 @@ def _wrong(policy: Policy) -> Iterator[tuple[str, bool]]:
     yield "`licences` holds an empty name.", not all(name.strip() for name in policy.licences)
 
 
-def screen(row: Row, policy: Policy) -> Screened:
+def screen(row: Row, policy: Policy, *, waived: Collection[str] = ()) -> Screened:
+    """`waived`: codes of refusals that a reviewer has lifted for this row. What was found is then flagged."""
     issues = [*_of_length(row, policy), *_of_licence(row, policy), *_of_language(row, policy)]
     texts = list(_texts(row))
     if not matching.suspicious("\n".join(text for _, text in texts)):
-        return Screened(row, issues, [])
+        return Screened(row, [found for found in issues if found.code not in waived], [])
     findings: list[Finding] = []
     changed = [_apply(field, text, policy, findings) for field, text in texts]
-    issues += _refusals(row.line, findings)
+    issues = [found for found in (*issues, *_refusals(row.line, findings)) if found.code not in waived]
+    findings = [_lifted(finding) if _CODES[finding.kind] in waived else finding for finding in findings]
     if not issues and any(finding.action is Action.MASK for finding in findings):
         row = _with(row, iter(changed))
     return Screened(row, issues, findings[:MOST_FINDINGS])
@@ -103,11 +105,18 @@ def _apply(field: str, text: str, policy: Policy, findings: list[Finding]) -> st
     return changed
 
 
+_CODES = {Kind.SECRET: "secret_found", Kind.PERSONAL: "personal_data"}
+
+
+def _lifted(finding: Finding) -> Finding:
+    return finding._replace(action=Action.FLAG) if finding.action is Action.REFUSE else finding
+
+
 def _refusals(line: int, findings: list[Finding]) -> Iterator[Issue]:
     """One a kind and field: more of the same would not help anybody to correct the row."""
     seen = set()
     for finding in findings:
-        code = "secret_found" if finding.kind is Kind.SECRET else "personal_data"
+        code = _CODES[finding.kind]
         if finding.action is Action.REFUSE and (code, finding.field) not in seen:
             seen.add((code, finding.field))
             detail = f"{'an' if finding.name[0] in 'AEIOaeio' else 'a'} {finding.name}"

@@ -1,20 +1,45 @@
-"""Held-out suites: the model side registers the prompts on which it measures, and no training task may repeat them."""
+"""Held-out suites: the model side registers the prompts on which it measures, and no training task may repeat them.
 
-from collections.abc import Iterable, Sequence
-from typing import Any
+From its registration on a suite binds every import (`generation`, `index_of`). What is stored already is compared with
+it in chunks, each a transaction under the space's lock that keeps how far it came: at once where the space is small,
+else by a job that a kill or a lost message only delays. Until it is through nothing new is mixed (`require_scanned`):
+a contaminated task reaches no mixture that is built after the suite was frozen. Sealed tasks are what suites are made
+of, and are never touched.
+"""
 
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
+from heapq import merge
+from itertools import islice
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+from typing import Any, NamedTuple
+
+import msgspec
+import numpy as np
 from django.db import transaction
-from django.db.models import Exists, OuterRef
+from django.db.models import Max
+from django.utils import timezone
 
-from tasks.dedup import fingerprint
+from tasks.crash import crash_point
+from tasks.dedup import contamination, fingerprint, signature, wrappers
+from tasks.dedup.contamination import HeldOut, Index, Overlap, Verdict
+from tasks.errors import Conflict
 from tasks.formats.codes import CODES
-from tasks.models import HeldOutItem, HeldOutSuite, Task, Team
+from tasks.models import HeldOutItem, HeldOutSuite, Task, TaskFinding, Team
 from tasks.models.events import Subject, record
 from tasks.services.copying import copy_rows, lock_space
-from tasks.states import Split, TaskState
+from tasks.services.wake import wake
+from tasks.states import TASK_MOVES, Split, TaskState
+from tasks.text import folded
 from tasks.types import Message
 
-CHUNK = 5000
+CHUNK = 2000  # tasks compared in one transaction: well under a second
+AT_ONCE = 10_000  # stored tasks up to which a registration compares them itself
+_FINDING_COLUMNS = ("task_id", "kind", "rule", "other", "similarity", "evidence")
+_WRAPPERS = wrappers.APPROVED  # a space's own are left on: grams do not mind, and bands hardly
+_encode = msgspec.json.Encoder().encode
 
 
 @transaction.atomic
@@ -28,25 +53,187 @@ def register(space: Team, digest: str, name: str, prompts: Iterable[Sequence[Mes
     if not created:
         return suite
     items = {keys.exact_key: keys.folded for keys in map(fingerprint.fingerprint, prompts)}
-    rows = ((suite.pk, space.pk, key, folded) for key, folded in sorted(items.items()))
+    rows = ((suite.pk, space.pk, key, text) for key, text in sorted(items.items()))
     copy_rows("tasks_heldoutitem", ("suite_id", "space_id", "exact_key", "folded"), rows)
-    rejected = _reject_contaminated(suite)
-    data = {"name": suite.name, "digest": digest, "keys": len(items), "rejected": rejected}
+    data = {"name": suite.name, "digest": digest, "keys": len(items)}
     record("heldoutsuite.registered", subject=Subject("heldoutsuite", str(suite.pk)), team=space.pk, data=data)
+    if len(list(islice(_tasks_after(space.pk, 0, AT_ONCE + 1), AT_ONCE + 1))) > AT_ONCE:
+        wake("rescan_suite", suite.pk)
+    else:
+        _scan(suite)
+        suite.refresh_from_db()
     return suite
 
 
-def _reject_contaminated(suite: HeldOutSuite) -> int:
-    own = HeldOutItem.objects.filter(suite=suite, exact_key=OuterRef("exact_key"))
-    repeats = Task.objects.filter(Exists(own), space=suite.space).exclude(split=Split.SEALED)
+# What imports ask
+
+
+def generation(space_id: int) -> int:
+    """Rises with every suite of the space; 0: there are none. Read under the space's lock it cannot change any more."""
+    newest: int | None = HeldOutSuite.objects.filter(space=space_id).aggregate(newest=Max("pk"))["newest"]
+    return newest or 0
+
+
+def index_of(space_id: int) -> Index:
+    """All suites of a space, as tasks are compared with them."""
+    return _index(space_id, generation(space_id))
+
+
+def index_file(space_id: int, folder: Path) -> Path | None:
+    """The same for helper processes: a file that is written once a generation. None: there are no suites."""
+    newest = generation(space_id)
+    if not newest:
+        return None
+    path = folder / f"suites-{space_id}-{newest}"
+    if not path.exists():
+        with NamedTemporaryFile(dir=folder, delete=False) as file:
+            file.write(_index(space_id, newest).to_bytes())
+        os.replace(file.name, path)
+    return path
+
+
+@lru_cache(maxsize=8)
+def _index(space_id: int, newest: int) -> Index:
+    return _built(HeldOutItem.objects.filter(space=space_id, suite__lte=newest))
+
+
+@lru_cache(maxsize=2)
+def _index_of_suite(suite_id: int) -> Index:
+    return _built(HeldOutItem.objects.filter(suite=suite_id))
+
+
+def _built(items: Any) -> Index:
+    """Wrappers are taken off, as they are from the tasks."""
+    rows = items.order_by("pk").values_list("pk", "exact_key", "folded")
+    return Index.build(
+        HeldOut(pk, key, wrappers.strip(text, _WRAPPERS)[0]) for pk, key, text in rows.iterator(chunk_size=CHUNK)
+    )
+
+
+def require_scanned(space_id: int) -> None:
+    if unscanned(space_id).exists():
+        raise Conflict(
+            "suite_scan_running", "A new held-out suite is being compared with the stored tasks: try again in a minute."
+        )
+
+
+def unscanned(space_id: int | None = None) -> Any:
+    """Suites that have not been compared with all stored tasks yet."""
+    rows = HeldOutSuite.objects.filter(scanned_at=None)
+    return rows if space_id is None else rows.filter(space=space_id)
+
+
+# A new suite against what is stored
+
+
+class _Stored(NamedTuple):
+    pk: int
+    state: str
+    exact_key: str
+    messages: list[dict[str, str]]
+    bands: bytes | None
+
+
+def rescan(suite_id: int) -> None:
+    """Compare a suite with what is stored, from where the last call was killed. Late or repeated calls do nothing."""
+    while _scan_chunk(suite_id):
+        crash_point("heldout.after_chunk")
+
+
+def _scan(suite: HeldOutSuite) -> None:
+    while _scan_chunk(suite.pk):
+        pass
+
+
+@transaction.atomic
+def _scan_chunk(suite_id: int) -> bool:
+    """True while there may be more."""
+    found = HeldOutSuite.objects.filter(pk=suite_id, scanned_at=None).first()
+    if found is None:
+        return False
+    lock_space(found.space_id)  # before the suite's row, as everywhere
+    suite = HeldOutSuite.objects.select_for_update().get(pk=suite_id)
+    if suite.scanned_at is not None:
+        return False
+    pks = list(islice(_tasks_after(suite.space_id, suite.scanned, CHUNK), CHUNK))
+    if pks:
+        suite.scanned = pks[-1]
+        _compare(suite, pks)
+    if len(pks) < CHUNK:
+        suite.scanned_at = timezone.now()
+    suite.save(update_fields=["scanned", "scanned_at"])
+    return suite.scanned_at is None
+
+
+def _tasks_after(space_id: int, after: int, most: int) -> Iterator[int]:
+    """Ids in ascending order, state by state out of the index: a space may be a small part of the table."""
+    rows = Task.objects.filter(space=space_id, pk__gt=after).order_by("pk").values_list("pk", flat=True)
+    return merge(*(rows.filter(state=state)[:most] for state in TaskState if state is not TaskState.WITHDRAWN))
+
+
+def _compare(suite: HeldOutSuite, pks: Sequence[int]) -> None:
+    columns = Task.objects.filter(pk__in=pks).exclude(split=Split.SEALED).order_by("pk")
+    rows = [_Stored(*row) for row in columns.values_list(*_Stored._fields)]
+    texts = [_text(row) for row in rows]
+    probed = _index_of_suite(suite.pk).probe(texts, [row.exact_key for row in rows], _bands(rows, texts))
+    overlaps = {row.pk: overlap for row, overlap in zip(rows, probed, strict=True) if overlap is not None}
+    kept = {pk: overlap for pk, overlap in overlaps.items() if overlap.verdict is not Verdict.SIBLING}
+    copy_rows("tasks_taskfinding", _FINDING_COLUMNS, (_finding(suite, pk, found) for pk, found in kept.items()))
+    rejected = _reject(suite, [pk for pk, found in kept.items() if found.verdict is Verdict.CONTAMINATED])
+    if overlaps:
+        counted = {"rejected": rejected, "found": len(kept), "siblings": len(overlaps) - len(kept), "to": pks[-1]}
+        record(
+            "heldoutsuite.compared", subject=Subject("heldoutsuite", str(suite.pk)), team=suite.space_id, data=counted
+        )
+
+
+def _text(row: _Stored) -> str:
+    return wrappers.strip(folded(Message(**message) for message in row.messages), _WRAPPERS)[0]
+
+
+def _bands(rows: Sequence[_Stored], texts: Sequence[str]) -> np.ndarray:
+    """As stored; computed where a row has none."""
+    width = signature.BANDS * 8
+    found = np.zeros((len(rows), signature.BANDS), dtype=np.uint64)
+    for position, row in enumerate(rows):
+        if row.bands is not None and len(row.bands) == width:
+            found[position] = np.frombuffer(row.bands, dtype="<u8")
+    missing = [position for position, row in enumerate(rows) if row.bands is None or len(row.bands) != width]
+    if missing:
+        found[missing] = contamination.bands_of([texts[position] for position in missing])
+    return found
+
+
+def _finding(suite: HeldOutSuite, pk: int, overlap: Overlap) -> tuple[Any, ...]:
+    return (
+        pk,
+        TaskFinding.Kind.OVERLAP,
+        overlap.rule,
+        None,
+        overlap.share,
+        _encode(evidence(suite.name, overlap)).decode(),
+    )
+
+
+def evidence(suite: str, overlap: Overlap) -> dict[str, Any]:
+    """What a person is shown: of the suite its name only, of the text what the task itself says."""
+    return {"suite": suite, "item": overlap.item, "verdict": overlap.verdict.value, "shared": overlap.shared}
+
+
+def _reject(suite: HeldOutSuite, pks: Sequence[int]) -> int:
+    """Also what somebody is proving or reviewing at this moment: its row is locked first. What is rejected stays so."""
+    locked = Task.objects.select_for_update().filter(pk__in=pks).order_by("pk").values_list("pk", "state")
+    by_state: dict[TaskState, list[int]] = {}
+    for pk, state in locked:
+        by_state.setdefault(TaskState(state), []).append(pk)
     changes: dict[str, Any] = {
         "reason": CODES["contaminated"].sentence,
         "reason_code": "contaminated",
         "approved_at": None,
     }
-    rejected = 0
-    for state in sorted(set(TaskState) - {TaskState.PARSED, TaskState.REJECTED, TaskState.WITHDRAWN}):
-        while pks := list(repeats.filter(state=state).values_list("pk", flat=True)[:CHUNK]):
-            moved = Task.objects.advance_many(pks, state, TaskState.REJECTED, team=suite.space_id, **changes)
-            rejected += len(moved)
-    return rejected
+    moved = 0
+    for state, group in sorted(by_state.items()):
+        if TaskState.REJECTED in TASK_MOVES[state]:
+            done = Task.objects.advance_many(group, state, TaskState.REJECTED, team=suite.space_id, **changes)
+            moved += len(done)
+    return moved

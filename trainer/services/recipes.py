@@ -10,7 +10,7 @@ from django.db.models import F
 from tasks.errors import Conflict, Invalid
 from tasks.models import Dataset, DatasetVersion, DatasetVersionTask, Team
 from tasks.models.events import Subject, record
-from tasks.services import datasets
+from tasks.services import datasets, heldout
 from tasks.services.access import require_role
 from tasks.states import Role, Split, TaskState
 from trainer import mixing
@@ -102,6 +102,7 @@ def preview(recipe: Recipe, *, seed: int | None = None) -> MixturePlan:
 def build(recipe: Recipe, *, seed: int | None = None, actor: Any) -> Mixture:
     """Freeze a version of every dataset that has approved tasks, mix, and keep the ordered list."""
     require_role(actor, recipe.line.team, Role.OPERATOR)
+    heldout.require_scanned(recipe.line.team_id)
     versions = [datasets.freeze(dataset, actor=None) for dataset in _sources(recipe.line.team)]
     plan = mixing.mix(_candidates(versions), _seeded(recipe, seed))
     mixture, new = Mixture.objects.get_or_create(

@@ -91,6 +91,19 @@ def test_personal_data_can_be_refused():
     assert [found.code for found in screen(PERSONAL, Policy(personal=Action.REFUSE)).issues] == ["personal_data"] * 2
 
 
+def test_a_refusal_that_a_reviewer_has_lifted_only_flags():
+    screened = screen(SECRET, Policy(), waived={"secret_found"})
+
+    assert screened.issues == []
+    assert [finding.action for finding in screened.findings] == [Action.FLAG]
+
+
+def test_a_lifted_refusal_lifts_no_other():
+    screened = screen(SECRET, Policy(min_characters=500), waived={"secret_found"})
+
+    assert [found.code for found in screened.issues] == ["prompt_too_short"]
+
+
 @pytest.mark.parametrize(
     ("policy", "code"),
     [

@@ -2,8 +2,8 @@ from collections.abc import Callable
 
 import pytest
 
-from tasks.errors import Forbidden, Invalid
-from tasks.models import Dataset, Task, Team, User
+from tasks.errors import Conflict, Forbidden, Invalid
+from tasks.models import Dataset, HeldOutSuite, Task, Team, User
 from tasks.services import accounts
 from tasks.states import Split, TaskState
 from trainer.models import Line, Mixture
@@ -94,3 +94,14 @@ def test_a_contributor_cannot_write_a_recipe_of_the_shared_line(line: Line, cont
 
 def test_the_pool_is_where_contributed_datasets_live(fill: Fill):
     assert fill().space == accounts.pool()
+
+
+def test_nothing_is_mixed_while_a_new_suite_is_compared_with_the_stored_tasks(line: Line, fill: Fill, operator: User):
+    fill()
+    recipe = recipes.create(line, "all", {}, actor=operator)
+    HeldOutSuite.objects.create(space=line.team, digest="d", name="new suite", scanned_at=None)
+
+    with pytest.raises(Conflict) as refused:
+        recipes.build(recipe, actor=operator)
+
+    assert refused.value.code == "suite_scan_running"
