@@ -58,12 +58,13 @@ def detect(path: Path, filename: str, *, max_bytes: int = MAX_UNPACKED_BYTES) ->
     layout, rows, notes = seen.layout, None, seen.notes
     if layout.format in ("parquet", "xlsx"):
         try:
-            about = _about(path, layout, max_bytes)
+            about, first = _isolated(path, layout, max_bytes)
         except Unreadable as fault:
             return Detected(layout, notes=notes, problem=issue(fault.code, detail=fault.detail))
         rows, notes = about.rows, (*notes, *about.notes)
         layout = Layout(layout.format, layout.compressed, header=about.header)
-    first = next(blocks(path, layout, size=lambda _: SAMPLE_ROWS, max_bytes=max_bytes), None)
+    else:
+        first = next(blocks(path, layout, size=lambda _: SAMPLE_ROWS, max_bytes=max_bytes), None)
     if first is None:
         return Detected(layout, notes=notes, problem=issue("empty_file"))
     sample = tuple(row for _, row, _ in jsonl.rows(first) if isinstance(row, dict))
@@ -74,15 +75,22 @@ def detect(path: Path, filename: str, *, max_bytes: int = MAX_UNPACKED_BYTES) ->
     return Detected(layout, columns, sample, guessed.mapping, guessed.confident, guessed.grader, rows, notes)
 
 
-def _about(path: Path, layout: Layout, max_bytes: int) -> isolated.About:
+def _isolated(path: Path, layout: Layout, max_bytes: int) -> tuple[isolated.About, Block | None]:
+    """What the file says of itself and its first rows, in one reading: opening a large workbook takes seconds."""
+    about = isolated.About(None, [])
     with (
         Source(path, layout.compressed, max_bytes) as source,
         contextlib.closing(isolated.frames(source, layout, 0, None)) as frames,
     ):
         for frame in frames:
             if isinstance(frame, isolated.About):
-                return frame
-    return isolated.About(None, [])
+                about = frame
+                continue
+            first = frame.entries[:SAMPLE_ROWS]
+            kept = [(number, row) for number, row in first if row is not None]
+            data, numbers = b"\n".join(row for _, row in kept), [number for number, _ in kept]
+            return about, Block(0, first[-1][0], len(first), 0, data, numbers, frame.issues[:SAMPLE_ROWS])
+    return about, None
 
 
 def _only_faults(first: Block) -> Issue | None:

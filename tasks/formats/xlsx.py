@@ -5,6 +5,7 @@ is the value that was last calculated for it. The texts of a workbook stand in o
 here: a million prompts would not fit into the memory.
 """
 
+import re
 import warnings
 import zipfile
 from array import array
@@ -20,6 +21,8 @@ from tasks.types import Issue
 MOST_ROWS = 1_048_576  # that a sheet can have
 MAX_MEMBERS = 2_000
 MAX_UNPACKED_BYTES = 8 << 30  # of all members together; an honest million rows has about one
+_HEAD_BYTES = 4096
+_DIMENSION = re.compile(rb'<(?:\w+:)?dimension ref="[A-Z]+\d+:[A-Z]+(\d{1,7})"')
 _MAIN = "{http://schemas.openxmlformats.org/spreadsheetml/2006/main}"
 _STRICT = "{http://purl.oclc.org/ooxml/spreadsheetml/main}"
 
@@ -88,13 +91,14 @@ def _rows(stream: BinaryIO, ask: Ask) -> Iterator[About | tuple[int, bytes | Iss
 
 def _claimed(sheet: Any, header: bool) -> int | None:
     """Rows that the sheet says it has: for progress, never for more."""
-    last = sheet.max_row
+    last = sheet._max_row
     return last - header if isinstance(last, int) and 1 < last <= MOST_ROWS else None
 
 
 def _opened(stream: BinaryIO) -> Any:
     from openpyxl.packaging.manifest import Manifest
     from openpyxl.reader.excel import ExcelReader
+    from openpyxl.worksheet._read_only import ReadOnlyWorksheet
 
     class Reader(ExcelReader):  # type: ignore[misc]
         package: Manifest
@@ -106,6 +110,20 @@ def _opened(stream: BinaryIO) -> Any:
             if part is not None:
                 with self.archive.open(part.PartName[1:]) as source:
                     self.shared_strings = Strings(source)
+
+        def read_worksheets(self) -> None:
+            for sheet, relation in self.parser.find_sheets():
+                if relation.target in self.valid_files and "chartsheet" not in relation.Type:
+                    found = Sheet(self.wb, sheet.name, relation.target, self.shared_strings)
+                    found.sheet_state = sheet.state
+                    self.wb._sheets.append(found)
+
+    class Sheet(ReadOnlyWorksheet):  # type: ignore[misc]
+        def _get_size(self) -> None:
+            """At the beginning or nowhere: openpyxl would look through the whole sheet for it, seconds for nothing."""
+            with self._get_source() as source:
+                found = _DIMENSION.search(source.read(_HEAD_BYTES))
+            self._max_row = int(found[1]) if found else None
 
     reader = Reader(stream, read_only=True, data_only=True, keep_links=False)
     reader.read()
