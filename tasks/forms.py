@@ -1,7 +1,7 @@
 """Forms of the data side: they read what people typed; what may be is decided by the services."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from django import forms
@@ -11,7 +11,7 @@ from tasks.errors import FlywheelError, Invalid
 from tasks.graders import registry
 from tasks.models import Dataset, Membership, Review, Team, User
 from tasks.services.licences import LICENCES
-from tasks.states import Role, Scope, Visibility
+from tasks.states import Role, Scope, UploadMode, Visibility
 
 MAX_PASTED_CHARACTERS = 2_000_000
 
@@ -78,6 +78,7 @@ class UploadForm(forms.Form):
     licence = forms.ChoiceField(required=False, choices=[("", "Choose one"), *((one, one) for one in LICENCES)])
     consent = forms.BooleanField(required=False)
     grader = GraderField()
+    mode = forms.ChoiceField(required=False, choices=[(m.value, m.value) for m in UploadMode])
 
     def __init__(self, user: User, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -89,11 +90,17 @@ class UploadForm(forms.Form):
 
     def clean(self) -> dict[str, Any]:
         given = super().clean() or {}
-        if not given.get("file") and not (given.get("pasted") or "").strip() and "file" not in self.errors:
-            self.add_error("file", "Choose a file, or paste rows.")
+        self._clean_source(given)
+        given["mode"] = given.get("mode") or UploadMode.APPEND
+        if given["mode"] == UploadMode.REPLACE and not given.get("dataset"):
+            self.add_error("mode", "A new dataset holds nothing to replace: choose one that is there, or append.")
         if not given.get("dataset") and "dataset" not in self.errors:
             self._clean_new(given)
         return given
+
+    def _clean_source(self, given: dict[str, Any]) -> None:
+        if not given.get("file") and not (given.get("pasted") or "").strip() and "file" not in self.errors:
+            self.add_error("file", "Choose a file, or paste rows.")
 
     def _clean_new(self, given: dict[str, Any]) -> None:
         if not given.get("name"):
@@ -105,6 +112,119 @@ class UploadForm(forms.Form):
                 self.add_error("licence", "Contributed data needs a licence.")
             if not given.get("consent"):
                 self.add_error("consent", "Contributing needs your consent.")
+
+
+class AnnouncedForm(UploadForm):
+    """The same for a file whose bytes come afterwards, in pieces."""
+
+    filename = forms.CharField(max_length=1000)
+    length = forms.IntegerField(min_value=0)
+
+    def _clean_source(self, given: dict[str, Any]) -> None:
+        """There is nothing to look at yet."""
+
+
+# What a column can be. "item." and "metadata." take a name.
+TARGETS = (
+    ("prompt", "prompt: the question"),
+    ("reference", "reference: the right answer"),
+    ("gold", "gold: a reply that must pass"),
+    ("messages", "messages: the question as chat"),
+    ("system", "system: instructions before it"),
+    ("choices", "choices to select from"),
+    ("domain", "domain"),
+    ("grader", "grader of the row"),
+    ("item.", "field of the item, called …"),
+    ("item", "fields of the item (an object)"),
+    ("metadata.", "metadata, called …"),
+    ("metadata", "metadata (kept, never read)"),
+    ("ignore", "ignore"),
+)
+_NAMED = ("item.", "metadata.")
+_AS_IT_STANDS = ("native", "openai_rft")
+_NATIVE_NAMES = frozenset({"prompt", "messages", "reference", "gold", "domain", "grader", "item", "metadata"})
+
+
+class MappingForm(forms.Form):
+    """A mapping as people edit it: a target for every column of the file, and what holds for all rows."""
+
+    dialect = forms.ChoiceField()
+    reference_after = forms.CharField(required=False, max_length=100, strip=True)
+    choices_in_prompt = forms.BooleanField(required=False)
+    grader = GraderField()
+    remember = forms.BooleanField(required=False)
+
+    def __init__(
+        self, columns: Sequence[Mapping[str, Any]], guess: Mapping[str, Any], *args: Any, **kwargs: Any
+    ) -> None:
+        super().__init__(*args, **kwargs)
+        self.columns = columns
+        known = dict.fromkeys((guess.get("dialect", "columns"), "columns", "native"))
+        self.fields["dialect"] = forms.ChoiceField(choices=[(name, name) for name in known])
+        for place, column in enumerate(columns):
+            self.fields[f"target-{place}"] = forms.ChoiceField(required=False, choices=_targets_of(column, columns))
+            self.fields[f"name-{place}"] = forms.CharField(required=False, max_length=100)
+
+    @staticmethod
+    def initial_of(columns: Sequence[Mapping[str, Any]], mapping: Mapping[str, Any]) -> dict[str, Any]:
+        """The form's values for a mapping."""
+        given: Mapping[str, str] = mapping.get("columns", {})
+        values: dict[str, Any] = {name: mapping.get(name) for name in ("reference_after", "choices_in_prompt")}
+        values["dialect"] = mapping.get("dialect", "columns")
+        values["grader"] = pretty(mapping["grader"]) if mapping.get("grader") else ""
+        for place, column in enumerate(columns):
+            name = column["name"]
+            target = given.get(name) or _usual_target(name, columns, values["dialect"])
+            kind, dot, rest = target.partition(".")
+            values[f"target-{place}"] = kind + dot
+            values[f"name-{place}"] = rest or name.rpartition(".")[2]
+        return values
+
+    def rows(self) -> list[tuple[Mapping[str, Any], Any, Any]]:
+        """(column, its target, its name) to be laid out."""
+        return [(column, self[f"target-{place}"], self[f"name-{place}"]) for place, column in enumerate(self.columns)]
+
+    def clean(self) -> dict[str, Any]:
+        given = super().clean() or {}
+        if self.errors:
+            return given
+        mapping: dict[str, Any] = {"dialect": given["dialect"]}
+        if given["dialect"] not in _AS_IT_STANDS:
+            mapping["columns"] = self._columns(given)
+            mapping["reference_after"] = given["reference_after"]
+            mapping["choices_in_prompt"] = given["choices_in_prompt"]
+        mapping["grader"] = given["grader"]
+        given["mapping"] = {name: value for name, value in mapping.items() if value}
+        return given
+
+    def _columns(self, given: Mapping[str, Any]) -> dict[str, str]:
+        columns: dict[str, str] = {}
+        for place, column in enumerate(self.columns):
+            target = given[f"target-{place}"]
+            if target in _NAMED:
+                target += given[f"name-{place}"].strip() or column["name"].rpartition(".")[2]
+            if target:
+                columns[column["name"]] = target
+        return columns
+
+
+def _targets_of(column: Mapping[str, Any], columns: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
+    if "." in column["name"]:
+        return [*TARGETS, ("", "as the object it stands in")]
+    return [*TARGETS, ("", "by its parts")] if _has_parts(column["name"], columns) else [*TARGETS]
+
+
+def _has_parts(name: str, columns: Sequence[Mapping[str, Any]]) -> bool:
+    return any(column["name"].startswith(f"{name}.") for column in columns)
+
+
+def _usual_target(name: str, columns: Sequence[Mapping[str, Any]], dialect: str) -> str:
+    """What becomes of a column that a mapping does not list."""
+    if "." in name or (_has_parts(name, columns) and dialect not in _AS_IT_STANDS):
+        return ""
+    if dialect in _AS_IT_STANDS:
+        return name if name in _NATIVE_NAMES else "item."
+    return "metadata"
 
 
 def teams_with(user: User, *roles: Role) -> Any:

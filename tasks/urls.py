@@ -3,7 +3,7 @@
 from django.contrib.auth.views import LoginView, LogoutView
 from django.urls import path
 
-from tasks.views import account, datasets, docs, graders, reviews, uploads
+from tasks.views import account, datasets, docs, graders, mapping, resumable, reviews, uploads
 
 urlpatterns = [
     path("login", LoginView.as_view(template_name="login.html", redirect_authenticated_user=True), name="login"),
@@ -14,7 +14,11 @@ urlpatterns = [
     path("me/teams", account.create_team, name="team-create"),
     path("me/teams/<slug:slug>/members", account.add_member, name="member-add"),
     path("submit", uploads.submit, name="submit"),
+    path("submit/announced", resumable.announce, name="submit-announced"),
     path("submit/<int:pk>", uploads.upload_page, name="upload"),
+    path("submit/<int:pk>/mapping", mapping.mapping_page, name="upload-mapping"),
+    path("submit/<int:pk>/corrected", uploads.correct, name="upload-correct"),
+    path("submit/<int:pk>/findings", uploads.findings, name="upload-findings"),
     path("submit/<int:pk>/progress", uploads.upload_progress, name="upload-progress"),
     path("submit/<int:pk>/retry", uploads.retry, name="upload-retry"),
     path("submit/<int:pk>/grader", graders.grader_page, name="upload-grader"),

@@ -67,6 +67,12 @@ def _expiry() -> datetime:
     return timezone.now() + timedelta(hours=settings.UPLOAD_RESUME_HOURS)
 
 
+def unfinished(user: User) -> list[tuple[PartialUpload, int]]:
+    """(file on its way, bytes that are here), the newest first; those of datasets that the person still sees."""
+    rows = PartialUpload.objects.filter(user=user, upload=None, dataset__in=Dataset.objects.for_user(user))
+    return [(partial, offset(partial)) for partial in rows.select_related("dataset__team").order_by("-created_at")[:10]]
+
+
 def offset(partial: PartialUpload) -> int:
     """How many of its bytes are here."""
     if partial.upload_id is not None:

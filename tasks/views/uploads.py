@@ -11,20 +11,21 @@ from django.db.models import Count, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
-from django.utils import timezone
 from django.views.decorators.http import require_POST, require_safe
 
+from tasks.errors import Invalid
 from tasks.forms import UploadForm, grader_examples
 from tasks.models import Dataset, RowIssue, Upload
 from tasks.proof import DecoyKind, DecoyOutcome
-from tasks.services import datasets, licences, uploads
+from tasks.services import datasets, licences, progress, resumable, uploads
 from tasks.states import ProofState, UploadState
-from tasks.views import examples, live
+from tasks.views import examples, found, live
 from tasks.views.listing import exported, page_of, whole
 from tasks.views.scope import signed_in
 from tasks.views.waiting import no_worker
 
-ENDED = {UploadState.IMPORTED, UploadState.FAILED}
+PIECE_BYTES = 8 << 20  # that submit.js sends at a time: what a broken connection may cost at most
+ENDED = {UploadState.IMPORTED, UploadState.FAILED, UploadState.UNMAPPED}
 RESTING = {ProofState.DONE, ProofState.REFUSED, ProofState.WAITING}  # nothing moves until somebody does something
 
 
@@ -35,8 +36,20 @@ def submit(request: HttpRequest) -> HttpResponse:
     if request.method == "POST" and form.is_valid():
         upload, created = _receive(request, form)
         if not created:
-            messages.info(request, "These very bytes were uploaded before: this is that upload, nothing was added.")
+            messages.info(request, _AGAIN.get(UploadState(upload.state), _AGAIN[UploadState.IMPORTED]))
         return _to(request, reverse("upload", args=[upload.pk]))
+    return page(request, form)
+
+
+_AGAIN = {
+    UploadState.IMPORTED: "These very bytes were uploaded before: this is that upload, nothing was added.",
+    UploadState.RECEIVED: "These very bytes were uploaded before: nothing was added, that upload is imported now.",
+    UploadState.UNMAPPED: "These very bytes were uploaded before: nothing was added, it waits for its mapping.",
+}
+
+
+def page(request: HttpRequest, form: UploadForm) -> HttpResponse:
+    """The form, and the uploads that are there."""
     mine = Upload.objects.for_user(request.user).select_related("dataset__team", "proof", "uploaded_by")
     rows = _narrowed(request, mine)
     if reply := exported(request, (_facts(upload) for upload in rows[:10_000]), name="uploads"):
@@ -50,6 +63,8 @@ def submit(request: HttpRequest) -> HttpResponse:
         "consent": licences.CONSENT_TEXT,
         "waiting": no_worker(request.user),
         "graders": grader_examples(),
+        "piece": PIECE_BYTES,
+        "unfinished": resumable.unfinished(signed_in(request)),
     }
     return render(request, "tasks/submit.html", context, status=400 if form.errors else 200)
 
@@ -71,10 +86,25 @@ def _to(request: HttpRequest, address: str) -> HttpResponse:
 
 def _receive(request: HttpRequest, form: UploadForm) -> tuple[Upload, bool]:
     given = form.cleaned_data
-    dataset = given["dataset"] or _new_dataset(request, given)
     file = given["file"]
     stream: Iterable[bytes] = file.chunks() if file else io.BytesIO(given["pasted"].encode())
-    return uploads.receive(dataset, stream, filename=file.name if file else "pasted.jsonl", actor=signed_in(request))
+    name = file.name if file else _pasted_name(given["pasted"])
+    dataset, options = dataset_of(request, given), options_of(given)
+    return uploads.receive(dataset, stream, filename=name, actor=signed_in(request), options=options)
+
+
+def _pasted_name(text: str) -> str:
+    return {"{": "pasted.jsonl", "[": "pasted.json"}.get(text.lstrip()[:1], "pasted.csv")
+
+
+def dataset_of(request: HttpRequest, given: Mapping[str, Any]) -> Dataset:
+    """The dataset chosen, or the new one described beside it."""
+    chosen: Dataset | None = given["dataset"]
+    return chosen or _new_dataset(request, given)
+
+
+def options_of(given: Mapping[str, Any]) -> uploads.Options:
+    return uploads.Options(mode=given["mode"])
 
 
 def _new_dataset(request: HttpRequest, given: Mapping[str, Any]) -> Dataset:
@@ -93,7 +123,9 @@ def _new_dataset(request: HttpRequest, given: Mapping[str, Any]) -> Dataset:
 @login_required
 @require_safe
 def upload_page(request: HttpRequest, pk: int) -> HttpResponse:
-    upload = _find(request, pk)
+    upload = find(request, pk)
+    if upload.state == UploadState.UNMAPPED:
+        return redirect("upload-mapping", pk)
     issues = upload.issues.all()
     if code := request.GET.get("code"):
         issues = issues.filter(code=code)
@@ -103,7 +135,7 @@ def upload_page(request: HttpRequest, pk: int) -> HttpResponse:
     shown = list(issues.filter(pk__gt=after).order_by("pk")[:51])
     context = {
         **_progress(upload),
-        "issues": shown[:50],
+        "issues": [_with_facts(issue) for issue in shown[:50]],
         "more_after": shown[49].pk if len(shown) > 50 else None,
         "codes": upload.issues.order_by().values_list("code").annotate(n=Count("pk")).order_by("-n"),
         "waiting": no_worker(request.user) if upload.state == UploadState.RECEIVED else "",
@@ -111,49 +143,97 @@ def upload_page(request: HttpRequest, pk: int) -> HttpResponse:
     return render(request, "tasks/upload.html", context)
 
 
+def _with_facts(issue: RowIssue) -> RowIssue:
+    issue.facts = found.facts(issue.evidence)  # type: ignore[attr-defined]
+    return issue
+
+
 @login_required
 @require_safe
 def upload_progress(request: HttpRequest, pk: int) -> HttpResponse:
-    context = _progress(_find(request, pk))
+    context = _progress(find(request, pk))
     context["waiting"] = no_worker(request.user)
     return live.fragment(request, "tasks/_upload_progress.html", context, finished=context["finished"])
 
 
 @login_required
 @require_POST
+def correct(request: HttpRequest, pk: int) -> HttpResponse:
+    """A file of this upload's rejected rows, corrected: only those are merged."""
+    first = find(request, pk)
+    file = request.FILES.get("file")
+    if file is None:
+        raise Invalid("file_missing", "Choose the file of corrected rows.", "file")
+    options = uploads.Options(corrects=first.pk)
+    upload, _ = uploads.receive(
+        first.dataset, file.chunks(), filename=file.name or "", actor=signed_in(request), options=options
+    )
+    return _to(request, reverse("upload", args=[upload.pk]))
+
+
+@login_required
+@require_safe
+def findings(request: HttpRequest, pk: int) -> HttpResponse:
+    """What was found about the rows that came in, and which rows were there already."""
+    upload = find(request, pk)
+    kind = request.GET.get("kind", "")
+    after = whole(request.GET.get("after")) or 0
+    rows = found.duplicates(upload, after) if kind == found.DUPLICATE else found.findings(upload, kind, after)
+    context = {
+        "upload": upload,
+        "kind": kind,
+        "kinds": found.kinds(upload),
+        "rows": found.shown(rows[: found.PAGE], request.user),
+        "more_after": rows[found.PAGE - 1].pk if len(rows) > found.PAGE else None,
+        "duplicate": found.DUPLICATE,
+    }
+    return render(request, "tasks/upload_findings.html", context)
+
+
+@login_required
+@require_POST
 def retry(request: HttpRequest, pk: int) -> HttpResponse:
-    upload = _find(request, pk)
+    upload = find(request, pk)
     uploads.retry(upload, actor=signed_in(request))
     messages.success(request, "The import goes on after the last row that was kept.")
     return redirect("upload", pk)
 
 
-def _find(request: HttpRequest, pk: int) -> Upload:
-    mine = Upload.objects.for_user(request.user).select_related("dataset__team", "dataset__space", "proof")
+def find(request: HttpRequest, pk: int) -> Upload:
+    mine = Upload.objects.for_user(request.user).select_related(
+        "dataset__team", "dataset__space", "dataset__default_grader", "proof", "corrects"
+    )
     return get_object_or_404(mine, pk=pk)
 
 
 def _progress(upload: Upload) -> dict[str, Any]:
     """Counts, rate and time left of the import, and what the proof has found so far."""
     proof = getattr(upload, "proof", None)
-    seconds = 0.0
-    if upload.started_at:
-        seconds = ((upload.finished_at or timezone.now()) - upload.started_at).total_seconds()
-    rate = upload.line / seconds if seconds > 0 else 0.0
-    share = min(upload.offset / upload.bytes, 1.0) if upload.bytes else 0.0
     proved = proof.state in RESTING if proof else upload.state == UploadState.FAILED
     return {
         "upload": upload,
         "proof": proof,
+        "first_issues": list(upload.issues.order_by("line", "id")[:3]) if upload.state == UploadState.IMPORTING else [],
+        "kinds": found.kinds(upload),
+        "mapped": _MAPPED.get(upload.detected.get("by", ""), ""),
         "rejected": upload.counts.get("rejected", {}),
         "rejected_total": sum(upload.counts.get("rejected", {}).values()),
-        "rate": rate,
-        "share": share,
-        "seconds_left": seconds * (1 - share) / share if 0.02 < share < 1 and not upload.finished_at else None,
-        "seconds": seconds,
+        "rate": progress.rows_per_second(upload),
+        "share": progress.share_read(upload),
+        "seconds_left": progress.seconds_left(upload),
+        "seconds": progress.seconds(upload),
         "decoys": _decoys(proof.counts.get("matrix", {})) if proof else [],
         "finished": upload.state in ENDED and proved,
     }
+
+
+# By what the rows are read: tasks.services.mapping.By
+_MAPPED = {
+    "given": "as you said",
+    "corrected": "like the file whose rows it corrects",
+    "remembered": "as you read such columns the last time",
+    "guessed": "as its columns are known",
+}
 
 
 def _decoys(matrix: Mapping[str, Mapping[str, Mapping[str, int]]]) -> list[dict[str, Any]]:

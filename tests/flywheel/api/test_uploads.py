@@ -3,14 +3,15 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
 
 from tasks.models import Dataset, ProofRun, Upload, User
-from tasks.services import accounts, datasets, uploads
+from tasks.services import accounts, datasets, leases, mapping, uploads
 from tasks.services.importing import import_upload
-from tasks.states import Role
+from tasks.states import Role, UploadState
 from tests import cast, world
 from tests.cast import Person
 
@@ -338,3 +339,102 @@ def test_without_judges_there_is_nothing_to_agree_to(contributor: Person, proved
     reply = contributor.api.post(f"/api/v1/uploads/{proved.pk}/judge", {"rows": 5}, format="json")
 
     assert (reply.status_code, reply.json()["code"]) == (409, "nothing_to_confirm")
+
+
+# Formats, modes and mappings
+
+CSV = b"frage,antwort\nWas ist 1 + 1?,2\nWas ist 2 + 2?,4\n"
+CHOSEN = {"columns": {"frage": "prompt", "antwort": "reference"}}
+
+
+@pytest.fixture
+def unmapped(contributor: Person, dataset: Dataset) -> Upload:
+    upload = Upload.objects.get(pk=send(contributor, dataset, CSV, filename="fragen.csv").json()["id"])
+    leases.claim(Upload, upload.pk, UploadState.RECEIVED, UploadState.IMPORTING)
+    upload.refresh_from_db()
+    mapping.look(upload)
+    upload.refresh_from_db()
+    return upload
+
+
+def test_how_a_file_is_taken_is_said_in_the_address(contributor: Person, dataset: Dataset):
+    reply = send(contributor, dataset, CSV, mode="replace", mapping=quote(json.dumps(CHOSEN)))
+
+    assert (reply.json()["mode"], reply.json()["mapping"]) == ("replace", CHOSEN)
+
+
+def test_how_a_file_is_taken_is_said_in_a_form(contributor: Person, dataset: Dataset):
+    file = SimpleUploadedFile("fragen.csv", CSV)
+
+    reply = contributor.api.post(
+        "/api/v1/uploads", {"dataset": dataset.pk, "mapping": "auto", "file": file}, format="multipart"
+    )
+
+    assert reply.json()["mapping"] == "auto"
+
+
+@pytest.mark.parametrize(
+    ("query", "status", "code"),
+    [
+        ({"mode": "erase"}, 400, "unknown_mode"),
+        ({"mapping": "nonsense"}, 400, "bad_mapping"),
+        ({"mapping": '{"columns": {"a": "reference"}}'}, 400, "bad_mapping"),
+        ({"corrects": "99999"}, 404, "not_found"),
+        ({"corrects": "one"}, 400, "bad_corrects"),
+    ],
+)
+def test_what_cannot_be_taken_so_is_refused(
+    contributor: Person, dataset: Dataset, query: dict[str, str], status: int, code: str
+):
+    reply = send(contributor, dataset, CSV, **{name: quote(value) for name, value in query.items()})
+
+    assert (reply.status_code, reply.json()["code"]) == (status, code)
+
+
+def test_an_upload_of_another_dataset_cannot_be_corrected(contributor: Person, dataset: Dataset):
+    other = world.private_dataset(contributor, "Other")
+    first = send(contributor, other, CSV).json()["id"]
+
+    assert send(contributor, dataset, CSV, corrects=str(first)).status_code == 404
+
+
+def test_a_file_that_waits_says_what_it_is(contributor: Person, unmapped: Upload):
+    told = contributor.api.get(f"/api/v1/uploads/{unmapped.pk}").json()
+
+    columns = [column["name"] for column in told["detected"]["columns"]]
+    assert (told["state"], told["format"], told["mapping"], columns) == ("unmapped", "csv", None, ["frage", "antwort"])
+
+
+def test_a_preview_shows_rows_beside_what_they_become(contributor: Person, unmapped: Upload):
+    reply = contributor.api.post(f"/api/v1/uploads/{unmapped.pk}/mapping/preview", {"mapping": CHOSEN}, format="json")
+
+    first = reply.json()[0]
+    assert (first["raw"], first["task"]["item"]) == ({"frage": "Was ist 1 + 1?", "antwort": "2"}, {"reference": "2"})
+
+
+def test_confirming_a_mapping_begins_the_import(contributor: Person, unmapped: Upload):
+    reply = contributor.api.post(f"/api/v1/uploads/{unmapped.pk}/mapping", {"mapping": CHOSEN}, format="json")
+
+    assert (reply.status_code, reply.json()["state"], reply.json()["mapping"]) == (200, "received", CHOSEN)
+
+
+def test_a_mapping_is_confirmed_once(contributor: Person, unmapped: Upload):
+    contributor.api.post(f"/api/v1/uploads/{unmapped.pk}/mapping", {"mapping": CHOSEN}, format="json")
+
+    reply = contributor.api.post(f"/api/v1/uploads/{unmapped.pk}/mapping", {"mapping": CHOSEN}, format="json")
+
+    assert (reply.status_code, reply.json()["code"]) == (409, "not_unmapped")
+
+
+@pytest.mark.parametrize("path", ["mapping", "mapping/preview"])
+@pytest.mark.parametrize("given", [7, "nonsense", [], {"columns": {"x": "prompt"}}, {"colums": {}}])
+def test_a_mapping_that_makes_no_tasks_is_refused(contributor: Person, unmapped: Upload, path: str, given: Any):
+    reply = contributor.api.post(f"/api/v1/uploads/{unmapped.pk}/{path}", {"mapping": given}, format="json")
+
+    assert (reply.status_code, reply.json()["code"]) == (400, "bad_mapping")
+
+
+def test_who_only_looks_on_cannot_confirm(onlooker: Person, unmapped: Upload):
+    reply = onlooker.api.post(f"/api/v1/uploads/{unmapped.pk}/mapping", {"mapping": CHOSEN}, format="json")
+
+    assert reply.status_code == 403

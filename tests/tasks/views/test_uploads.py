@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tasks.models import Dataset, Upload
+from tasks.models import Dataset, PartialUpload, Task, TaskFinding, Upload
 from tests.fixtures_portal import Portal
 from tests.portal_client import browser, text
 
@@ -95,3 +95,66 @@ def test_a_stranger_cannot_choose_another_teams_dataset(portal: Portal):
 
 def test_a_finished_upload_ends_its_polling(portal: Portal):
     assert browser(portal.contributor).get(f"/submit/{portal.upload.pk}/progress")["X-Finished"] == "1"
+
+
+def test_a_file_is_announced_before_its_bytes(portal: Portal):
+    form = new(portal, filename="big.parquet", length=10_000_000)
+
+    reply = browser(portal.contributor).post("/submit/announced", form)
+
+    partial = PartialUpload.objects.get()
+    assert (reply.status_code, reply.json()["address"]) == (201, f"/api/v1/uploads/resumable/{partial.pk}")
+    assert (partial.filename, partial.length, partial.dataset.name) == ("big.parquet", 10_000_000, "Fresh")
+
+
+def test_an_announcement_with_mistakes_is_the_form_again(portal: Portal):
+    reply = browser(portal.contributor).post("/submit/announced", new(portal, filename="a", length=5, name=""))
+
+    assert (reply.status_code, "Give the new dataset a name" in text(reply)) == (400, True)
+
+
+def test_a_file_on_its_way_is_shown(portal: Portal):
+    client = browser(portal.contributor)
+    client.post("/submit/announced", new(portal, filename="big.parquet", length=10_000_000))
+
+    assert "big.parquet" in text(client.get("/submit"))
+
+
+def test_a_new_dataset_has_nothing_to_replace(portal: Portal):
+    reply = browser(portal.contributor).post("/submit", new(portal, mode="replace"))
+
+    assert "holds nothing to replace" in text(reply)
+
+
+def test_a_file_may_replace_what_a_dataset_holds(portal: Portal):
+    form = {"pasted": ROW, "dataset": portal.private.pk, "visibility": "private", "mode": "replace"}
+
+    browser(portal.contributor).post("/submit", form)
+
+    assert Upload.objects.latest("pk").mode == "replace"
+
+
+def test_a_file_of_corrected_rows_says_which_upload_it_corrects(portal: Portal):
+    file = BytesIO(ROW.encode())
+    file.name = "corrected.jsonl"
+
+    browser(portal.contributor).post(f"/submit/{portal.upload.pk}/corrected", {"file": file})
+
+    assert Upload.objects.latest("pk").corrects == portal.upload
+
+
+@pytest.mark.parametrize("query", ["", "?kind=duplicate", "?kind=near_duplicate"])
+def test_findings_are_listed(portal: Portal, query: str):
+    assert browser(portal.contributor).get(f"/submit/{portal.upload.pk}/findings{query}").status_code == 200
+
+
+def test_a_finding_shows_rule_similarity_and_the_other_task(portal: Portal):
+    task, other = Task.objects.filter(memberships__upload=portal.upload)[:2]
+    evidence = {"shared_text": "Compute this"}
+    TaskFinding.objects.create(
+        task=task, kind="near_duplicate", rule="near", other=other.pk, similarity=0.91, evidence=evidence
+    )
+
+    page = text(browser(portal.contributor).get(f"/submit/{portal.upload.pk}/findings"))
+
+    assert ("0.91" in page, f"/tasks/{other.pk}" in page, "Compute this" in page) == (True, True, True)
