@@ -180,6 +180,7 @@ def _kind_of(value: Any) -> Field:
 _TEXT, _SET, _NUMBER, _EXACT = Field("text"), Field("set"), Field("number"), Field("exact")
 _ABSENT: Any = object()
 _OF_NUMBER = number.Config(reference=0)
+_for_people = json.JSONEncoder(ensure_ascii=False, default=str).encode
 
 
 def _find(value: Any, leaf: Leaf) -> Any:
@@ -258,7 +259,7 @@ def _comparable(value: Any) -> Any:
 
 
 def _shown(value: Any) -> str:
-    text = json.dumps(value, ensure_ascii=False, default=str)
+    text = _for_people(value)
     return text if len(text) <= 60 else text[:59] + "…"
 
 

@@ -1,6 +1,7 @@
 """Stored proofs: the rows that a proof reads, and what is kept of it under (task, grader digest)."""
 
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 from django.db import connection
 from django.utils import timezone
@@ -35,6 +36,40 @@ SELECT line, task_id, duplicate, state, grader_id, kind, proved, gold, messages:
  ORDER BY line
 """
 
+_FOUND = """
+SELECT m.line, m.task_id, m.duplicate, t.state, t.grader_id, g.type, p.outcome, p.code,
+       (SELECT id FROM tasks_review r
+         WHERE r.task_id = m.task_id AND (r.decision = 'rejected' OR r.undone_at IS NOT NULL) LIMIT 1)
+  FROM (SELECT line, task_id, duplicate FROM tasks_datasettask
+         WHERE upload_id = %(upload)s AND line > %(after)s ORDER BY line LIMIT %(lines)s) m
+  JOIN LATERAL (SELECT state, grader_id FROM tasks_task WHERE id = m.task_id OFFSET 0) t ON true
+  LEFT JOIN LATERAL (SELECT type FROM tasks_grader WHERE digest = t.grader_id OFFSET 0) g ON true
+  LEFT JOIN LATERAL (SELECT outcome, code FROM tasks_proof
+                      WHERE task_id = m.task_id AND grader_id = t.grader_id OFFSET 0) p ON true
+ ORDER BY m.line
+"""
+
+
+class Found(NamedTuple):
+    """One row of an upload with what its proof said."""
+
+    line: int
+    task_id: int
+    duplicate: bool
+    state: str
+    grader_id: str | None  # digest
+    kind: str | None  # of grader
+    outcome: str | None  # of its proof with that grader; None where there is none
+    code: str | None
+    with_people: int | None  # a review, where a person has refused the task or taken a decision back
+
+
+def found(upload_id: int, after: int, lines: int) -> list[Found]:
+    """The next rows of an upload."""
+    with connection.cursor() as cursor:
+        cursor.execute(_FOUND, {"upload": upload_id, "after": after, "lines": lines})
+        return [Found(*row) for row in cursor.fetchall()]
+
 
 def stretch(upload_id: int, after: int, lines: int) -> list[Row]:
     """The next rows of an upload: as many lines, or fewer where they are large. Where a stretch ends depends on nothing
@@ -44,10 +79,10 @@ def stretch(upload_id: int, after: int, lines: int) -> list[Row]:
         return [Row(*row) for row in cursor.fetchall()]
 
 
-def store(tasks: Mapping[int, Row], found: Sequence[Kept]) -> set[int]:
+def store(tasks: Mapping[int, Row], kept: Sequence[Kept]) -> set[int]:
     """Keep proofs; returns the ids of those that nobody had kept before."""
     now = timezone.now()
-    rows = ((one.task_id, tasks[one.task_id].grader_id, *one[1:6], now) for one in sorted(found))
+    rows = ((one.task_id, tasks[one.task_id].grader_id, *one[1:6], now) for one in sorted(kept))
     with connection.cursor() as cursor:
         cursor.execute("CREATE TEMP TABLE found (LIKE tasks_proof) ON COMMIT DROP; ALTER TABLE found DROP COLUMN id")
         copy_rows("found", _COLUMNS, rows)

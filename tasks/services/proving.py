@@ -14,11 +14,11 @@ from contextlib import closing
 from dataclasses import dataclass
 from itertools import chain
 from time import monotonic
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 from django.db import transaction
-from django.db.models import F, OuterRef, Q, QuerySet, Subquery, Value
+from django.db.models import F, OuterRef, QuerySet, Subquery, Value
 from django.db.models.functions import Coalesce
 from django.utils import timezone
 
@@ -27,12 +27,12 @@ from tasks.crash import crash_point
 from tasks.crew import Crew
 from tasks.evidence import Kept
 from tasks.graders import judges, registry
-from tasks.models import DatasetTask, Grader, Proof, ProofRun, Review, Task, Team, Upload
+from tasks.models import DatasetTask, Grader, Proof, ProofRun, Task, Team, Upload
 from tasks.services import judged, leases, matrix, proofs
 from tasks.services.copying import lock_space
 from tasks.services.grouping import Budget, Group, Groups
 from tasks.services.importing import add_counts
-from tasks.services.proofs import RETRIED
+from tasks.services.proofs import RETRIED, Found
 from tasks.states import ProofState, TaskState
 from tasks.stretch import Part, Row
 
@@ -46,20 +46,6 @@ REFUSALS_TOLD = 20  # the rest is counted
 QUARANTINED = (
     "Proving this upload stopped its worker three times at the same place: report it, then set its grader again."
 )
-
-
-class Proved(NamedTuple):
-    """One row of an upload with what its proof said."""
-
-    line: int
-    task_id: int
-    duplicate: bool
-    state: str
-    grader_id: str | None  # digest
-    kind: str | None  # of grader
-    outcome: str | None  # of its proof with that grader; None where there is none
-    code: str | None
-    with_people: int | None  # a review, where a person has refused the task or taken a decision back
 
 
 _SETTLED = (
@@ -277,7 +263,7 @@ class _Work:
             self._grade_piece([wanted[pk] for pk in piece], {pk: claims[pk] for pk in piece})
             left = [pk for pk in left if self._group(wanted[pk]) not in self.budget.stopped]
 
-    def _group(self, row: Row | Proved) -> Group:
+    def _group(self, row: Row | Found) -> Group:
         return self.groups.of(row.kind, row.grader_id)
 
     def _is_spared(self, row: Row, claim: proof.Claim) -> bool:
@@ -367,29 +353,17 @@ class _Work:
             line = self._settle(line, sentences)
             crash_point("prove.after_move")
 
-    def _proved(self, after: int) -> list[Proved]:
-        own = Proof.objects.filter(task=OuterRef("task"), grader=OuterRef("task__grader"))
-        refused = Q(decision=Review.Decision.REJECTED) | Q(undone_at__isnull=False)
-        rows = DatasetTask.objects.filter(upload=self.upload, line__gt=after).annotate(
-            outcome=_first(own, "outcome"),
-            code=_first(own, "code"),
-            with_people=_first(Review.objects.filter(refused, task=OuterRef("task"))),
-        )
-        task = ("task_id", "duplicate", "task__state", "task__grader_id", "task__grader__type")
-        columns = ("line", *task, "outcome", "code", "with_people")
-        return [Proved(*row) for row in rows.order_by("line").values_list(*columns)[:MOVED_AT_ONCE]]
-
     @transaction.atomic
     def _settle(self, after: int, refused: Mapping[Group, str]) -> int | None:
         """One event a move of a stretch. What a person has refused, or has taken a decision on back, stays with people;
         what could not be graded waits for the grader, whatever the policy."""
         lock_space(self.space.pk)  # an import may be moving the same tasks, a change of grader replacing their graders
         held = self._hold()
-        rows = self._proved(after)
+        rows = proofs.found(self.upload.pk, after, MOVED_AT_ONCE)
         counted = [row for row in rows if row.outcome and self._group(row) in self.matrix]
         self.overtaken = self.overtaken or any(row.outcome and self._group(row) not in self.matrix for row in rows)
         left = [row for row in counted if self._group(row) not in refused]
-        of_refused: dict[Group, list[Proved]] = {}
+        of_refused: dict[Group, list[Found]] = {}
         for row in counted:
             if (group := self._group(row)) in refused:
                 of_refused.setdefault(group, []).append(row)
@@ -411,13 +385,13 @@ class _Work:
         self._keep(counts={**held.counts, **told})
         return rows[-1].line if rows else None
 
-    def _is_let_in(self, row: Proved, state: TaskState, policy: Team.Approval) -> bool:
+    def _is_let_in(self, row: Found, state: TaskState, policy: Team.Approval) -> bool:
         """Whether the policy lets the row in once it is in this state. A person's refusal stands, and so does a doubt
         of ours."""
         return state in _LET_IN[policy] and not row.with_people and row.code != proof.UNAVAILABLE
 
     def _let_in(
-        self, rows: Sequence[Proved], path: tuple[TaskState, ...], policy: Team.Approval, **changes: Any
+        self, rows: Sequence[Found], path: tuple[TaskState, ...], policy: Team.Approval, **changes: Any
     ) -> dict[int, TaskState]:
         """One UPDATE for rows that come in as they are proved: their moves are two events all the same."""
         told = {"data": {"policy": policy}, "approved_at": timezone.now()}
@@ -428,7 +402,7 @@ class _Work:
         set_to = Team.Approval(Team.objects.values_list("approval", flat=True).get(pk=self.space.pk))
         return Team.Approval.PROVED if self.space.is_system and set_to == Team.Approval.ALL else set_to
 
-    def _move(self, rows: Sequence[Proved], path: tuple[TaskState, ...], **changes: Any) -> dict[int, TaskState]:
+    def _move(self, rows: Sequence[Found], path: tuple[TaskState, ...], **changes: Any) -> dict[int, TaskState]:
         pks = {row.task_id for row in rows if row.state == path[0]}
         moved = Task.objects.advance_along(pks, path, team=self.space.pk, **changes) if pks else []
         return dict.fromkeys(moved, path[-1])
@@ -459,7 +433,7 @@ _TOTALS = (TaskState.PROVED, TaskState.UNPROVED, TaskState.REJECTED, TaskState.A
 _OPEN = (TaskState.NEEDS_GRADER, TaskState.VALID, TaskState.CONFLICT)
 
 
-def _totals(row: Proved, moved: Mapping[int, TaskState], refused: bool) -> Iterator[str]:
+def _totals(row: Found, moved: Mapping[int, TaskState], refused: bool) -> Iterator[str]:
     """What one row adds to the totals of its upload: counted anew by every proof, whenever the row was moved."""
     if row.duplicate:
         return

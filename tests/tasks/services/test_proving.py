@@ -750,3 +750,20 @@ def test_totals_are_those_of_the_upload_however_often_it_was_proved(dataset: Dat
 
     counts = ProofRun.objects.get().counts
     assert (counts["tasks"], counts["proved"], states(dataset)) == (10, 10, ["proved"] * 10)
+
+
+def test_a_proof_that_was_stopped_while_child_processes_worked_ahead_goes_on(dataset: Dataset, monkeypatch: Any):
+    monkeypatch.setattr(proving, "CHUNK_LINES", 4)
+    monkeypatch.setattr(proving, "ALONE", 0)
+    upload = imported(dataset, sums(30))
+    monkeypatch.setattr(proving, "crash_point", _stop_after_two_chunks())
+    with pytest.raises(_Stopped):
+        proving.prove_upload(upload.pk)
+    kept = Proof.objects.count()
+    ProofRun.objects.update(lease_until=timezone.now() - timedelta(seconds=1))
+    monkeypatch.setattr(proving, "crash_point", lambda name: None)
+
+    proving.prove_upload(upload.pk)
+
+    counts = ProofRun.objects.get().counts
+    assert (kept, counts["tasks"], states(dataset)) == (8, 30, ["proved"] * 30)
