@@ -126,18 +126,18 @@ class AnnouncedForm(UploadForm):
 
 # What a column can be. "item." and "metadata." take a name.
 TARGETS = (
-    ("prompt", "prompt: the question"),
-    ("reference", "reference: the right answer"),
-    ("gold", "gold: a reply that must pass"),
-    ("messages", "messages: the question as chat"),
-    ("system", "system: instructions before it"),
-    ("choices", "choices to select from"),
+    ("prompt", "prompt"),
+    ("reference", "reference"),
+    ("gold", "gold"),
+    ("messages", "messages"),
+    ("system", "system"),
+    ("choices", "choices"),
     ("domain", "domain"),
-    ("grader", "grader of the row"),
-    ("item.", "field of the item, called …"),
-    ("item", "fields of the item (an object)"),
-    ("metadata.", "metadata, called …"),
-    ("metadata", "metadata (kept, never read)"),
+    ("grader", "grader"),
+    ("item.", "item, as …"),
+    ("item", "item (object)"),
+    ("metadata.", "metadata, as …"),
+    ("metadata", "metadata"),
     ("ignore", "ignore"),
 )
 _NAMED = ("item.", "metadata.")
@@ -210,7 +210,7 @@ class MappingForm(forms.Form):
 
 def _targets_of(column: Mapping[str, Any], columns: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
     if "." in column["name"]:
-        return [*TARGETS, ("", "as the object it stands in")]
+        return [*TARGETS, ("", "as its object")]
     return [*TARGETS, ("", "by its parts")] if _has_parts(column["name"], columns) else [*TARGETS]
 
 

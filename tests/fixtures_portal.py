@@ -17,11 +17,11 @@ from django.utils import timezone
 
 from tasks.models import Dataset, Task, Team, Upload, User
 from tasks.models.events import seal
-from tasks.services import accounts, datasets, reviews, uploads
+from tasks.services import accounts, datasets, leases, mapping, reviews, uploads
 from tasks.services.importing import import_upload
 from tasks.services.licences import CONSENT_VERSION
 from tasks.services.proving import prove_upload
-from tasks.states import Role, Split
+from tasks.states import Role, Split, UploadState
 from trainer.evaluation.decision import Digests
 from trainer.evaluation.gates import decide
 from trainer.evaluation.policy import GatePolicy, Guard
@@ -61,6 +61,7 @@ class Portal:
     private: Dataset
     contributed: Dataset
     upload: Upload
+    unmapped: Upload
     line: Line
     run: TrainingRun
     going: TrainingRun
@@ -79,12 +80,13 @@ def seed() -> Portal:
     _imported(other, _words(60) + _maxima(50), operator, "puzzles.jsonl")
     private = _dataset(team, "House style", contributor, contributed=False, domain="maximum")
     _imported(private, _maxima(36, seed=5) + _waiting(), contributor, "house.jsonl")
+    unmapped = _unmapped(private, contributor)
     _reviewed(reviewer)
     line, recipe, run, going, failed, promoted, held = _models(operator, team)
     seal()
     return Portal(
-        contributor, reviewer, operator, stranger, team, private, contributed, upload, line, run, going, failed,
-        promoted, held, recipe,
+        contributor, reviewer, operator, stranger, team, private, contributed, upload, unmapped, line, run, going,
+        failed, promoted, held, recipe,
     )  # fmt: skip
 
 
@@ -112,6 +114,18 @@ def _imported(dataset: Dataset, lines: list[str], actor: User, filename: str) ->
     upload, _ = uploads.receive(dataset, [body], filename=filename, actor=actor)
     import_upload(upload.pk)
     prove_upload(upload.pk)
+    upload.refresh_from_db()
+    return upload
+
+
+def _unmapped(dataset: Dataset, actor: User) -> Upload:
+    """A table whose columns nobody knows: it waits for its mapping."""
+    rows = [f'"How much is {n} + {n}?",{2 * n},"It is {2 * n}.",sums' for n in range(8)]
+    body = "\n".join(["Frage,Antwort,Loesung,Thema", *rows]).encode()
+    upload, _ = uploads.receive(dataset, [body], filename="fragen.csv", actor=actor)
+    leases.claim(Upload, upload.pk, UploadState.RECEIVED, UploadState.IMPORTING)
+    upload.refresh_from_db()
+    mapping.look(upload)
     upload.refresh_from_db()
     return upload
 

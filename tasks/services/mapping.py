@@ -263,15 +263,18 @@ class Previewed:
     issues: Sequence[Issue]
 
 
-def preview(upload: Upload, chosen: "Mapping") -> list[Previewed]:
-    """The first rows under a mapping; nothing is stored. Long texts are cut, as they were kept."""
+def preview(upload: Upload, chosen: "Mapping | None") -> list[Previewed]:
+    """The first rows under a mapping, or alone; nothing is stored. Long texts are cut, as they were kept."""
     from tasks.formats import mapping as mappings
     from tasks.validation import validate
 
+    sample = list(enumerate(upload.detected.get("sample", ()), 1))
+    if chosen is None:
+        return [Previewed(line, raw, None, ()) for line, raw in sample]
     default = upload.dataset.default_grader.config if upload.dataset.default_grader else None
     read = mappings.compiled(chosen)
     shown = []
-    for line, raw in enumerate(upload.detected.get("sample", ()), 1):
+    for line, raw in sample:
         native = read(raw, line)
         found = [native] if isinstance(native, Issue) else validate(native, line=line, default=default)
         shown.append(Previewed(line, raw, *((None, found) if isinstance(found, list) else (found, ()))))

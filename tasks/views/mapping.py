@@ -56,7 +56,7 @@ def mapping_page(request: HttpRequest, pk: int) -> HttpResponse:
     context = {
         "upload": upload,
         "problems": wrong,
-        "rows": [] if wrong or form.errors else [_shown(row) for row in mapping.preview(upload, chosen)],
+        "rows": [_shown(row) for row in mapping.preview(upload, None if wrong or form.errors else chosen)],
     }
     if request.headers.get("X-Requested-With") == "preview":
         return render(request, "tasks/_mapping_preview.html", {**context, "form": form})

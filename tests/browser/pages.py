@@ -14,6 +14,8 @@ def pages(portal: Any) -> dict[str, tuple[Any, str]]:
     data = {
         "submit": "/submit",
         "upload": f"/submit/{portal.upload.pk}",
+        "upload-findings": f"/submit/{portal.upload.pk}/findings?kind=duplicate",
+        "mapping": f"/submit/{portal.unmapped.pk}/mapping",
         "upload-by-code": f"/submit/{portal.upload.pk}?code=not_json",
         "grader": f"/submit/{portal.upload.pk}/grader",
         "grader-cell": f"/submit/{portal.upload.pk}/grader?grader=number&row=gold&cell=failed&at=9",
@@ -70,6 +72,8 @@ NAMES = [
         "submit",
         "upload",
         "upload-by-code",
+        "upload-findings",
+        "mapping",
         "grader",
         "grader-cell",
         "datasets",
