@@ -65,8 +65,9 @@ def look(upload: Upload) -> "Mapping | None":
     if settled is None:
         _wait(upload, found.format, about)
         return None
-    _take(upload, found.format, about, settled[0])
-    return settled[0]
+    chosen = in_order(settled[0], [column.name for column in found.columns])
+    _take(upload, found.format, about, chosen)
+    return chosen
 
 
 def _settled(upload: Upload, found: "Detected") -> "tuple[Mapping, By] | None":
@@ -159,6 +160,18 @@ def shortened(value: Any, depth: int = 0) -> Any:
     return value
 
 
+def of(upload: Upload) -> "Mapping":
+    """The mapping that was settled for this upload: what `look` has returned, at every later time."""
+    return in_order(parse(upload.mapping or {"dialect": "native"}), names_of(upload))
+
+
+def in_order(chosen: "Mapping", names: Sequence[str]) -> "Mapping":
+    """Columns in the order of the file, in which the parts of a prompt are joined: JSON in the database keeps none."""
+    place = {name: number for number, name in enumerate(names)}
+    columns = dict(sorted(chosen.columns.items(), key=lambda pair: (place.get(pair[0], len(place)), pair[0])))
+    return msgspec.structs.replace(chosen, columns=columns)
+
+
 # A person's choice
 
 
@@ -198,7 +211,7 @@ def names_of(upload: Upload) -> list[str]:
 def proposal(upload: Upload) -> "Mapping":
     """What its page begins with: what came with it, else what was guessed."""
     given = upload.mapping if isinstance(upload.mapping, dict) else upload.detected.get("guess")
-    return parse(given or {"dialect": "native"})
+    return in_order(parse(given or {"dialect": "native"}), names_of(upload))
 
 
 @transaction.atomic
@@ -268,11 +281,13 @@ def preview(upload: Upload, chosen: "Mapping | None") -> list[Previewed]:
     from tasks.formats import mapping as mappings
     from tasks.validation import validate
 
-    sample = list(enumerate(upload.detected.get("sample", ()), 1))
+    names = names_of(upload)
+    rows = [{name: raw[name] for name in [*names, *raw] if name in raw} for raw in upload.detected.get("sample", ())]
+    sample = list(enumerate(rows, 1))
     if chosen is None:
         return [Previewed(line, raw, None, ()) for line, raw in sample]
     default = upload.dataset.default_grader.config if upload.dataset.default_grader else None
-    read = mappings.compiled(chosen)
+    read = mappings.compiled(in_order(chosen, names))
     shown = []
     for line, raw in sample:
         native = read(raw, line)

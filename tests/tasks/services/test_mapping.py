@@ -176,6 +176,19 @@ def test_a_stranger_may_not_confirm(waiting: Upload, stranger: Person):
         mapping.confirm(waiting, CHOSEN, actor=stranger.user)
 
 
+def test_parts_of_a_prompt_keep_the_order_of_the_file(dataset: Dataset, contributor: Person):
+    """The database keeps no order of its own: shorter names come first."""
+    body = b"instruction,input,output\nAdd these.,1 and 2,3\n"
+    chosen = {"columns": {"input": "prompt", "instruction": "prompt", "output": "reference"}}
+    upload = received(dataset, contributor, body, mapping=chosen)
+
+    first = looked(upload)
+
+    later = mapping.of(Upload.objects.get(pk=upload.pk))
+    assert (list(first.columns), list(later.columns)) == (["instruction", "input", "output"],) * 2
+    assert mapping.preview(upload, later)[0].row.messages[0].content == "Add these.\n\n1 and 2"
+
+
 def test_what_was_remembered_is_taken_the_next_time(waiting: Upload, ungraded: Dataset, contributor: Person):
     mapping.confirm(waiting, CHOSEN, actor=contributor.user, remember=True)
     upload = received(ungraded, contributor, CSV + b"Was ist 3 + 3?,6,Summen\n")
