@@ -3,7 +3,19 @@
 from django.contrib.auth.views import LoginView, LogoutView
 from django.urls import path
 
-from tasks.views import account, datasets, docs, graders, mapping, resumable, reviews, uploads
+from tasks.views import (
+    account,
+    appeals,
+    corrections,
+    datasets,
+    docs,
+    exports,
+    graders,
+    mapping,
+    resumable,
+    reviews,
+    uploads,
+)
 
 urlpatterns = [
     path("login", LoginView.as_view(template_name="login.html", redirect_authenticated_user=True), name="login"),
@@ -20,6 +32,8 @@ urlpatterns = [
     path("submit/<int:pk>/corrected", uploads.correct, name="upload-correct"),
     path("submit/<int:pk>/findings", uploads.findings, name="upload-findings"),
     path("submit/<int:pk>/progress", uploads.upload_progress, name="upload-progress"),
+    path("submit/<int:pk>/rejected", exports.rejected, name="upload-rejected"),
+    path("submit/<int:pk>/appeal", appeals.ask_for_row, name="upload-appeal"),
     path("submit/<int:pk>/retry", uploads.retry, name="upload-retry"),
     path("submit/<int:pk>/grader", graders.grader_page, name="upload-grader"),
     path("submit/<int:pk>/grader/progress", graders.grader_progress, name="upload-grader-progress"),
@@ -31,8 +45,16 @@ urlpatterns = [
     path("datasets/<slug:team>/<slug:slug>/grader", datasets.set_grader, name="dataset-grader"),
     path("datasets/<slug:team>/<slug:slug>/freeze", datasets.freeze, name="dataset-freeze"),
     path("datasets/<slug:team>/<slug:slug>/withdraw", datasets.withdraw, name="dataset-withdraw"),
+    path("datasets/<slug:team>/<slug:slug>/export", exports.export, name="dataset-export"),
+    path("datasets/<slug:team>/<slug:slug>/changes", corrections.changes, name="dataset-changes"),
     path("tasks/<int:pk>", datasets.task_page, name="task"),
     path("tasks/<int:pk>/withdraw", datasets.withdraw_task, name="task-withdraw"),
+    path("tasks/<int:pk>/correct", corrections.correct, name="task-correct"),
+    path("tasks/<int:pk>/appeal", appeals.ask_for_task, name="task-appeal"),
+    path("review/appeals", appeals.queue, name="appeals"),
+    path("review/appeals/<int:pk>", appeals.appeal_page, name="appeal"),
+    path("review/appeals/<int:pk>/grant", appeals.grant, name="appeal-grant"),
+    path("review/appeals/<int:pk>/refuse", appeals.refuse, name="appeal-refuse"),
     path("review", reviews.queue, name="review"),
     path("review/log", reviews.log, name="review-log"),
     path("review/bulk", reviews.bulk, name="review-bulk"),

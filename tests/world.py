@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 from django.utils import timezone
 
-from tasks.models import Dataset, DatasetVersion, Review, Task, Upload
+from tasks.models import Appeal, Dataset, DatasetVersion, Review, Task, Upload
 from tasks.models.events import Subject, record
 from tasks.services import datasets, resumable, uploads
 from tasks.services.importing import import_upload
@@ -108,12 +108,17 @@ def full(
     review = Review.objects.create(
         task=task, space=task.space, reviewer=person.user, decision="approved", before="proved"
     )
+    note = f"{SECRET} is right."
+    appeal = Appeal.objects.create(
+        space=task.space, upload=upload, line=13, code="not_json", note=note, asked_by=person.user
+    )
     frozen = datasets.freeze(dataset, actor=None)
     line, base = line_of(person, f"{person.team.slug}-{purpose}", purpose)
     trained = _turn(line, base, frozen, task)
     event = record("test.happened", subject=Subject("task", str(task.pk)), team=person.team.pk)
     own: dict[str, Any] = {"dataset": dataset.pk, "upload": upload.pk, "task": task.pk, "review": review.pk}
     own |= {"event": event.pk, "partialupload": partial.pk}
+    own["appeal"] = appeal.pk
     key = person.user.api_keys.get(name="test").pk
     return World(person, {**own, **trained, "line": line.pk, "team": person.team.pk, "apikey": key})
 

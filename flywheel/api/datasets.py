@@ -1,16 +1,23 @@
 """Datasets: made, given a default grader, frozen into versions."""
 
+import dataclasses
 from typing import Any
 
+from django.http import StreamingHttpResponse
+from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
 from rest_framework.decorators import action
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from flywheel.api.resource import Asked, Given, Nothing, Resource
-from tasks.models import Dataset, DatasetVersion, GraderChange
-from tasks.services import datasets, regrading, trying
+from flywheel.api.resource import Asked, Given, Nothing, Resource, teams_of
+from tasks.errors import Forbidden, NotFound
+from tasks.formats.writing import DIALECTS
+from tasks.models import Dataset, DatasetVersion, GraderChange, Task
+from tasks.services import datasets, differences, exporting, regrading, trying
+from tasks.services.differences import Kind, Side
+from tasks.services.rejections import File
 from tasks.states import Split, TaskState, Visibility
 
 VISIBILITIES = [(v.value, v.value) for v in Visibility]
@@ -82,6 +89,58 @@ class DatasetFilter(Asked):
     visibility = serializers.ChoiceField(choices=VISIBILITIES, required=False)
 
 
+class ExportFilter(Asked):
+    format = serializers.ChoiceField(choices=[(name, name) for name in DIALECTS], required=False, default="native")
+    split = serializers.ChoiceField(
+        choices=[(s.value, s.value) for s in Split],
+        required=False,
+        help_text="Only this one; else train and validation.",
+    )
+    sealed = serializers.BooleanField(
+        required=False, default=False, help_text="With the sealed split: only of your team's own private dataset."
+    )
+    gzip = serializers.BooleanField(required=False, default=False)
+    archive = serializers.BooleanField(
+        required=False, default=False, help_text="A zip: data by split, README.md, croissant.json, graders.json."
+    )
+
+
+class ChangesFilter(Asked):
+    old = serializers.IntegerField(required=False, help_text="Number of the earlier version; left out: the newest.")
+    new = serializers.IntegerField(required=False, help_text="Number of the later one; left out: what is approved now.")
+    kind = serializers.ChoiceField(choices=[(k.value, k.value) for k in Kind], required=False, default=Kind.ADDED)
+    after = serializers.IntegerField(required=False, default=0, min_value=0, max_value=2**63 - 1)
+    limit = serializers.IntegerField(required=False, default=50, min_value=1, max_value=500)
+
+
+class SideOut(serializers.ModelSerializer[Task]):
+    prompt = serializers.CharField()
+    grader = serializers.JSONField(source="grader.config", default=None)
+
+    class Meta:
+        model = Task
+        fields = ("id", "state", "prompt", "item", "gold", "grader")
+
+
+class DifferenceOut(serializers.Serializer[Any]):
+    old = SideOut(allow_null=True)
+    new = SideOut(allow_null=True)
+
+
+class ChangesOut(serializers.Serializer[Any]):
+    added = serializers.IntegerField()
+    removed = serializers.IntegerField()
+    changed = serializers.IntegerField(help_text="The same prompt with another answer or grader.")
+    same = serializers.IntegerField()
+    rows = DifferenceOut(many=True, help_text="Of the kind asked for.")
+    next_after = serializers.IntegerField(allow_null=True, help_text="`after` of the next page; null on the last.")
+
+
+def sent(file: File) -> StreamingHttpResponse:
+    headers = {"Content-Disposition": f'attachment; filename="{file.name}"', "X-Content-Type-Options": "nosniff"}
+    return StreamingHttpResponse(file.pieces, content_type=file.kind, headers=headers)
+
+
 class Datasets(Resource):
     model = Dataset
 
@@ -142,6 +201,55 @@ class Datasets(Resource):
     def versions(self, request: Request, pk: str) -> Response:
         """Its frozen versions, newest first."""
         return self.page(self.get_object().versions.all(), VersionOut)
+
+    @extend_schema(parameters=[ExportFilter], responses={(200, "application/octet-stream"): OpenApiTypes.BINARY})
+    @action(detail=True, pagination_class=None)
+    def export(self, request: Request, pk: str) -> StreamingHttpResponse:
+        """What is approved now, as a file. The sealed split of contributed data is in none."""
+        return self._export(self.get_object(), None)
+
+    @extend_schema(parameters=[ExportFilter], responses={(200, "application/octet-stream"): OpenApiTypes.BINARY})
+    @action(detail=True, url_path=r"versions/(?P<number>\d{1,9})/export", pagination_class=None)
+    def export_version(self, request: Request, pk: str, number: str) -> StreamingHttpResponse:
+        """A frozen version as a file, without what has been withdrawn or rejected since."""
+        dataset = self.get_object()
+        return self._export(dataset, exporting.version_of(dataset, int(number)))
+
+    def _export(self, dataset: Dataset, version: DatasetVersion | None) -> StreamingHttpResponse:
+        asked = self.asked(ExportFilter)
+        sealed = asked["sealed"] or asked.get("split") == Split.SEALED
+        if sealed and not teams_of(self.caller).filter(pk=dataset.team_id).exists():
+            raise Forbidden("sealed", "Only its own team exports the sealed split of a private dataset.", "sealed")
+        selection = exporting.select(
+            dataset, actor=self.user, version=version, split=asked.get("split", ""), sealed=asked["sealed"]
+        )
+        if asked["archive"]:
+            page = self.request.build_absolute_uri(f"/datasets/{dataset.team.slug}/{dataset.slug}")
+            return sent(exporting.archive(selection, asked["format"], actor=self.user, address=page))
+        file = exporting.file(selection, asked["format"], actor=self.user, compressed=asked["gzip"])
+        return sent(file)
+
+    @extend_schema(parameters=[ChangesFilter], responses=ChangesOut)
+    @action(detail=True, pagination_class=None)
+    def changes(self, request: Request, pk: str) -> Response:
+        """Two versions, or one and what is approved now: what came, what went, what has another answer or grader."""
+        dataset, asked = self.get_object(), self.asked(ChangesFilter)
+        old, new = (
+            Side(dataset, exporting.version_of(dataset, asked[name]) if name in asked else default())
+            for name, default in (("old", lambda: _newest(dataset)), ("new", lambda: None))
+        )
+        counts = differences.counts(old, new)
+        page = differences.rows(old, new, Kind(asked["kind"]), after=asked["after"], limit=asked["limit"])
+        shown = {**dataclasses.asdict(counts), "rows": page.rows, "next_after": page.next_after}
+        return self.shown(shown, ChangesOut)
+
+
+def _newest(dataset: Dataset) -> DatasetVersion:
+    newest = dataset.versions.first()
+    if newest is None:
+        raise NotFound("no_version", f"{dataset} has no version to compare with: freeze one first.", "old")
+    found: DatasetVersion = newest
+    return found
 
 
 def counts_of(dataset: Dataset) -> dict[str, dict[str, int]]:

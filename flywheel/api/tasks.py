@@ -9,9 +9,10 @@ from rest_framework.decorators import action
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from flywheel.api.resource import Asked, Given, Resource
-from tasks.models import DatasetTask, Proof, Review, Task
-from tasks.services import proofs, reviews
+from flywheel.api.resource import Asked, Given, Resource, teams_of
+from tasks.errors import Invalid
+from tasks.models import Dataset, DatasetTask, Proof, Review, Task, TaskFinding
+from tasks.services import correcting, proofs, reviews
 from tasks.states import Split, TaskState
 
 
@@ -33,13 +34,38 @@ class ProofOut(serializers.ModelSerializer[Proof]):
         fields = ("outcome", "reason", "gold", "decoys", "at")
 
 
+_BESIDE = (TaskFinding.Kind.NEAR_DUPLICATE, TaskFinding.Kind.SUSPECT)
+
+
+class FindingOut(serializers.ModelSerializer[TaskFinding]):
+    class Meta:
+        model = TaskFinding
+        fields = ("kind", "rule", "other", "similarity", "evidence")
+
+
 class TaskDetail(TaskOut):
     grader = serializers.JSONField(source="grader.config", default=None)
     proof = serializers.SerializerMethodField()
     conflicts = serializers.SerializerMethodField(help_text="Ids of tasks with this prompt and another answer.")
 
+    findings = serializers.SerializerMethodField(help_text="What the checks found, each with its rule and evidence.")
+
     class Meta(TaskOut.Meta):
-        fields = (*TaskOut.Meta.fields, "messages", "item", "gold", "grader", "content_digest", "proof", "conflicts")
+        fields = (
+            *TaskOut.Meta.fields, "messages", "item", "gold", "grader", "content_digest", "proof", "conflicts",
+            "findings",
+        )  # fmt: skip
+
+    @extend_schema_field(FindingOut(many=True))
+    def get_findings(self, task: Task) -> list[dict[str, Any]]:
+        """Another team's task has no id here."""
+        found = list(task.findings.order_by("id")[:50])
+        others = {one.other for one in found if one.kind in _BESIDE}
+        visible = set(self.context["view"].rows(Task).filter(pk__in=others).values_list("pk", flat=True))
+        for one in found:
+            if one.kind in _BESIDE and one.other not in visible:
+                one.other = None
+        return [dict(FindingOut(one).data) for one in found]
 
     @extend_schema_field(ProofOut(allow_null=True))
     def get_proof(self, task: Task) -> dict[str, Any] | None:
@@ -75,6 +101,29 @@ class RejectionIn(ApprovalIn):
     reason_code = serializers.ChoiceField(choices=Review.ReasonCode.choices)
 
 
+class CorrectionIn(Given):
+    """What is not named stays; null takes a field away."""
+
+    dataset = serializers.CharField(
+        required=False, help_text="Id, or team/slug; needed where several of yours hold it."
+    )
+    messages = serializers.ListField(child=serializers.DictField(), required=False)
+    item = serializers.DictField(required=False)
+    gold = serializers.CharField(required=False, allow_null=True, allow_blank=True, trim_whitespace=False)
+    grader = serializers.DictField(required=False, allow_null=True, help_text="null: the dataset's.")
+    domain = serializers.CharField(max_length=64, required=False, allow_null=True)
+    metadata = serializers.DictField(required=False, allow_null=True)
+
+
+class CorrectedOut(serializers.Serializer[Any]):
+    task = serializers.IntegerField()
+    upload = serializers.IntegerField(
+        allow_null=True,
+        help_text="By which the corrected row comes in: once it is valid, its task takes this one's place. null: the "
+        "row is the same task in other words, which it has taken.",
+    )
+
+
 class Tasks(Resource):
     model = Task
 
@@ -87,6 +136,26 @@ class Tasks(Resource):
     def retrieve(self, request: Request, pk: str) -> Response:
         """One task with its item, its grader and what its proof found."""
         return self.shown(self.get_object(), TaskDetail)
+
+    @extend_schema(request=CorrectionIn, responses=CorrectedOut)
+    def partial_update(self, request: Request, pk: str) -> Response:
+        """Correct a task of a dataset of yours. The corrected row is checked at once, then imported and proved."""
+        task, given = self.get_object(), self.given(CorrectionIn)
+        dataset = self._holding(task, given.pop("dataset", None))
+        made = correcting.amend(task, dataset, given, actor=self.user)
+        return self.shown({"task": task.pk, "upload": made.pk if made else None}, CorrectedOut)
+
+    def _holding(self, task: Task, name: str | None) -> Dataset:
+        """The dataset in which the task is corrected: the one named, else the only one there is."""
+        if name is not None:
+            named: Dataset = self.dataset(name)
+            return named
+        teams = teams_of(self.caller).values("pk")
+        held = Dataset.objects.filter(memberships__task=task, team__in=teams).select_related("team", "space")
+        found = list(held.distinct().order_by("pk")[:2])
+        if len(found) != 1:
+            raise Invalid("dataset_missing", "Say in which dataset: give its id or team/slug.", "dataset")
+        return found[0]
 
     @extend_schema(request=ApprovalIn, responses={201: ReviewOut})
     @action(detail=True, methods=["post"])

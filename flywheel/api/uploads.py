@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from django.conf import settings
-from django.http import QueryDict
+from django.http import QueryDict, StreamingHttpResponse
 from django.utils import timezone
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema, extend_schema_field
@@ -17,11 +17,12 @@ from rest_framework.pagination import CursorPagination
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from flywheel.api.datasets import sent
 from flywheel.api.resource import Asked, Given, Nothing, Resource
 from flywheel.http.bodies import WholeBody, file_of_form
 from tasks.errors import Invalid, TooLarge
 from tasks.models import ProofRun, RowIssue, Upload
-from tasks.services import judged, mapping, matrix, progress, reproving, uploads
+from tasks.services import judged, mapping, matrix, progress, rejections, reproving, uploads
 from tasks.services.mapping import AUTO
 from tasks.states import UploadMode
 
@@ -391,6 +392,13 @@ class Uploads(Resource):
     def issues(self, request: Request, pk: str) -> Response:
         """What is wrong with which row, by line."""
         return self.page(self.get_object().issues.filter(**self.asked(IssueFilter)), IssueOut)
+
+    @extend_schema(responses={(200, "application/octet-stream"): OpenApiTypes.BINARY})
+    @action(detail=True, pagination_class=None)
+    def rejected(self, request: Request, pk: str) -> StreamingHttpResponse:
+        """Only the rejected rows, in the format uploaded, with why in front of each: correct them and upload the file
+        with `corrects={id}`."""
+        return sent(rejections.file(self.get_object()))
 
     @extend_schema(responses=MatrixOut(many=True))
     @action(detail=True, pagination_class=None)

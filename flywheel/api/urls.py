@@ -3,6 +3,7 @@
 from django.urls import include, path, re_path
 from rest_framework.routers import SimpleRouter
 
+from flywheel.api.appeals import Appeals
 from flywheel.api.datasets import Datasets
 from flywheel.api.docs import Docs, Schema, Unknown
 from flywheel.api.evaluations import Evaluations, Suites
@@ -26,6 +27,7 @@ from flywheel.api.withdrawals import Withdrawals
 
 router = SimpleRouter(trailing_slash=False)
 for name, resource in {
+    "appeals": Appeals,
     "datasets": Datasets,
     "evaluations": Evaluations,
     "events": Events,

@@ -85,7 +85,8 @@ def file(selection: Selection, dialect: str, *, actor: User, compressed: bool = 
     """One file with all rows of the selection."""
     kind = require_dialect(dialect)
     _record(selection, dialect, actor)
-    name = f"{selection.name}.{dialect}.{kind.suffix}{'.gz' if compressed else ''}"
+    told = kind.suffix if dialect == kind.suffix else f"{dialect}.{kind.suffix}"
+    name = f"{selection.name}.{told}{'.gz' if compressed else ''}"
     pieces = writing.write(dialect, tasks_of(selection), compressed=compressed)
     return File(name, "application/gzip" if compressed else MEDIA_TYPES[kind.container], pieces)
 

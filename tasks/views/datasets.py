@@ -13,12 +13,13 @@ from django.views.decorators.http import require_POST, require_safe
 from tasks.errors import FlywheelError, Invalid
 from tasks.forms import DefaultGraderForm, ReasonForm, TryGraderForm, grader_examples, pretty, teams_with
 from tasks.models import Dataset, DatasetTask, Task, Team, Upload
-from tasks.services import datasets, trying, withdrawals
+from tasks.services import appeals, datasets, trying, withdrawals
 from tasks.states import Role, Split, TaskState, Visibility
 from tasks.types import Grade
-from tasks.views import examples
+from tasks.views import corrections, examples, exports
 from tasks.views.listing import Page, exported, page_of
 from tasks.views.records import record_of
+from tasks.views.scope import dataset_of as find
 from tasks.views.scope import signed_in
 
 EXPORTED_ROWS = 100_000
@@ -67,18 +68,12 @@ def _with_sizes(page: Any) -> list[tuple[Dataset, int, int]]:
     return [(dataset, *sizes.get(dataset.pk, (0, 0))) for dataset in page]
 
 
-def find(request: HttpRequest, team: str, slug: str) -> Dataset:
-    rows = Dataset.objects.for_user(request.user).select_related("team", "space", "default_grader", "created_by")
-    found: Dataset = get_object_or_404(rows, team__slug=team, slug=slug)
-    return found
-
-
 @login_required
 @require_safe
 def dataset_page(request: HttpRequest, team: str, slug: str) -> HttpResponse:
     dataset = find(request, team, slug)
     rows = _narrowed(request, Task.objects.filter(memberships__dataset=dataset))
-    if reply := exported(request, _exported_tasks(rows), name=f"{team}-{slug}"):
+    if reply := exported(request, _exported_tasks(_open(dataset, rows)), name=f"{team}-{slug}"):
         return reply
     counts = datasets.counts(dataset)
     context = {
@@ -94,6 +89,7 @@ def dataset_page(request: HttpRequest, team: str, slug: str) -> HttpResponse:
         "graders": grader_examples(),
         "example": examples.ROW,
         "may_write": teams_with(signed_in(request), Role.CONTRIBUTOR).filter(pk=dataset.team_id).exists(),
+        **exports.box(dataset, signed_in(request)),
         **_tried(request, dataset),
     }
     return render(request, "tasks/dataset.html", context)
@@ -116,6 +112,11 @@ def _page(request: HttpRequest, dataset: Dataset, rows: QuerySet[Task]) -> Page:
         if value := request.GET.get(field):
             members = members.filter(**{f"task__{field}": value})
     return page_of(request, members.select_related("task__grader"), key="task_id")
+
+
+def _open(dataset: Dataset, rows: QuerySet[Task]) -> QuerySet[Task]:
+    """The sealed split of contributed data leaves in no file (services.exporting)."""
+    return rows.exclude(split=Split.SEALED) if dataset.visibility == Visibility.CONTRIBUTED else rows
 
 
 def _exported_tasks(rows: QuerySet[Task]) -> Iterator[dict[str, Any]]:
@@ -220,4 +221,9 @@ def withdraw_task(request: HttpRequest, pk: int) -> HttpResponse:
 def task_page(request: HttpRequest, pk: int) -> HttpResponse:
     """One task, for reading. Decisions are made under /review."""
     task = get_object_or_404(Task.objects.for_user(request.user).select_related("grader", "space"), pk=pk)
-    return render(request, "tasks/task.html", record_of(task, request.user))
+    context = {
+        **record_of(task, request.user),
+        "may_correct": corrections.may_correct(task, signed_in(request)),
+        "may_appeal": appeals.may_appeal(task) and bool(corrections.own_datasets(task, signed_in(request))),
+    }
+    return render(request, "tasks/task.html", context)

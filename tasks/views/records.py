@@ -5,8 +5,9 @@ from typing import Any
 from tasks.graders import registry
 from tasks.models import Dataset, DatasetTask, Task
 from tasks.proof import DecoyOutcome
-from tasks.services import proofs
+from tasks.services import appeals, correcting, proofs
 from tasks.states import REVIEWABLE
+from tasks.views import findings
 
 
 def record_of(task: Task, user: Any) -> dict[str, Any]:
@@ -18,6 +19,11 @@ def record_of(task: Task, user: Any) -> dict[str, Any]:
     rivals = Task.objects.for_user(user).filter(space=task.space_id, exact_key=task.exact_key).exclude(pk=task.pk)
     return {
         "task": task,
+        "turns": findings.messages_of(task),
+        "marked_elsewhere": findings.elsewhere(task),
+        "findings": findings.findings_of(task, user),
+        "appeals": appeals.of_task(task)[:10],
+        "corrects": correcting.corrects(task),
         "answer": answer_of(task),
         "proof": proof,
         "refused_decoys": [d["kind"].replace("_", " ") for d in decoys if d["outcome"] == DecoyOutcome.REFUSED],

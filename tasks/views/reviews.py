@@ -1,7 +1,7 @@
 """/review: the queue by risk, one decision at a time by keyboard, many at once with a count first, the log."""
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from django.contrib import messages
@@ -14,8 +14,8 @@ from django.views.decorators.http import require_POST, require_safe
 
 from tasks.errors import Invalid
 from tasks.forms import BulkForm, RejectForm, teams_with
-from tasks.models import Dataset, DatasetTask, Event, EventSeal, Review, Task
-from tasks.services import reviews
+from tasks.models import Dataset, DatasetTask, Event, EventSeal, Review, Task, TaskFinding
+from tasks.services import appeals, reviews
 from tasks.states import Role, TaskState
 from tasks.views import examples
 from tasks.views.listing import exported, page_of, whole
@@ -23,7 +23,7 @@ from tasks.views.records import answer_of, record_of
 from tasks.views.scope import signed_in
 
 BY_RISK = (TaskState.CONFLICT, TaskState.UNPROVED, TaskState.PROVED)
-FILTERS = ("state", "domain", "dataset", "space")
+FILTERS = ("state", "domain", "dataset", "space", "finding")
 
 
 def waiting_for(user: Any) -> QuerySet[Task]:
@@ -39,6 +39,8 @@ def narrowed(rows: QuerySet[Task], query: QueryDict) -> QuerySet[Task]:
         rows = rows.filter(domain=domain)
     if space := query.get("space"):
         rows = rows.filter(space__slug=space)
+    if finding := query.get("finding"):
+        rows = rows.filter(Exists(TaskFinding.objects.filter(task=OuterRef("pk"), kind=finding)))
     if (dataset := whole(query.get("dataset"))) is not None:
         rows = rows.filter(Exists(DatasetTask.objects.filter(task=OuterRef("pk"), dataset=dataset)))
     return rows
@@ -57,9 +59,12 @@ def queue(request: HttpRequest) -> HttpResponse:
         return reply
     page = page_of(request, rows.select_related("grader", "space"))
     asked["state"] = state
+    found = _found_of(page.rows)
     context = {
         "page": page,
-        "rows": [(task, answer_of(task)) for task in page.rows],
+        "rows": [(task, answer_of(task), found.get(task.pk, [])) for task in page.rows],
+        "findings": _finding_counts(waiting.filter(state=state)),
+        "appeals": appeals.queue(signed_in(request)).count(),
         "state": state,
         "states": [(s.value, counts.get(s, 0)) for s in BY_RISK],
         "total": sum(counts.values()),
@@ -72,6 +77,22 @@ def queue(request: HttpRequest) -> HttpResponse:
         "example": examples.ROW,
     }
     return render(request, "tasks/review_queue.html", context)
+
+
+def _found_of(tasks: Sequence[Task]) -> dict[int, list[str]]:
+    """{task: kinds of what was found about it}."""
+    rows = TaskFinding.objects.filter(task__in=[task.pk for task in tasks]).values_list("task_id", "kind")
+    found: dict[int, list[str]] = {}
+    for pk, kind in rows.distinct().order_by("kind"):
+        found.setdefault(pk, []).append(kind)
+    return found
+
+
+def _finding_counts(waiting: QuerySet[Task]) -> list[tuple[str, str, int]]:
+    """(kind, what it means, tasks that wait) of every kind that was found."""
+    rows = TaskFinding.objects.filter(task__in=waiting.order_by().values("pk"))
+    counts = dict(rows.values_list("kind").annotate(n=Count("task", distinct=True)).order_by("kind"))
+    return [(kind, TaskFinding.Kind(kind).label, n) for kind, n in counts.items()]
 
 
 def _latest(user: Any, most: int = 5) -> list[dict[str, Any]]:

@@ -37,6 +37,7 @@ WHERE: dict[str, dict[str, str]] = {
     "tasks/": {"pk": "{task}"},
     "review/undo/<uuid": {"batch": NOBODY},
     "review/undo/": {"pk": "{review}"},
+    "review/appeals/": {"pk": "{appeal}"},
     "review/": {"pk": "{task}"},
     "me/keys/": {"pk": "{apikey}"},
     "me/teams/": {"slug": "{team_slug}"},

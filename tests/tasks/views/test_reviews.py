@@ -16,7 +16,7 @@ def newest(state: str) -> Task:
 def test_the_queue_opens_with_conflicts(portal: Portal):
     reply = browser(portal.reviewer).get("/review")
 
-    assert {task.state for task, _ in reply.context["rows"]} == {"conflict"}
+    assert {task.state for task, _, _ in reply.context["rows"]} == {"conflict"}
 
 
 def test_both_sides_of_a_conflict_are_shown(portal: Portal):
