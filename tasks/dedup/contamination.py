@@ -18,8 +18,8 @@ clean templated tasks.
 
 Two rules keep other questions of one template apart. Signs between numbers count as numbers do, and a short item that
 is mostly formula has to be there sign by sign. And an item that resembles others of its suites is *crowded*: its words
-tell the questions of its template apart, so only a task that holds them all in a row repeats it, one that holds most
-of them is a sibling, and bands say nothing.
+tell the questions of its template apart, so only a task that holds them all in a row repeats it. One that holds most of
+them is a sibling, and bands say nothing; but where the numbers alone single the item out, both are for review.
 
 Only the last message of an item is looked for where it can stand for itself: a question under another system message
 is the same question, and a system message in common is no overlap.
@@ -55,6 +55,8 @@ SHOWN_CHARACTERS = 200
 COMPARED_TOKENS = 5000  # of two similar texts
 PHRASE = 4  # tokens
 CROWDED_SHARE = 0.4  # of an item's phrases that other items have too. GSM8K: 3 % of the items, a template's: nearly all
+TELLING_DIGITS = 4  # of an item's numbers together that hardly another has: with them it is known among its template's
+HARDLY_ANOTHER = 2  # items
 FORMULA_SIGNS = 0.2  # signs and brackets per token from which an item is a formula
 FORMULA_TOKENS = 40  # a longer text with many signs is code: it may be edited and still be the same
 
@@ -121,12 +123,28 @@ class Lists(NamedTuple):
         return cls(offsets, values[order].astype(np.int64))
 
 
+class _Tables(NamedTuple):
+    """All of an Index that is numbers. Hashes stand in it as the bits of signed ones."""
+
+    asked: Places  # where in an item's text that begins which is looked for inside others
+    known: Places  # gram hashes, ascending
+    gram_offsets: Places  # item → its grams
+    item_grams: Places
+    rare_offsets: Places  # gram → items that have it among their rarest (see _rarest)
+    rare_items: Places
+    bands: Places  # band hashes, ascending
+    band_offsets: Places  # band → items that have it
+    band_items: Places
+    crowded: Places  # items that resemble another
+    numbered: Places  # items that their numbers single out
+
+
 class _Parts(msgspec.Struct, array_like=True):
     """An Index on its way to another process."""
 
     items: list[HeldOut]
     lengths: list[int]
-    arrays: list[bytes]  # of int64; hashes as their bits
+    tables: list[bytes]  # in the order of _Tables
 
 
 class _Hits(NamedTuple):
@@ -161,28 +179,18 @@ class _Look(NamedTuple):
 class Index:
     """The items of a space's suites. Built once, sent to the workers as bytes, probed for every chunk."""
 
-    def __init__(
-        self,
-        items: list[HeldOut],
-        asked: Places,
-        lengths: list[int],
-        known: Words,
-        item_grams: Lists,
-        rare: Lists,
-        bands: Words,
-        band_items: Lists,
-        crowded: set[int],
-    ) -> None:
+    def __init__(self, items: list[HeldOut], lengths: list[int], tables: "_Tables") -> None:
         self.items = items
         self._keys = {item.exact_key: position for position, item in reversed(list(enumerate(items)))}
-        self._asked = asked  # where in an item's text that begins which is looked for inside others
         self._lengths = lengths  # of the grams in use, in tokens
-        self._known = grams.Sorted(known)
-        self._item_grams = item_grams  # item → its grams
-        self._rare = rare  # gram → items that have it among their rarest (see _rarest)
-        self._bands = grams.Sorted(bands)
-        self._band_items = band_items
-        self._crowded = crowded  # items that resemble another
+        self._tables = tables
+        self._known = grams.Sorted(tables.known.view(np.uint64))
+        self._item_grams = Lists(tables.gram_offsets, tables.item_grams)
+        self._rare = Lists(tables.rare_offsets, tables.rare_items)
+        self._bands = grams.Sorted(tables.bands.view(np.uint64))
+        self._band_items = Lists(tables.band_offsets, tables.band_items)
+        self._crowded = set(tables.crowded.tolist())
+        self._numbered = set(tables.numbered.tolist())
         self._looks: dict[tuple[int, bool], _Look] = {}
 
     def __len__(self) -> int:
@@ -198,19 +206,12 @@ class Index:
         return _build(unique, hashes)
 
     def to_bytes(self) -> bytes:
-        arrays = [
-            self._known.hashes, *self._item_grams, *self._rare, self._bands.hashes, *self._band_items,
-            np.array(sorted(self._crowded), dtype=np.int64), self._asked,
-        ]  # fmt: skip
-        return msgspec.msgpack.encode(_Parts(self.items, self._lengths, [array.tobytes() for array in arrays]))
+        return msgspec.msgpack.encode(_Parts(self.items, self._lengths, [array.tobytes() for array in self._tables]))
 
     @classmethod
     def from_bytes(cls, data: bytes) -> "Index":
         parts = msgspec.msgpack.decode(data, type=_Parts)
-        a = [np.frombuffer(array, dtype=np.int64) for array in parts.arrays]
-        known, bands = a[0].view(np.uint64), a[5].view(np.uint64)
-        lists = Lists(a[1], a[2]), Lists(a[3], a[4])
-        return cls(parts.items, a[9], parts.lengths, known, *lists, bands, Lists(a[6], a[7]), set(a[8].tolist()))
+        return cls(parts.items, parts.lengths, _Tables(*(np.frombuffer(array, np.int64) for array in parts.tables)))
 
     def probe(
         self, folded: Sequence[str], exact_keys: Sequence[str], bands: Words | None = None
@@ -223,9 +224,10 @@ class Index:
             if (item := self._keys.get(key)) is not None:
                 shared = folded[row][:SHOWN_CHARACTERS]
                 found[row] = Overlap(self.items[item].id, 1.0, Verdict.CONTAMINATED, "exact", shared)
-        for rows in grams.blocks(folded) if len(self._known) else ():
-            for row, overlap in self._contained(folded[rows.start : rows.stop]):
-                _keep_worse(found, rows.start + row, overlap)
+        for rows in _alike(folded) if len(self._known) else ():
+            for block in grams.blocks(rows.texts):
+                for row, overlap in self._contained(rows.texts[block.start : block.stop]):
+                    _keep_worse(found, rows.numbers[block.start + row], overlap)
         if bands is not None and len(self._bands):
             for row, overlap in self._similar(folded, bands, found):
                 _keep_worse(found, row, overlap)
@@ -275,9 +277,13 @@ class Index:
         same = _holds_numbers(text, look) and _holds_signs(text, look)
         if item not in self._crowded:
             return (Verdict.CONTAMINATED if whole else Verdict.REVIEW) if same else Verdict.SIBLING
-        if not (whole and same):
-            return Verdict.SIBLING if whole else None
-        return Verdict.CONTAMINATED if look.exactly in _exactly(text, look.formula) else Verdict.SIBLING
+        if not whole:
+            return None
+        if not same:
+            return Verdict.SIBLING
+        if look.exactly in _exactly(text, look.formula):
+            return Verdict.CONTAMINATED
+        return Verdict.REVIEW if item in self._numbered else Verdict.SIBLING
 
     def _longest_run(self, item: int, hits: _Hits, tokens: grams.Tokens) -> tuple[int, int]:
         """Begin and end, within the row's text, of the longest run of the item's grams."""
@@ -321,6 +327,8 @@ class Index:
         asked, read = look.words[:COMPARED_TOKENS], grams.words(text)[:COMPARED_TOKENS]
         if not _holds_signs(text, look):
             verdict = Verdict.SIBLING
+        elif item in self._crowded:
+            verdict = Verdict.REVIEW
         elif len(asked) >= FEWEST_SIMILAR_TOKENS and Indel.normalized_similarity(asked, read) >= SIMILAR_TOKENS:
             verdict = Verdict.CONTAMINATED
         else:
@@ -330,7 +338,7 @@ class Index:
     def _look(self, item: int, *, whole: bool) -> _Look:
         look = self._looks.get((item, whole))
         if look is None:
-            begin = 0 if whole else int(self._asked[item])
+            begin = 0 if whole else int(self._tables.asked[item])
             look = self._looks[item, whole] = _looked_at(self.items[item].folded[begin:])
         return look
 
@@ -348,6 +356,19 @@ class Index:
             if row != item and item not in crowded and fuzz.ratio(folded[row], folded[item]) >= SIMILAR_RATIO:
                 crowded.add(item)
         return crowded
+
+
+class _Alike(NamedTuple):
+    numbers: list[int]
+    texts: list[str]
+
+
+def _alike(folded: Sequence[str]) -> Iterator[_Alike]:
+    """ASCII and other texts apart: one Chinese row would make a block of others cost twice as much."""
+    for plain in (True, False):
+        numbers = [row for row, text in enumerate(folded) if text.isascii() is plain]
+        if numbers:
+            yield _Alike(numbers, [folded[row] for row in numbers])
 
 
 def bands_of(folded: Sequence[str]) -> Words:
@@ -429,14 +450,29 @@ def _build(items: list[HeldOut], bands: Words) -> Index:
     unique, inverse, counts = np.unique(hashes, return_inverse=True, return_counts=True)
     telling = counts <= MOST_ITEMS_OF_A_GRAM
     kept = telling[inverse]
-    item_grams = Lists.grouped(owners[kept], (np.cumsum(telling) - 1)[inverse[kept]], len(items))
-    rare = _rarest(item_grams, counts[telling])
-    crowded = _phrased_alike(texts) | _hollowed(owners, kept, len(items))
+    own = Lists.grouped(owners[kept], (np.cumsum(telling) - 1)[inverse[kept]], len(items))
+    rare = _rarest(own, counts[telling])
     known, band_items, full = _band_lists(bands, set())
-    index = Index(items, asked, lengths, unique[telling], item_grams, rare, known, band_items, set())
-    crowded |= full | index.crowd(texts, bands)
-    known, band_items, _ = _band_lists(bands, crowded)
-    return Index(items, asked, lengths, unique[telling], item_grams, rare, known, band_items, crowded)
+    nobody = _positions(set())
+    tables = _Tables(
+        asked, unique[telling].view(np.int64), *own, *rare, known.view(np.int64), *band_items, nobody, nobody
+    )
+    crowded = full | _phrased_alike(texts) | _hollowed(owners, kept, len(items))
+    crowded |= Index(items, lengths, tables).crowd(texts, bands)
+    numbered = _numbered(items)
+    known, band_items, _ = _band_lists(bands, crowded - numbered)
+    tables = tables._replace(
+        bands=known.view(np.int64),
+        band_offsets=band_items.offsets,
+        band_items=band_items.values,
+        crowded=_positions(crowded),
+        numbered=_positions(numbered),
+    )
+    return Index(items, lengths, tables)
+
+
+def _positions(items: set[int]) -> Places:
+    return np.array(sorted(items), dtype=np.int64)
 
 
 def _asked(items: Sequence[HeldOut]) -> Places:
@@ -499,6 +535,14 @@ def _phrased_alike(texts: Sequence[str]) -> set[int]:
     common = np.bincount(owners[counts[inverse] > 1], minlength=len(texts))
     phrases = np.bincount(owners, minlength=len(texts))
     return set(np.flatnonzero((phrases > 0) & (common >= CROWDED_SHARE * phrases)).tolist())
+
+
+def _numbered(items: Sequence[HeldOut]) -> set[int]:
+    """Items with numbers that hardly another has: those of a template itself all have."""
+    numbers = [set(_NUMBER.findall(item.folded)) for item in items]
+    having = Counter(number for found in numbers for number in found)
+    digits = [sum(len(number) for number in found if having[number] <= HARDLY_ANOTHER) for found in numbers]
+    return {item for item, count in enumerate(digits) if count >= TELLING_DIGITS}
 
 
 def _band_lists(bands: Words, without: set[int]) -> tuple[Words, Lists, set[int]]:

@@ -258,3 +258,9 @@ def test_the_answer_does_not_depend_on_how_rows_are_chunked(monkeypatch: pytest.
 
     assert probe(index, prompts) == whole
     assert [probe(index, [prompt])[0] for prompt in prompts] == whole
+
+
+def test_a_templated_item_that_its_numbers_single_out_is_for_review_with_another_word():
+    suite = [f"Omar has {a} apples in his kitchen and buys {a + 8} more. How many has he now?" for a in range(101, 199)]
+
+    assert verdict(suite[50].replace("kitchen", "cellar"), suite) is Verdict.REVIEW
