@@ -17,7 +17,7 @@ from django.utils import timezone
 
 from tasks.models import Dataset, Task, Team, Upload, User
 from tasks.models.events import seal
-from tasks.services import accounts, datasets, leases, mapping, reviews, uploads
+from tasks.services import accounts, appeals, datasets, leases, mapping, reviews, uploads
 from tasks.services.importing import import_upload
 from tasks.services.licences import CONSENT_VERSION
 from tasks.services.proving import prove_upload
@@ -82,6 +82,7 @@ def seed() -> Portal:
     _imported(private, _maxima(36, seed=5) + _waiting(), contributor, "house.jsonl")
     unmapped = _unmapped(private, contributor)
     _reviewed(reviewer)
+    _found_and_appealed(contributed, contributor)
     line, recipe, run, going, failed, promoted, held = _models(operator, team)
     seal()
     return Portal(
@@ -189,6 +190,21 @@ def _reviewed(reviewer: User) -> None:
     reviews.reject(first[2], reviewer=reviewer, reason_code="unclear", note="Say which unit.")
     most = waiting.values_list("pk", flat=True)[: waiting.count() - 25]
     reviews.bulk(Task.objects.filter(pk__in=list(most)), "approved", reviewer=reviewer)
+
+
+def _found_and_appealed(dataset: Dataset, contributor: User) -> None:
+    """A task with findings of several kinds, and a rejection that its contributor thinks wrong."""
+    own = Task.objects.filter(memberships__dataset=dataset)
+    appeals.ask_for_task(
+        own.get(state="rejected", reason_code="unclear"), note="No unit is asked for.", actor=contributor
+    )
+    proved = Task.objects.filter(space__is_system=True, state="proved").earliest("pk")
+    first = own.filter(state="approved").earliest("pk")
+    for task in (proved, own.filter(state="approved").latest("pk")):
+        found = {"field": "messages[0].content", "start": 0, "end": 7}
+        task.findings.create(kind="near_duplicate", rule="near", other=first.pk, similarity=0.91)
+        task.findings.create(kind="personal", rule="phone_number", evidence=found)
+        task.findings.create(kind="overlap", rule="grams", similarity=0.6, evidence={"shared": task.prompt[:20]})
 
 
 # The model side, as an engine would have left it

@@ -19,7 +19,7 @@ from tasks.models import Dataset, RowIssue, Upload
 from tasks.proof import DecoyKind, DecoyOutcome
 from tasks.services import datasets, licences, progress, resumable, uploads
 from tasks.states import ProofState, UploadState
-from tasks.views import examples, found, live
+from tasks.views import afterwards, examples, found, live
 from tasks.views.listing import exported, page_of, whole
 from tasks.views.scope import signed_in
 from tasks.views.waiting import no_worker
@@ -135,6 +135,7 @@ def upload_page(request: HttpRequest, pk: int) -> HttpResponse:
     shown = list(issues.filter(pk__gt=after).order_by("pk")[:51])
     context = {
         **_progress(upload),
+        **afterwards.of(upload),
         "issues": [_with_facts(issue) for issue in shown[:50]],
         "more_after": shown[49].pk if len(shown) > 50 else None,
         "codes": upload.issues.order_by().values_list("code").annotate(n=Count("pk")).order_by("-n"),

@@ -2,14 +2,16 @@
 
 from typing import Any
 
-from tasks.models import Task
+from tasks.models import Appeal, Task
 
 
 def pages(portal: Any) -> dict[str, tuple[Any, str]]:
     """Name → (user, path)."""
     conflict = Task.objects.filter(state="conflict").earliest("pk")
     proved = Task.objects.filter(state="proved", space__is_system=True).earliest("pk")
+    appeal = Appeal.objects.latest("pk")
     own = Task.objects.filter(memberships__dataset=portal.contributed, state="approved").earliest("pk")
+    own_found = Task.objects.filter(memberships__dataset=portal.contributed, findings__kind="overlap").latest("pk")
     team = portal.team.slug
     data = {
         "submit": "/submit",
@@ -24,6 +26,11 @@ def pages(portal: Any) -> dict[str, tuple[Any, str]]:
         "private": f"/datasets/{team}/{portal.private.slug}",
         "train": f"/datasets/{team}/{portal.private.slug}/train",
         "task": f"/tasks/{own.pk}",
+        "task-found": f"/tasks/{own_found.pk}",
+        "task-rejected": f"/tasks/{appeal.task_id}",
+        "task-correct": f"/tasks/{own.pk}/correct",
+        "changes": f"/datasets/{team}/{portal.contributed.slug}/changes",
+        "appeal-own": f"/review/appeals/{appeal.pk}",
         "me": "/me",
     }
     review = {
@@ -31,6 +38,8 @@ def pages(portal: Any) -> dict[str, tuple[Any, str]]:
         "review-task": f"/review/{proved.pk}?state=proved",
         "review-conflict": f"/review/{conflict.pk}",
         "log": "/review/log",
+        "appeals": "/review/appeals",
+        "appeal": f"/review/appeals/{appeal.pk}",
     }
     models = {
         "home": "/",
@@ -60,6 +69,7 @@ def pages(portal: Any) -> dict[str, tuple[Any, str]]:
         "newcomer": (portal.stranger, "/"),
         "empty-datasets": (portal.stranger, "/datasets"),
         "empty-review": (portal.stranger, "/review"),
+        "empty-appeals": (portal.stranger, "/review/appeals"),
         "not-found": (portal.stranger, f"/submit/{portal.upload.pk}"),
         "login": (None, "/login"),
     }
@@ -84,4 +94,5 @@ NAMES = [
     *("train", "task", "me", "review", "review-task", "review-conflict", "empty-review", "log", "ops", "run"),
     *("run-going", "run-failed", "evaluation", "recipes", "recipe", "gates", "gate-promote", "gate-hold", "models"),
     *("line", "version", "schedules", "playground", "formats", "graders", "errors", "not-found", "login"),
+    *("task-found", "task-rejected", "task-correct", "changes", "appeal-own", "appeals", "appeal", "empty-appeals"),
 ]
