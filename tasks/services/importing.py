@@ -141,6 +141,7 @@ def _finish(upload: Upload, attempt: int) -> None:
     ):
         raise leases.FencedOff
     ProofRun.objects.get_or_create(upload=upload)
+    wake("settle_upload", upload.pk)
     wake("prove_upload", upload.pk)
 
 

@@ -10,6 +10,7 @@ import msgspec
 
 from tasks.dedup import fingerprint
 from tasks.formats.jsonl import Line
+from tasks.formats.reasons import without
 from tasks.graders import registry
 from tasks.models import Dataset
 from tasks.services.splits import split_of
@@ -81,7 +82,7 @@ def prepare(lines: list[Line], dataset: Dataset) -> Chunk:
             if line.issue is not None:
                 chunk.issues.append(line.issue)
             continue
-        row = validate(line.row, line=line.number, default=default)
+        row = validate(without(line.row), line=line.number, default=default)
         if isinstance(row, Row):
             config = row.grader if row.grader is not None else default
             known = None if config is None else known_grader(_encode(config))
