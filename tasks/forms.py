@@ -79,6 +79,9 @@ class UploadForm(forms.Form):
     consent = forms.BooleanField(required=False)
     grader = GraderField()
     mode = forms.ChoiceField(required=False, choices=[(m.value, m.value) for m in UploadMode])
+    hub = forms.CharField(required=False, max_length=200)  # id of a Hugging Face dataset
+    hub_path = forms.CharField(required=False, max_length=500)
+    hub_revision = forms.CharField(required=False, max_length=100)
 
     def __init__(self, user: User, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -99,8 +102,9 @@ class UploadForm(forms.Form):
         return given
 
     def _clean_source(self, given: dict[str, Any]) -> None:
-        if not given.get("file") and not (given.get("pasted") or "").strip() and "file" not in self.errors:
-            self.add_error("file", "Choose a file, or paste rows.")
+        source = given.get("file") or (given.get("pasted") or "").strip() or given.get("hub")
+        if not source and "file" not in self.errors:
+            self.add_error("file", "Choose a file, paste rows, or name a dataset of a hub.")
 
     def _clean_new(self, given: dict[str, Any]) -> None:
         if not given.get("name"):

@@ -3,7 +3,7 @@
 from celery import shared_task
 
 from tasks.models import events
-from tasks.services import heldout, importing, proving, pruning, regrading, settling, sweeping, waiting
+from tasks.services import fetching, heldout, importing, proving, pruning, regrading, settling, sweeping, waiting
 
 
 @shared_task
@@ -14,6 +14,11 @@ def import_upload(upload_id: int) -> None:
 @shared_task
 def settle_upload(upload_id: int) -> None:
     settling.settle(upload_id)
+
+
+@shared_task
+def fetch_from_hub(partial_id: str) -> None:
+    fetching.fetch(partial_id)
 
 
 @shared_task

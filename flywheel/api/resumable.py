@@ -13,16 +13,18 @@ from django.utils.http import http_date
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import exceptions, serializers
+from rest_framework.decorators import action
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from flywheel.api.resource import Resource
-from flywheel.api.uploads import options_of
+from flywheel.api.resource import Given, Resource
+from flywheel.api.uploads import mapping_of, options_of
 from flywheel.http.auth import SignedInWithScope
 from flywheel.http.bodies import WholeBody
 from tasks.errors import FlywheelError, Invalid, TooLarge
 from tasks.models import Dataset, PartialUpload
-from tasks.services import resumable
+from tasks.services import fetching, resumable, uploads
+from tasks.states import UploadMode
 
 VERSION = "1.0.0"
 PIECE = "application/offset+octet-stream"
@@ -36,12 +38,27 @@ class WrongVersion(FlywheelError):
 
 class ResumableOut(serializers.ModelSerializer[PartialUpload]):
     dataset_name = serializers.CharField(source="dataset.__str__")
+    failure = serializers.SerializerMethodField(help_text="Why it could not be fetched from a hub; else empty.")
     offset = serializers.SerializerMethodField(help_text="Bytes that have arrived: go on from here.")
 
     class Meta:
         model = PartialUpload
-        fields = ("id", "dataset", "dataset_name", "filename", "length", "offset", "upload", "created_at", "expires_at")
+        fields = (
+            "id",
+            "dataset",
+            "dataset_name",
+            "filename",
+            "length",
+            "offset",
+            "failure",
+            "upload",
+            "created_at",
+            "expires_at",
+        )
         extra_kwargs = {"upload": {"help_text": "Id of the upload that it has become; null until it is whole."}}
+
+    def get_failure(self, partial: PartialUpload) -> str:
+        return str(partial.options.get("failure", ""))
 
     def get_offset(self, partial: PartialUpload) -> int:
         return resumable.offset(partial)
@@ -52,6 +69,15 @@ def _header(name: str, description: str, *, required: bool = True, kind: Any = s
 
 
 _TUS = _header("Tus-Resumable", f"The protocol's version: {VERSION}.")
+
+
+class HubIn(Given):
+    dataset = serializers.CharField(help_text="Id, or team/slug.")
+    hub = serializers.CharField(max_length=200, help_text="Id of a Hugging Face dataset: owner/name.")
+    path = serializers.CharField(max_length=500, required=False, default="", help_text="Where it holds several files.")
+    revision = serializers.CharField(max_length=100, required=False, default="main")
+    mode = serializers.ChoiceField(choices=[(m.value, m.value) for m in UploadMode], default=UploadMode.APPEND)
+    mapping = serializers.JSONField(required=False, allow_null=True, default=None, help_text="As in POST /uploads.")
 
 
 class Resumable(Resource):
@@ -133,6 +159,17 @@ class Resumable(Resource):
             options=options_of(about),
         )
         return Response(status=201, headers={"Location": address(partial), **_expires(partial)})
+
+    @extend_schema(request=HubIn, responses={202: ResumableOut})
+    @action(detail=False, methods=["post"])
+    def hub(self, request: Request) -> Response:
+        """Have a file of a Hugging Face dataset fetched, where a hub is reachable: `upload` is set once it is here."""
+        given = self.given(HubIn)
+        dataset = self.dataset(given["dataset"])
+        chosen = given["mapping"] if given["mapping"] is None else mapping_of(given["mapping"])
+        file = fetching.find(given["hub"], given["revision"], given["path"])
+        options = uploads.Options(mode=given["mode"], mapping=chosen)
+        return self.shown(fetching.begin(dataset, file, actor=self.user, options=options), ResumableOut, 202)
 
     @extend_schema(responses=ResumableOut)
     def retrieve(self, request: Request, pk: str) -> Response:

@@ -56,14 +56,14 @@ def options_of(given: Mapping[str, str]) -> uploads.Options:
     if chosen is not None and chosen != AUTO:
         with suppress(ValueError, RecursionError):
             chosen = json.loads(chosen)
-        chosen = _mapping(chosen)
+        chosen = mapping_of(chosen)
     corrects = given.get("corrects") or None
     if corrects is not None and not (corrects.isascii() and corrects.isdecimal() and len(corrects) < 19):
         raise Invalid("bad_corrects", "corrects is the id of an upload.", "corrects")
     return uploads.Options(given.get("mode") or UploadMode.APPEND, chosen, int(corrects) if corrects else None)
 
 
-def _mapping(given: Any) -> dict[str, Any] | str:
+def mapping_of(given: Any) -> dict[str, Any] | str:
     if isinstance(given, dict) or given == AUTO:
         return given
     raise Invalid("bad_mapping", 'Give a mapping as a JSON object, or "auto".', "mapping")
@@ -371,7 +371,7 @@ class Uploads(Resource):
         `reference_after`, `choices_in_prompt` and `grader` are optional.
         """
         upload, given = self.get_object(), self.given(MappingIn)
-        mapping.confirm(upload, _mapping(given["mapping"]), actor=self.user, remember=given["remember"])
+        mapping.confirm(upload, mapping_of(given["mapping"]), actor=self.user, remember=given["remember"])
         upload.refresh_from_db()
         return self.shown(upload, OneUploadOut)
 
@@ -379,7 +379,7 @@ class Uploads(Resource):
     @action(detail=True, methods=["post"], url_path="mapping/preview", pagination_class=None)
     def preview(self, request: Request, pk: str) -> Response:
         """The first rows as they stand and as they would be read; nothing is stored."""
-        upload, given = self.get_object(), _mapping(self.given(PreviewIn)["mapping"])
+        upload, given = self.get_object(), mapping_of(self.given(PreviewIn)["mapping"])
         if isinstance(given, str):
             raise Invalid("bad_mapping", "Give a mapping as a JSON object.", "mapping")
         chosen = mapping.parse(given)

@@ -15,12 +15,12 @@ import os
 import shutil
 import time
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from django.conf import settings
 from django.db import transaction
@@ -37,11 +37,19 @@ from tasks.states import Role
 
 MAX_UNFINISHED = 100  # of one person
 CHECKSUMS = {"sha1": hashlib.sha1, "sha256": hashlib.sha256, "md5": hashlib.md5}
-_HASH_BYTES = 1 << 20
+_BLOCK_BYTES = 1 << 20
 
 
-def begin(dataset: Dataset, *, length: int, filename: str, actor: User, options: Options = AS_USUAL) -> PartialUpload:
-    """A file of this many bytes is going to come."""
+def begin(
+    dataset: Dataset,
+    *,
+    length: int,
+    filename: str,
+    actor: User,
+    options: Options = AS_USUAL,
+    source: Mapping[str, Any] | None = None,
+) -> PartialUpload:
+    """A file of this many bytes is going to come; `source`: from where services.fetching gets it."""
     require_role(actor, dataset.team, Role.CONTRIBUTOR)
     uploads.check(options, dataset)
     if length < 1:
@@ -58,7 +66,7 @@ def begin(dataset: Dataset, *, length: int, filename: str, actor: User, options:
         user=actor,
         filename=uploads.label_of(filename),
         length=length,
-        options=options.facts(),
+        options=options.facts() | ({"source": dict(source)} if source else {}),
         expires_at=_expiry(),
     )
 
@@ -115,7 +123,7 @@ def append(
     """
     require_role(actor, partial.dataset.team, Role.CONTRIBUTOR)
     if partial.upload_id is None:
-        with _held(partial) as file:
+        with held(partial) as file:
             partial = _known(partial)
             if partial.upload_id is None:
                 _append(partial, file, stream, at, checksum)
@@ -137,12 +145,19 @@ def _append(
         _finish(partial, file)
 
 
+def take_whole(partial: PartialUpload, file: BinaryIO, fetched: BinaryIO) -> None:
+    """All of its bytes at once, for whoever holds the file."""
+    file.truncate(0)
+    _write(file, iter(lambda: fetched.read(_BLOCK_BYTES), b""), room=partial.length, checksum=None)
+    _finish(partial, file)
+
+
 def _elsewhere(here: int) -> Conflict:
     return Conflict("offset_differs", f"{here} bytes of the file are here: go on from there.", "Upload-Offset")
 
 
 @contextmanager
-def _held(partial: PartialUpload) -> Iterator[BinaryIO]:
+def held(partial: PartialUpload) -> Iterator[BinaryIO]:
     """The file, locked. Unbuffered: what a kill may lose is what was not read yet."""
     with _file(partial).open("ab", buffering=0) as file:
         try:
@@ -213,7 +228,7 @@ def _finish(partial: PartialUpload, file: BinaryIO) -> None:
             size=partial.length,
             filename=partial.filename,
             actor=partial.user,
-            options=Options(**partial.options),
+            options=Options(*(partial.options[name] for name in ("mode", "mapping", "corrects"))),
         )
         PartialUpload.objects.filter(pk=partial.pk).update(upload=upload)
         transaction.on_commit(lambda: path.unlink(missing_ok=True))
@@ -229,7 +244,7 @@ def _sha256(path: Path) -> str:
 def give_up(partial: PartialUpload, *, actor: User) -> None:
     """Forget it and its bytes. An upload that has come of it stays."""
     require_role(actor, partial.dataset.team, Role.CONTRIBUTOR)
-    with _held(partial):
+    with held(partial):
         PartialUpload.objects.filter(pk=partial.pk).delete()
         _file(partial).unlink(missing_ok=True)
 

@@ -1,9 +1,10 @@
 """What wake-ups missed: sent again; and what killed uploads left over: removed. Safe at any time, twice too."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from tasks.models import DatasetTask, GraderChange, ProofRun, Upload
-from tasks.services import heldout, idempotency, leases, resumable, settling, uploads
+from tasks.services import fetching, heldout, idempotency, leases, resumable, settling, uploads
 from tasks.services.wake import wake
 from tasks.states import ChangeState, ProofState, TaskState, UploadState
 
@@ -18,13 +19,15 @@ def sweep() -> dict[str, int]:
     settled = _oldest(settling.due(), "pk")
     waiting = list(_datasets_with_work())
     suites = _oldest(heldout.unscanned(), "pk")
-    jobs = {
+    fetches = [str(pk) for pk in _oldest(fetching.due(), "pk")]
+    jobs: dict[str, Sequence[int | str]] = {
         "import_upload": imports,
         "settle_upload": settled,
         "prove_upload": proofs,
         "change_grader": changes,
         "check_grader": waiting,
         "rescan_suite": suites,
+        "fetch_from_hub": fetches,
     }
     for job, pks in jobs.items():
         for pk in pks:
@@ -36,6 +39,7 @@ def sweep() -> dict[str, int]:
         "changes": len(changes),
         "graders": len(waiting),
         "suites": len(suites),
+        "fetches": len(fetches),
         "files": uploads.reap() + resumable.reap(),
         "replies": idempotency.forget_old(),
     }

@@ -10,12 +10,12 @@ logger = logging.getLogger(__name__)
 EXPIRES_SECONDS = 60  # the sweep sends again what was not taken by then, so messages cannot pile up
 
 
-def wake(job: str, pk: int) -> None:
+def wake(job: str, pk: int | str) -> None:
     """Ask a worker for tasks.jobs.<job>(pk) once this transaction is committed."""
     transaction.on_commit(lambda: _publish(job, pk))
 
 
-def _publish(job: str, pk: int) -> None:
+def _publish(job: str, pk: int | str) -> None:
     try:
         getattr(import_module("tasks.jobs"), job).apply_async((pk,), expires=EXPIRES_SECONDS)
     except (OperationalError, OSError):

@@ -13,11 +13,11 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 from django.views.decorators.http import require_POST, require_safe
 
-from tasks.errors import Invalid
+from tasks.errors import FlywheelError, Invalid
 from tasks.forms import UploadForm, grader_examples
 from tasks.models import Dataset, RowIssue, Upload
 from tasks.proof import DecoyKind, DecoyOutcome
-from tasks.services import datasets, licences, progress, resumable, uploads
+from tasks.services import datasets, fetching, licences, progress, resumable, uploads
 from tasks.states import ProofState, UploadState
 from tasks.views import afterwards, examples, found, live
 from tasks.views.listing import exported, page_of, whole
@@ -34,6 +34,8 @@ def submit(request: HttpRequest) -> HttpResponse:
     initial = {"dataset": whole(request.GET.get("dataset"))}
     form = UploadForm(signed_in(request), request.POST or None, request.FILES or None, initial=initial)
     if request.method == "POST" and form.is_valid():
+        if form.cleaned_data["hub"] and not form.cleaned_data["file"]:
+            return _fetch(request, form)
         upload, created = _receive(request, form)
         if not created:
             messages.info(request, _AGAIN.get(UploadState(upload.state), _AGAIN[UploadState.IMPORTED]))
@@ -82,6 +84,20 @@ def _to(request: HttpRequest, address: str) -> HttpResponse:
     if request.headers.get("X-Requested-With") == "upload":
         return HttpResponse(status=204, headers={"X-Location": address})
     return redirect(address)
+
+
+def _fetch(request: HttpRequest, form: UploadForm) -> HttpResponse:
+    """Ask for a file of a hub's dataset; what is wrong with its name is said beside it."""
+    given = form.cleaned_data
+    try:
+        file = fetching.find(given["hub"], given["hub_revision"], given["hub_path"])
+    except FlywheelError as refused:
+        form.add_error("hub_path" if refused.param == "path" else "hub", refused.sentence)
+        return page(request, form)
+    options = uploads.Options(mode=given["mode"])
+    fetching.begin(dataset_of(request, given), file, actor=signed_in(request), options=options)
+    messages.success(request, f"{file.path} is being fetched: it stands below as soon as it is here.")
+    return _to(request, reverse("submit"))
 
 
 def _receive(request: HttpRequest, form: UploadForm) -> tuple[Upload, bool]:

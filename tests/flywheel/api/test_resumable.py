@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
+from tasks.formats import hub
 from tasks.models import Dataset, PartialUpload, Upload
-from tasks.services import resumable, uploads
+from tasks.services import fetching, resumable, uploads
 from tests import cast, world
 from tests.cast import Person
 
@@ -249,3 +250,19 @@ def test_a_file_may_be_larger_than_what_a_request_may_hold_in_memory(contributor
     settings.DATA_UPLOAD_MAX_MEMORY_SIZE = 10
 
     assert patch(contributor.api, address, BODY, 0).status_code == 204
+
+
+def test_a_file_of_a_hub_is_fetched_by_a_job(contributor: Person, dataset: Dataset, monkeypatch: Any):
+    monkeypatch.setattr(fetching, "find", lambda *args: hub.HubFile("data/train.jsonl", 10, "http://hub/file"))
+
+    reply = contributor.api.post(f"{ROOT}/hub", {"dataset": str(dataset), "hub": "ada/sums"}, format="json")
+
+    assert (reply.status_code, reply.json()["filename"], reply.json()["upload"]) == (202, "train.jsonl", None)
+
+
+def test_a_hub_that_cannot_be_reached_is_one_sentence(contributor: Person, dataset: Dataset, monkeypatch: Any):
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+
+    reply = contributor.api.post(f"{ROOT}/hub", {"dataset": str(dataset), "hub": "ada/sums"}, format="json")
+
+    assert (reply.status_code, reply.json()["code"]) == (429, "hub_unreachable")

@@ -5,7 +5,9 @@ from typing import Any
 
 import pytest
 
+from tasks.formats.hub import HubFile
 from tasks.models import Dataset, PartialUpload, Task, TaskFinding, Upload
+from tasks.services import fetching
 from tests.fixtures_portal import Portal
 from tests.portal_client import browser, text
 
@@ -158,3 +160,20 @@ def test_a_finding_shows_rule_similarity_and_the_other_task(portal: Portal):
     page = text(browser(portal.contributor).get(f"/submit/{portal.upload.pk}/findings"))
 
     assert ("0.91" in page, f"/tasks/{other.pk}" in page, "Compute this" in page) == (True, True, True)
+
+
+def test_a_hub_that_cannot_be_reached_is_said_beside_its_field(portal: Portal, monkeypatch: Any):
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+
+    reply = browser(portal.contributor).post("/submit", new(portal, pasted="", hub="ada/sums"))
+
+    assert (reply.status_code, "No hub is reachable" in text(reply)) == (400, True)
+    assert not Dataset.objects.filter(name="Fresh").exists()
+
+
+def test_a_file_of_a_hub_is_on_its_way(portal: Portal, monkeypatch: Any):
+    monkeypatch.setattr(fetching, "find", lambda *args: HubFile("data/train.parquet", 10, "http://hub/file"))
+
+    page = text(browser(portal.contributor).post("/submit", new(portal, pasted="", hub="ada/sums"), follow=True))
+
+    assert ("is being fetched" in page, "train.parquet" in page) == (True, True)
