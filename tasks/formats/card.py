@@ -197,7 +197,9 @@ def _splits(facts: Facts) -> str:
         else "The sealed split, on which gates measure models, is not in these files.\n"
     )
     if facts.left_out:
-        told += f"{facts.left_out:,} rows of the version have been withdrawn or rejected since and are left out.\n"
+        told += (
+            f"Rows of the version that have been withdrawn or rejected since, and are left out: {facts.left_out:,}.\n"
+        )
     return told
 
 

@@ -60,19 +60,21 @@ def blocked(upload: Upload) -> bool:
 
 def apply(upload: Upload) -> int:
     """Returns how many rows left now. Safe to repeat."""
-    left = 0
-    while taken := _apply_chunk(upload):
-        left += taken
+    left, after = 0, 0
+    while (chunk := _apply_chunk(upload, after))[0]:
+        left, after = left + chunk[0], chunk[1]
         crash_point("replace.after_chunk")
     return left
 
 
 @transaction.atomic
-def _apply_chunk(upload: Upload) -> int:
+def _apply_chunk(upload: Upload, after: int = 0) -> tuple[int, int]:
+    """(rows that left, the last of them). Rows before `after` stay: they are not looked at once a chunk."""
     lock_space(upload.dataset.space_id)
-    rows = list(leaving(upload).order_by("pk")[:CHUNK].values_list("pk", "task_id", "upload_id"))
+    going = leaving(upload).filter(pk__gt=after).order_by("pk")
+    rows = list(going[:CHUNK].values_list("pk", "task_id", "upload_id"))
     if not rows:
-        return 0
+        return 0, after
     DatasetTask.objects.filter(pk__in=[pk for pk, _, _ in rows]).delete()
     tasks = list(Task.objects.select_for_update().filter(pk__in={task for _, task, _ in rows}).order_by("pk"))
     retire(tasks, _RETIRED, REPLACED, team=upload.dataset.space_id)
@@ -82,7 +84,7 @@ def _apply_chunk(upload: Upload) -> int:
     data = {"count": len(rows), "ids_digest": ids_digest([pk for pk, _, _ in rows]), "dataset": upload.dataset_id}
     subject = Subject("upload", str(upload.pk))
     record("upload.replaced", subject=subject, team=upload.team_id, actor=upload.uploaded_by_id, data=data)
-    return len(rows)
+    return len(rows), rows[-1][0]
 
 
 def revive(upload: Upload) -> int:

@@ -163,7 +163,7 @@ def test_the_card_of_a_version_counts_what_is_left_out(approved: Dataset, contri
 
     card = archived(approved, contributor, version=version).read("README.md").decode()
 
-    assert "1 rows of the version have been withdrawn or rejected since" in card
+    assert "rejected since, and are left out: 1." in card
 
 
 def test_mlcroissant_reads_the_archive(approved: Dataset, contributor: Person, tmp_path: Any):
