@@ -251,6 +251,7 @@ PRUNE_ISSUES_DAYS = _whole("PRUNE_ISSUES_DAYS", 90, low=0, high=36_500)
 PRUNE_ISSUES_KEPT = _whole("PRUNE_ISSUES_KEPT", 1000, low=0, high=10**9)  # rows of each code; 0: none stays
 PRUNE_FINDINGS_DAYS = _whole("PRUNE_FINDINGS_DAYS", 180, low=0, high=36_500)
 PRUNE_LOGINS_DAYS = _whole("PRUNE_LOGINS_DAYS", 90, low=0, high=36_500)
+PRUNE_LOGS_DAYS = _whole("PRUNE_LOGS_DAYS", 30, low=0, high=36_500)
 PRUNE_CACHE_DAYS = _whole("PRUNE_CACHE_DAYS", 30, low=0, high=36_500)
 PRUNE_ROLLOUTS_DAYS = _whole("PRUNE_ROLLOUTS_DAYS", 90, low=0, high=36_500)
 PRUNE_CHECKPOINTS_DAYS = _whole("PRUNE_CHECKPOINTS_DAYS", 14, low=0, high=36_500)

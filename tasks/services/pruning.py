@@ -131,6 +131,7 @@ def rules() -> list[Rule]:
         Rule("logins", settings.PRUNE_LOGINS_DAYS, _logins),
         Rule("caches", settings.PRUNE_CACHE_DAYS, _caches),
         Rule("benches", settings.PRUNE_CACHE_DAYS, _benches),
+        Rule("logs", settings.PRUNE_LOGS_DAYS, _logs),
     ]
 
 
@@ -366,3 +367,32 @@ def _drop(kind: str, paths: Sequence[Path]) -> None:
     tell(kind, {"names": [path.name for path in paths], "bytes": sum(map(size_of, paths))})
     for path in paths:
         remove(path)
+
+
+# Logs of the embedded stack
+
+
+def _logs(before: datetime) -> Iterator[Chunk]:
+    """So many days after the last time, what a log holds takes the place of what it held the time before."""
+    folder = Path(settings.DATA_DIR) / "logs"
+    for path in sorted(folder.glob("*.log")):
+        past = _past(path)
+        if not past.exists() or _is_old(past, before):
+            yield Chunk(int(past.exists()), size_of(past), partial(_turn_over, path))
+
+
+def _past(log: Path) -> Path:
+    return log.with_name(f"{log.name}.1")
+
+
+def _turn_over(log: Path) -> None:
+    """In place: its process goes on appending to the same file, and loses what it writes at that very moment."""
+    past = _past(log)
+    if not past.exists():
+        past.touch()  # the days begin
+        return
+    tell("logs", {"names": [past.name], "bytes": size_of(past)})
+    draft = past.with_suffix(".new")
+    shutil.copyfile(log, draft)
+    draft.replace(past)
+    os.truncate(log, 0)

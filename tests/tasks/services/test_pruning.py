@@ -319,6 +319,47 @@ def test_what_an_old_bench_left_goes(tmp_path: Path, settings: Any):
     assert (found.count, found.bytes, folder.exists()) == (1, 4, False)
 
 
+# Logs
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Path:
+    path = tmp_path / "logs" / "worker.log"
+    path.parent.mkdir()
+    path.write_text("newer\n")
+    return path
+
+
+def test_a_log_is_kept_for_as_many_days_as_it_is_to_be(log: Path):
+    prune(rules())
+    prune(rules())
+
+    assert log.read_text() == "newer\n"
+
+
+def test_then_it_takes_the_place_of_the_one_before(log: Path):
+    past = log.with_name("worker.log.1")
+    past.write_text("older\n")
+    _age(past)
+
+    found = _pruned("logs")
+
+    assert (found.count, found.bytes) == (1, 6)
+    assert (past.read_text(), log.read_text()) == ("newer\n", "")
+
+
+def test_whoever_has_a_log_open_goes_on_writing_to_it(log: Path):
+    past = log.with_name("worker.log.1")
+    past.touch()
+    _age(past)
+    with log.open("ab", buffering=0) as file:
+        prune(rules())
+
+        file.write(b"newest\n")
+
+    assert log.read_text() == "newest\n"
+
+
 # Runs of it
 
 
