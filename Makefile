@@ -13,7 +13,7 @@ PYTEST_WORKERS ?= 2
 SEED ?= 1
 TURNS ?= 1
 
-.PHONY: help install up turn test proof bench-graders lint browser clean
+.PHONY: help install up turn test proof bench-graders bench-ingest lint browser clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | column -t -s "$$(printf '\t')"
@@ -51,6 +51,9 @@ proof: install browser ## the long sweeps: many kill points, many seeds
 
 bench-graders: install ## grades a second and the sandbox, beside their peers (FAST=1: under a minute)
 	@$(PYTHON) -m flywheel.bench.graders
+
+bench-ingest: install ## rows a second to valid and proved, near-duplicates, contamination, storage, beside their peers (FAST=1: under a minute)
+	@$(PYTHON) -m flywheel.bench.ingest
 
 lint: install ## linters, types, import contracts, Dockerfile and compose file
 	@$(PYTHON) -m ruff check .
