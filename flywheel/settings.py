@@ -242,7 +242,9 @@ ENGINE_LEASE_SECONDS = _whole("ENGINE_LEASE_SECONDS", 60, low=5, high=3600)
 ENGINE_ATTEMPTS = _whole("ENGINE_ATTEMPTS", 5, low=1, high=100)
 IMPORT_LEASE_SECONDS = _whole("IMPORT_LEASE_SECONDS", 15, low=2, high=3600)
 IMPORT_ATTEMPTS = 3
-IMPORT_CHUNK_ROWS = _whole("IMPORT_CHUNK_ROWS", 2000, low=1, high=100_000)
+IMPORT_CHUNK_ROWS = _whole("IMPORT_CHUNK_ROWS", 10_000, low=1, high=100_000)
+IMPORT_HELPERS = _whole("IMPORT_HELPERS", 2, low=0, high=64)  # processes that prepare an import's chunks ahead
+IMPORT_ALONE_BYTES = _whole("IMPORT_ALONE_BYTES", 2_000_000, low=0, high=2**50)  # a rest that needs no helpers
 UPLOAD_MAX_BYTES = _whole("UPLOAD_MAX_BYTES", 8 * 2**30, low=1, high=2**50)
 
 # What `manage.py prune` and its daily job let go: days since its end or its last use; 0 keeps it for ever.

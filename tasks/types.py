@@ -44,6 +44,7 @@ class Issue:
     sentence: str  # what is wrong
     remedy: str  # what to do about it
     value: str = ""  # excerpt of the offending value, at most 200 characters
+    evidence: Mapping[str, Any] | None = None  # what a check decided by, as JSON: the suite, the share, the shared text
 
 
 @dataclass(frozen=True, slots=True)

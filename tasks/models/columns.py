@@ -6,7 +6,7 @@ from typing import Any
 from django.db import models
 
 
-class HexColumn(models.CharField):  # type: ignore[type-arg]
+class HexColumn(models.CharField):
     """`max_length` hex digits. 32 of them are stored as a uuid, others as bytes; both sort as the hex text does."""
 
     def db_type(self, connection: Any) -> str:

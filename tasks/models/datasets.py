@@ -72,9 +72,7 @@ class DatasetTask(models.Model):
     dataset = models.ForeignKey(
         Dataset, on_delete=models.CASCADE, related_name="memberships", db_index=False, db_constraint=False
     )
-    task = models.ForeignKey(
-        "tasks.Task", on_delete=models.CASCADE, related_name="memberships", db_constraint=False
-    )
+    task = models.ForeignKey("tasks.Task", on_delete=models.CASCADE, related_name="memberships", db_constraint=False)
     upload = models.ForeignKey(
         "tasks.Upload", on_delete=models.CASCADE, related_name="memberships", db_index=False, db_constraint=False
     )

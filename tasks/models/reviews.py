@@ -56,9 +56,7 @@ class Appeal(StateModel):
     code = models.CharField(max_length=40, blank=True)  # why it was rejected
     note = models.CharField(max_length=1000)  # why the contributor thinks that it is right
     asked_by = models.ForeignKey(User, on_delete=models.PROTECT, related_name="+")
-    state = models.CharField(
-        max_length=10, choices=[(s.value, s.value) for s in AppealState], default=AppealState.OPEN
-    )
+    state = models.CharField(max_length=10, choices=[(s.value, s.value) for s in AppealState], default=AppealState.OPEN)
     answer = models.CharField(max_length=1000, blank=True)
     answered_by = models.ForeignKey(User, null=True, on_delete=models.PROTECT, related_name="+")
     at = models.DateTimeField(auto_now_add=True)

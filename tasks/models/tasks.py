@@ -86,7 +86,9 @@ class Task(StateModel):
             models.Index(fields=["state", "space", "id"], name="task_queue"),
             models.Index(fields=["space", "approved_at"], condition=Q(state=TaskState.APPROVED), name="task_approved"),
             models.Index(fields=["id"], condition=Q(state=TaskState.NEEDS_GRADER), name="task_waits_for_grader"),
-            models.Index(fields=["space", "stripped_key"], condition=Q(stripped_key__isnull=False), name="task_wrapped"),
+            models.Index(
+                fields=["space", "stripped_key"], condition=Q(stripped_key__isnull=False), name="task_wrapped"
+            ),
             models.Index(fields=["family"], condition=Q(family__isnull=False), name="task_family"),
             models.Index(
                 fields=["space", "exact_key"], condition=Q(state=TaskState.WITHDRAWN), name="task_withdrawn_key"
@@ -108,12 +110,8 @@ class Task(StateModel):
 class Proof(models.Model):
     """What the proof of a task found, kept per grader digest."""
 
-    task = models.ForeignKey(
-        Task, on_delete=models.CASCADE, related_name="proofs", db_index=False, db_constraint=False
-    )
-    grader = models.ForeignKey(
-        Grader, on_delete=models.PROTECT, related_name="+", db_index=False, db_constraint=False
-    )
+    task = models.ForeignKey(Task, on_delete=models.CASCADE, related_name="proofs", db_index=False, db_constraint=False)
+    grader = models.ForeignKey(Grader, on_delete=models.PROTECT, related_name="+", db_index=False, db_constraint=False)
     outcome = models.CharField(max_length=10)  # proved | unproved | rejected
     code = models.CharField(max_length=40, blank=True)  # as of tasks.proof.Proof
     reason = models.CharField(max_length=300, blank=True)

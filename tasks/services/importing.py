@@ -1,33 +1,44 @@
 """From stored bytes to valid, unique, uncontaminated tasks: chunk by chunk, each a transaction with its resume offset.
 
-A kill at any moment loses at most the chunk under way; the retry goes on behind the last one committed and gives the
-same rows. Good rows never wait for bad ones.
+Helper processes read, check and key the chunks ahead; this one looks up what is stored, decides, and writes. A kill at
+any moment loses at most the chunk under way; the retry goes on behind the last one committed and gives the same rows.
+Good rows never wait for bad ones.
 """
 
-from collections import Counter
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import msgspec
 from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
 from tasks.crash import crash_point
-from tasks.formats import jsonl
-from tasks.graders import judges
-from tasks.models import Dataset, ProofRun, RowIssue, Upload
+from tasks.crew import Crew
+from tasks.dedup import wrappers
+from tasks.formats import source
+from tasks.formats.block import Block, Layout
+from tasks.models import Dataset, ProofRun, RowIssue, Upload, Wrapper
 from tasks.models.events import Subject, record
-from tasks.services import leases
+from tasks.preparation import Context, Prepared, approved, prepare
+from tasks.services import heldout, leases, mapping, storing
 from tasks.services.copying import copy_rows, lock_space
-from tasks.services.merging import Merged, merge
-from tasks.services.preparing import Chunk, chunks, prepare
+from tasks.services.storing import Merged
 from tasks.services.uploads import stored_file
 from tasks.services.wake import wake
-from tasks.states import UploadState
+from tasks.states import UploadState, WrapperState
 from tasks.types import Issue
 
+FIRST_ROWS = (500, 2000)  # of the first chunks: what is wrong with a file is seen at once
+MOST_PROPOSALS = 20  # of wrappers, an upload
 QUARANTINED = "Importing this file stopped its worker three times at the same place: report it, then try again."
 MISSING = "The stored file is gone: upload it again."
 _ISSUE_COLUMNS = ("line", "field", "code", "sentence", "remedy", "value")
+_encode = msgspec.json.Encoder().encode
 
 
 def import_upload(upload_id: int) -> None:
@@ -51,65 +62,154 @@ def _quarantine(upload_id: int) -> None:
 
 def _import(upload: Upload, attempt: int) -> None:
     try:
-        file = stored_file(upload).open("rb")
+        if not upload.format and mapping.look(upload) is None:
+            return  # it waits for somebody, or cannot be read
+        with ExitStack() as stack:
+            work = _Work(upload, attempt, stack)
+            work.run()
     except FileNotFoundError:
         _fail(upload, attempt, MISSING)
         return
-    with file:
-        lines = jsonl.read(file, offset=upload.offset, line=upload.line)
-        for stretch in chunks(lines, settings.IMPORT_CHUNK_ROWS):
-            if (fault := stretch[0].issue) is not None and stretch[0].number == 0:
-                _fail(upload, attempt, f"{fault.sentence} {fault.remedy}", fault)
-                return
-            while not _commit(upload, attempt, *_prepared(stretch, upload)):
-                pass  # its dataset has got another grader in the meantime
+    _finish(upload, attempt, work.openings)
+
+
+def chunk_rows(line: int) -> int:
+    """Rows of the chunk that begins behind this line: a rule of the line alone, so that a retry cuts the same."""
+    for rows in FIRST_ROWS:
+        if line < rows:
+            return min(rows, int(settings.IMPORT_CHUNK_ROWS))
+    return int(settings.IMPORT_CHUNK_ROWS)
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What a chunk was prepared with, as far as it can change: looked at again under the space's lock."""
+
+    dataset: Dataset
+    grader: str | None  # digest of the dataset's default
+    suites: int  # generation
+    wrappers: tuple[str, ...]
+    context: Context
+
+
+class _Work:
+    """One attempt at one import."""
+
+    def __init__(self, upload: Upload, attempt: int, stack: ExitStack) -> None:
+        self.upload, self.attempt, self._stack = upload, attempt, stack
+        self.path = stored_file(upload)
+        self.layout = msgspec.convert(upload.detected.get("layout", {"format": "jsonl"}), Layout)
+        chosen = mapping.of(upload)
+        self.mapping = None if chosen is None else msgspec.json.encode(chosen)
+        self.waived = frozenset(upload.waived)
+        self.openings = wrappers.Lines()
+        self._under_way: deque[tuple[Block, _Asked]] = deque()
+
+    def run(self) -> None:
+        for prepared in self._prepared():
+            block, asked = self._under_way.popleft()
+            storing.caught_up(asked.dataset.space)  # what takes long, before others have to wait for us
+            while not self._commit(prepared, asked):
+                asked = self._ask()  # its dataset has got another grader, its space another suite
+                prepared = prepare(block, asked.context)
+            self.openings.merge(prepared.openings)
             crash_point("import.after_chunk")
-    _finish(upload, attempt)
+
+    def _prepared(self) -> Iterator[Prepared]:
+        """The first chunks here, so that their errors are seen while helpers are still starting."""
+        blocks = source.blocks(
+            self.path, self.layout, position=self.upload.offset, line=self.upload.line, size=chunk_rows
+        )
+        for block in blocks:
+            yield prepare(*self._call(block))
+            if settings.IMPORT_HELPERS and self.upload.bytes - block.read > settings.IMPORT_ALONE_BYTES:
+                break
+        crew = None
+        for block in blocks:
+            if crew is None:
+                crew = self._stack.enter_context(Crew(settings.IMPORT_HELPERS))
+                yield from crew.map("tasks.preparation:prepare", map(self._call, _chained(block, blocks)))
+
+    def _call(self, block: Block) -> tuple[Block, Context]:
+        asked = self._ask()
+        self._under_way.append((block, asked))
+        return block, asked.context
+
+    def _ask(self) -> _Asked:
+        dataset = Dataset.objects.select_related("default_grader", "space").get(pk=self.upload.dataset_id)
+        grader, space = dataset.default_grader, dataset.space
+        own = _wrappers(space.pk)
+        suites = heldout.index_file(space.pk, _cache("suites"))
+        context = Context(
+            domain=dataset.domain,
+            default_grader=None if grader is None else _encode(grader.config),
+            mapping=self.mapping,
+            policy=_encode(space.screening),
+            wrappers=own,
+            suites="" if suites is None else str(suites),
+            waived=self.waived,
+        )
+        generation = 0 if suites is None else int(suites.name.rsplit("-", 1)[1])
+        return _Asked(dataset, None if grader is None else grader.digest, generation, own, context)
+
+    @transaction.atomic
+    def _commit(self, prepared: Prepared, asked: _Asked) -> bool:
+        """False where the chunk was prepared with what no longer holds: nothing is written."""
+        dataset = asked.dataset
+        lock_space(dataset.space_id)  # before the upload's row, as everywhere
+        grader = Dataset.objects.values_list("default_grader", flat=True).get(pk=dataset.pk)
+        now = (grader, heldout.generation(dataset.space_id), _wrappers(dataset.space_id))
+        if now != (asked.grader, asked.suites, asked.wrappers):
+            return False
+        held: Upload = leases.hold(Upload, self.upload.pk, self.attempt, UploadState.IMPORTING)
+        merged = storing.store(prepared, dataset, self.upload.pk, self.waived)
+        issues = [*prepared.issues, *merged.issues]
+        keep_issues(self.upload.pk, issues)
+        counted = _counted(prepared, merged, issues)
+        crash_point("import.before_commit")
+        leases.keep(
+            Upload,
+            self.upload.pk,
+            self.attempt,
+            UploadState.IMPORTING,
+            offset=prepared.position,
+            line=prepared.line,
+            read_bytes=prepared.read,
+            counts=add_counts(held.counts, counted),
+        )
+        _record(self.upload, "upload.chunk", {"attempt": self.attempt, "line": prepared.line, **counted})
+        return True
 
 
-def _prepared(stretch: list[jsonl.Line], upload: Upload) -> tuple[Chunk, Dataset]:
-    dataset = Dataset.objects.select_related("default_grader", "space").get(pk=upload.dataset_id)
-    with judges.for_team(dataset.space_id):
-        return prepare(stretch, dataset), dataset
+def _chained(first: Block, rest: Iterable[Block]) -> Iterator[Block]:
+    yield first
+    yield from rest
 
 
-@transaction.atomic
-def _commit(upload: Upload, attempt: int, chunk: Chunk, dataset: Dataset) -> bool:
-    """False where the dataset's grader is no longer the one that the chunk was prepared with: nothing is written."""
-    lock_space(dataset.space_id)  # before the upload's row, as everywhere
-    if Dataset.objects.values_list("default_grader", flat=True).get(pk=dataset.pk) != dataset.default_grader_id:
-        return False
-    held: Upload = leases.hold(Upload, upload.pk, attempt, UploadState.IMPORTING)
-    merged = merge(chunk, dataset, upload.pk)
-    issues = [*chunk.issues, *merged.issues]
-    keep_issues(upload.pk, issues)
-    counted = _counted(chunk, merged, issues)
-    crash_point("import.before_commit")
-    leases.keep(
-        Upload,
-        upload.pk,
-        attempt,
-        UploadState.IMPORTING,
-        offset=chunk.offset,
-        line=chunk.line,
-        counts=add_counts(held.counts, counted),
-    )
-    _record(upload, "upload.chunk", {"attempt": attempt, "line": chunk.line, **counted})
-    return True
+def _cache(name: str) -> Path:
+    folder = Path(settings.DATA_DIR) / "cache" / name
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
 
 
-def _counted(chunk: Chunk, merged: Merged, issues: list[Issue]) -> dict[str, Any]:
+def _wrappers(space_id: int) -> tuple[str, ...]:
+    own = Wrapper.objects.filter(space=space_id, state=WrapperState.APPROVED)
+    return tuple(own.order_by("pk").values_list("text", flat=True))
+
+
+def _counted(prepared: Prepared, merged: Merged, issues: list[Issue]) -> dict[str, Any]:
     """A row with several issues is rejected once, under the first."""
     rejected: dict[int, str] = {}
     for found in issues:
         rejected.setdefault(found.line, found.code)
     return {
-        "rows": len(chunk.rows) + len(rejected) - len(merged.issues),
+        "rows": len(prepared.lines) + len(rejected) - len(merged.issues),
         "valid": merged.states["valid"],
         "needs_grader": merged.states["needs_grader"],
         "conflicts": merged.states["conflict"],
         "duplicates": merged.duplicates,
         "rejected": dict(Counter(rejected.values())),
+        "found": {kind: count for kind, count in merged.found.items() if count},
     }
 
 
@@ -125,24 +225,43 @@ def keep_issues(upload_id: int, issues: list[Issue]) -> None:
     if issues:
         columns: list[Any] = [RowIssue._meta.get_field(name) for name in _ISSUE_COLUMNS]
         limits = [column.max_length for column in columns]
-        rows = ([getattr(found, name) for name in _ISSUE_COLUMNS] for found in issues)
-        cut = (
-            [value if limit is None else value[:limit] for value, limit in zip(row, limits, strict=True)]
-            for row in rows
+        copy_rows(
+            "tasks_rowissue",
+            ("upload_id", "evidence", *_ISSUE_COLUMNS),
+            ([upload_id, _evidence(found), *_cut(found, limits)] for found in issues),
         )
-        copy_rows("tasks_rowissue", ("upload_id", *_ISSUE_COLUMNS), ([upload_id, *row] for row in cut))
+
+
+def _evidence(found: Issue) -> str | None:
+    return None if found.evidence is None else _encode(found.evidence).decode()
+
+
+def _cut(found: Issue, limits: list[int | None]) -> Iterator[Any]:
+    for name, limit in zip(_ISSUE_COLUMNS, limits, strict=True):
+        value = getattr(found, name)
+        yield value if limit is None else value[:limit]
 
 
 @transaction.atomic
-def _finish(upload: Upload, attempt: int) -> None:
+def _finish(upload: Upload, attempt: int, openings: wrappers.Lines) -> None:
     crash_point("import.before_finish")
     if not Upload.objects.advance(
         upload.pk, UploadState.IMPORTING, UploadState.IMPORTED, attempt=attempt, finished_at=timezone.now()
     ):
         raise leases.FencedOff
+    _propose_wrappers(upload, openings)
     ProofRun.objects.get_or_create(upload=upload)
     wake("settle_upload", upload.pk)
     wake("prove_upload", upload.pk)
+
+
+def _propose_wrappers(upload: Upload, openings: wrappers.Lines) -> None:
+    """What many rows begin or end with is for the space's reviewers to look at; nothing is taken off before."""
+    space = upload.dataset.space_id
+    for proposal in wrappers.propose(openings, approved(_wrappers(space)))[:MOST_PROPOSALS]:
+        text = f"{proposal.place} {proposal.text}"[:300]
+        about = {"rows": proposal.count, "upload": upload, "example": f"line {proposal.line}"}
+        Wrapper.objects.get_or_create(space_id=space, text=text, defaults=about)
 
 
 @transaction.atomic

@@ -23,11 +23,11 @@ from tasks.graders import judges, registry
 from tasks.models import Dataset, DatasetTask, DatasetVersionTask, Grader, GraderChange, Review, Task, User
 from tasks.models.events import Subject, record
 from tasks.models.moves import ids_digest
+from tasks.preparation import content_digest_of
 from tasks.services import graders, leases
 from tasks.services.access import require_role
 from tasks.services.copying import lock_space
 from tasks.services.importing import add_counts, keep_issues
-from tasks.services.preparing import content_digest_of
 from tasks.services.waiting import at_line, clashing, prove_again, rows_of, set_reasons, to_conflict
 from tasks.services.wake import wake
 from tasks.states import ChangeState, Role, TaskState
@@ -216,8 +216,8 @@ class _Work:
         if not tasks:
             return {}
         columns = (
-            "space_id, messages, item, gold, domain, metadata, exact_key, stripped_key, answer_digest, number_signature,"
-            " template, bands, family, norm_version, split"
+            "space_id, messages, item, gold, domain, metadata, exact_key, stripped_key, answer_digest,"
+            " number_signature, template, bands, family, norm_version, split"
         )
         with connection.cursor() as cursor:
             cursor.execute(

@@ -14,7 +14,7 @@ from tasks.crash import crash_point
 from tasks.errors import Conflict, Invalid
 from tasks.models import Membership, Proof, Review, Task, User
 from tasks.services.access import require_role
-from tasks.services.merging import CLASH
+from tasks.services.conflicts import CLASH
 from tasks.states import REVIEWABLE, Role, TaskState
 
 CHUNK = 1000

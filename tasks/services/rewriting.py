@@ -13,7 +13,7 @@ from tasks.dedup import fingerprint
 from tasks.graders import registry
 from tasks.models import Dataset, DatasetTask, DatasetVersionTask, Proof, Review, Task
 from tasks.models.events import Subject, record
-from tasks.services.preparing import content_digest_of
+from tasks.preparation import content_digest_of
 from tasks.services.waiting import clashing, prove_again, to_conflict
 from tasks.states import TaskState
 from tasks.types import Row

@@ -8,11 +8,11 @@ from django.db.models import Exists, OuterRef
 
 from tasks.graders import judges
 from tasks.models import Dataset, DatasetTask, Grader, ProofRun, Task, Upload
+from tasks.preparation import content_digest_of
 from tasks.services import judged
+from tasks.services.conflicts import CLASH, open_conflicts
 from tasks.services.copying import lock_space
 from tasks.services.importing import add_counts, keep_issues
-from tasks.services.merging import CLASH, open_conflicts
-from tasks.services.preparing import content_digest_of
 from tasks.services.wake import wake
 from tasks.states import ProofState, TaskState
 from tasks.types import Issue
