@@ -17,7 +17,7 @@ from flywheel.samples.families import FAMILIES
 from tasks.formats import mapping
 from tasks.formats.codes import CODES
 from tasks.graders import json_match, registry
-from tasks.states import CHANGE_MOVES, PROOF_MOVES, TASK_MOVES, UPLOAD_MOVES
+from tasks.states import APPEAL_MOVES, CHANGE_MOVES, PROOF_MOVES, TASK_MOVES, UPLOAD_MOVES, WRAPPER_MOVES
 from tasks.types import Row
 from tasks.validation import validate
 from trainer.evaluation.policy import GatePolicy
@@ -185,7 +185,8 @@ def model_server_variables(capsys: pytest.CaptureFixture[str]) -> set[str]:
 def test_every_setting_is_in_the_readme(capsys: pytest.CaptureFixture[str]):
     modules = [REPOSITORY / "flywheel" / "settings.py", *(REPOSITORY / "flywheel" / "embedded").glob("*.py")]
     modules += [*(REPOSITORY / "trainer" / "server").glob("*.py"), *(REPOSITORY / "trainer" / "engine").glob("*.py")]
-    modules += [REPOSITORY / "tasks" / "graders" / "judges.py"]
+    modules += [REPOSITORY / "tasks" / name for name in ("graders/judges.py", "formats/hub.py")]
+    modules += [*(REPOSITORY / "tasks" / "management" / "commands").glob("*.py")]
     read = set().union(*(environment_variables(path) for path in modules)) | model_server_variables(capsys)
     not_ours = {"PATH", "OPTIONS"}  # the shell's, and a key of Django's
 
@@ -257,6 +258,8 @@ def test_the_readme_says_how_much_of_the_demonstrations_is_wrong():
         ("Upload", UPLOAD_MOVES),
         ("Proof of an upload", PROOF_MOVES),
         ("Change of a dataset's grader", CHANGE_MOVES),
+        ("Wrapper", WRAPPER_MOVES),
+        ("Appeal", APPEAL_MOVES),
         ("Training run", RUN_MOVES),
         ("Evaluation, and the build of a base", EVALUATION_MOVES),
     ],
