@@ -21,6 +21,7 @@ from tasks.formats import mapping as mappings
 from tasks.formats.block import Block
 from tasks.graders import judges, registry
 from tasks.screening import policy as policies
+from tasks.splits import split_of
 from tasks.text import NORM_VERSION
 from tasks.types import Issue, Message, Row
 from tasks.validation import validate
@@ -40,6 +41,7 @@ class Context:
     wrappers: tuple[str, ...] = ()  # approved besides the built-in ones
     suites: str = ""  # file of the contamination index; "": there are no suites
     waived: frozenset[str] = frozenset()  # codes of checks that a reviewer has lifted
+    salt: str = ""  # of the space's splits
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +74,7 @@ class Prepared:
     answers: list[bytes] = field(default_factory=list)  # answer digests, 16 bytes each
     signatures: list[int] = field(default_factory=list)  # of the numbers
     graders: list[str | None] = field(default_factory=list)  # digests
+    splits: list[str] = field(default_factory=list)  # of a prompt that nobody has seen, with no family
     folded: list[str] = field(default_factory=list)
     columns: list[bytes] = field(default_factory=list)  # COLUMNS in COPY's text format
     bands: np.ndarray = field(default_factory=lambda: np.empty((0, signature.BANDS), dtype=np.uint64))
@@ -123,7 +126,7 @@ def _rows(block: Block, context: Context, prepared: Prepared) -> Iterator[Row]:
         if not isinstance(row, Row):
             prepared.issues.extend(row)
             continue
-        row, issues, findings = policies.screen(row, policy, waived=context.waived)
+        row, issues, findings = policies.screen(row, policy, waived=context.waived, source=source)
         if issues:
             prepared.issues.extend(issues)
             continue
@@ -189,6 +192,7 @@ def _add(row: Row, context: Context, prepared: Prepared) -> None:
     prepared.answers.append(bytes.fromhex(answer))
     prepared.signatures.append(int(keys.number_signature, 16))
     prepared.graders.append(None if known is None else known.digest)
+    prepared.splits.append(split_of(keys.exact_key, context.salt))
     prepared.folded.append(stripped)
     prepared.columns.append(_columns(row, known, keys, bare, answer, context.domain))
     prepared.openings.add(stripped, row.line)

@@ -109,7 +109,7 @@ def _caches() -> list[Path]:
     """What the importer keeps on disk beside the database."""
     from django.conf import settings
 
-    return [Path(settings.DATA_DIR) / "bands"]
+    return [Path(settings.DATA_DIR) / "cache"]
 
 
 # -- speed -------------------------------------------------------------------------------------------------------------

@@ -107,7 +107,8 @@ class Within:
 
 def older(index: "BandIndex", bands: _U64, kept: NDArray[np.bool_]) -> Older:
     """Everything that the rows of a chunk have before them; `kept`: which rows become tasks."""
-    stored, earlier = index.lookup(bands), within(bands, kept)
+    sorted_probes = _sorted(bands)
+    stored, earlier = index.lookup(bands, sorted_probes), within(bands, kept, sorted_probes)
     counting = stored.sizes + earlier.sizes <= LIMIT
     found = [stored.pairs(counting), earlier.pairs(counting)]
     rows, others, shared = (np.concatenate(columns) for columns in zip(*found, strict=True))
@@ -117,9 +118,9 @@ def older(index: "BandIndex", bands: _U64, kept: NDArray[np.bool_]) -> Older:
     return Older(rows[best], others[best], in_chunk[best], shared[best])
 
 
-def within(bands: _U64, kept: NDArray[np.bool_]) -> Within:
+def within(bands: _U64, kept: NDArray[np.bool_], sorted_probes: tuple[_Ids, _U64] | None = None) -> Within:
     """For every row and band the kept rows before it that have the same: how many, and which."""
-    order, hashes = _sorted(bands)
+    order, hashes = _sorted(bands) if sorted_probes is None else sorted_probes
     kept_sorted = kept[order // BANDS]
     before: _Ids = np.cumsum(kept_sorted) - kept_sorted  # kept probes anywhere before
     begins = np.ones(len(hashes), dtype=np.bool_)
@@ -148,10 +149,10 @@ class BandIndex:
         self._refresh()
         return self._manifest.watermark
 
-    def lookup(self, bands: _U64) -> Stored:
+    def lookup(self, bands: _U64, sorted_probes: tuple[_Ids, _U64] | None = None) -> Stored:
         """Probe all runs in the order of their hashes. The answer holds what it needs, whatever is merged meanwhile."""
         self._refresh()
-        order, hashes = _sorted(bands)
+        order, hashes = _sorted(bands) if sorted_probes is None else sorted_probes
         sizes = np.zeros(len(hashes), dtype=np.int64)
         members = []
         for run in self._runs:

@@ -15,7 +15,7 @@ from xxhash import xxh3_64_hexdigest, xxh3_64_intdigest, xxh3_128_hexdigest
 from tasks.text import TRAILING, normalise
 from tasks.types import Message
 
-_NUMBER = re.compile(r"\d+(?:\.\d+)?")
+_NUMBER = re.compile(r"(\d+(?:\.\d+)?)")
 _PLAIN_NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d{1,3})?")
 _encode = msgspec.json.Encoder(order="sorted").encode
 
@@ -32,11 +32,12 @@ def fingerprint(messages: Iterable[Message]) -> Fingerprint:
     """Every message counts, with its role: the same question under another system prompt is another task."""
     parts = [(_role(message.role), normalise(message.content).rstrip(TRAILING)) for message in messages]
     text = "\x1f".join(f"{role}\x1e{content}" for role, content in parts)
-    numbers = _NUMBER.findall(text)
+    pieces = _NUMBER.split(text)  # text and numbers by turns
+    numbers = pieces[1::2]
     return Fingerprint(
         exact_key=_exact(text, numbers),
         number_signature=xxh3_64_hexdigest(",".join(sorted(numbers)).encode()),
-        template=xxh3_128_hexdigest(_NUMBER.sub("#", text).encode()),
+        template=xxh3_128_hexdigest("#".join(pieces[::2]).encode()),
         folded="\n\n".join(content for _, content in parts),
     )
 

@@ -25,9 +25,10 @@ class Found(NamedTuple):
     end: int
 
 
-def suspicious(text: str) -> bool:
+def suspicious(text: str | bytes) -> bool:
     """Whether there is anything to look for: one linear pass, never wrong about what it calls clean."""
-    return _suspicion().search(text.encode("utf-8", "surrogatepass")) is not None
+    raw = text if isinstance(text, bytes) else text.encode("utf-8", "surrogatepass")
+    return _suspicion().search(raw) is not None
 
 
 @cache

@@ -148,6 +148,7 @@ class _Work:
             wrappers=own,
             suites="" if suites is None else str(suites),
             waived=self.waived,
+            salt=space.split_salt,
         )
         generation = 0 if suites is None else int(suites.name.rsplit("-", 1)[1])
         return _Asked(dataset, None if grader is None else grader.digest, generation, own, context)

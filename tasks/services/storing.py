@@ -33,7 +33,6 @@ from tasks.preparation import COLUMNS, KnownGrader, Prepared
 from tasks.services import heldout
 from tasks.services.conflicts import CLASH, open_conflicts
 from tasks.services.copying import copy_lines, copy_rows
-from tasks.services.splits import split_of
 from tasks.states import Split, TaskState
 from tasks.text import folded
 from tasks.types import Issue, Message
@@ -284,7 +283,7 @@ class _Chunk:
             return stored[0].split
         if (withdrawn := self.known.withdrawn.get(key)) is not None:
             return withdrawn
-        return self.inherited.get(row) or split_of(key.hex(), self.dataset.space.split_salt)
+        return self.inherited.get(row) or self.prepared.splits[row]
 
     def _is_wrapped(self, row: int, earlier: int | None) -> bool:
         """Whether the same question stands here already, in another wrapper or in none; the oldest counts."""

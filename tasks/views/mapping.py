@@ -34,6 +34,8 @@ DIALECTS = {
     "columns": "columns of your own",
 }
 
+ONE_LINE = 80  # characters of JSON that a cell shows as they are
+
 
 @login_required
 @require_http_methods(["GET", "HEAD", "POST"])
@@ -121,4 +123,7 @@ def _shown(row: mapping.Previewed) -> dict[str, Any]:
 
 
 def _text(value: Any) -> str:
-    return value if isinstance(value, str) else pretty(value) if isinstance(value, dict | list) else json.dumps(value)
+    if isinstance(value, str):
+        return value
+    text = json.dumps(value, ensure_ascii=False)
+    return pretty(value) if isinstance(value, dict | list) and len(text) > ONE_LINE else text

@@ -226,7 +226,7 @@ def find(request: HttpRequest, pk: int) -> Upload:
 def _progress(upload: Upload) -> dict[str, Any]:
     """Counts, rate and time left of the import, and what the proof has found so far."""
     proof = getattr(upload, "proof", None)
-    proved = proof.state in RESTING if proof else upload.state == UploadState.FAILED
+    proved = proof.state in RESTING if proof else upload.state in (UploadState.FAILED, UploadState.UNMAPPED)
     return {
         "upload": upload,
         "proof": proof,

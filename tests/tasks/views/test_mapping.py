@@ -40,6 +40,10 @@ def test_the_page_of_an_upload_that_waits_is_the_one_of_its_mapping(portal: Port
     assert browser(portal.contributor).get(f"/submit/{waiting.pk}")["Location"] == f"/submit/{waiting.pk}/mapping"
 
 
+def test_the_page_of_an_upload_that_begins_to_wait_stops_asking_and_loads_anew(portal: Portal, waiting: Upload):
+    assert browser(portal.contributor).get(f"/submit/{waiting.pk}/progress")["X-Finished"] == "1"
+
+
 def test_the_page_shows_columns_and_rows(portal: Portal, waiting: Upload):
     page = text(browser(portal.contributor).get(f"/submit/{waiting.pk}/mapping"))
 

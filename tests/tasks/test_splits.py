@@ -1,6 +1,6 @@
 from collections import Counter
 
-from tasks.services.splits import split_of
+from tasks.splits import split_of
 from tasks.states import Split
 
 
