@@ -101,7 +101,7 @@ def screen(row: Row, policy: Policy, *, waived: Collection[str] = (), source: by
 
 
 def _hides(source: bytes) -> bool:
-    """Any character can be written as \\u…, a slash as \\/; the other escapes stand for none that a pattern begins with."""
+    """Any character can be written as \\u…, a slash as \\/; other escapes stand for none that patterns begin with."""
     return b"\\u" in source or b"\\/" in source
 
 

@@ -11,16 +11,16 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 from django.db.models import Count
 
-from tasks.errors import FlywheelError
+from tasks.errors import Conflict, FlywheelError, NotFound
 from tasks.models import Dataset, ProofRun, Task, Team, Upload
-from tasks.services import accounts, datasets, importing, proving, uploads, waiting
-from tasks.states import ProofState, TaskState, UploadState, Visibility
+from tasks.services import accounts, datasets, importing, mapping, proving, rejections, settling, uploads, waiting
+from tasks.states import ProofState, TaskState, UploadMode, UploadState, Visibility
 
 BLOCK_BYTES = 1 << 20
 
 
 class Command(BaseCommand):
-    help = "Import JSON Lines files into a dataset, prove their rows and print a summary."
+    help = "Import files of any format into a dataset, prove their rows and print a summary."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("files", nargs="+", type=Path, metavar="FILE")
@@ -31,6 +31,11 @@ class Command(BaseCommand):
         parser.add_argument("--consent", action="store_true", help="consent to the text that `--contribute` shows")
         parser.add_argument("--grader", type=json.loads, help="JSON: the grader of rows that name none")
         parser.add_argument("--domain", default="", help="of rows that name none")
+        parser.add_argument(
+            "--mapping", default="auto", help="a JSON file that says what the columns are (default: guessed where sure)"
+        )
+        parser.add_argument("--mode", choices=[mode.value for mode in UploadMode], default=UploadMode.APPEND.value)
+        parser.add_argument("--rejected", type=Path, help="folder for the rejected rows (default: beside each file)")
         parser.add_argument("--json", action="store_true", help="print the summary as JSON")
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -41,7 +46,8 @@ class Command(BaseCommand):
         if options["json"]:
             self.stdout.write(json.dumps(summary, sort_keys=True))
         else:
-            self.stdout.writelines(f"{name:15} {value}" for name, value in summary.items())
+            for name, value in summary.items():
+                self.stdout.write(f"{name:15} {value}")
         if summary["failures"]:
             raise CommandError(" ".join(summary["failures"]))
 
@@ -52,16 +58,53 @@ def _ingest(options: dict[str, Any]) -> dict[str, Any]:
     received = []
     for path in options["files"]:
         with clock.measure("receive"):
-            received.append(_receive(dataset, path))
+            received.append(_receive(dataset, path, uploads.Options(options["mode"], _mapping(options["mapping"]))))
     for upload in received:
         with clock.measure("import"):
             _until(upload, importing.import_upload, lambda upload: upload.state not in _IMPORTING)
+        if upload.state == UploadState.UNMAPPED:
+            raise CommandError(_unmapped(upload))
+        settling.settle(upload.pk)
     with clock.measure("import"):
         waiting.check_grader(dataset.pk)
     for upload in received:
         with clock.measure("prove"):
             _until(upload, proving.prove_upload, _proved)
-    return _summary(dataset, received, clock.seconds)
+    rejected = [_write_rejected(upload, path, options) for upload, path in zip(received, options["files"], strict=True)]
+    return {**_summary(dataset, received, clock.seconds), "rejected_files": [str(path) for path in rejected if path]}
+
+
+def _mapping(given: str) -> Any:
+    if given == mapping.AUTO:
+        return given
+    try:
+        return json.loads(Path(given).read_bytes())
+    except (OSError, ValueError) as fault:
+        raise CommandError(f"{given} holds no mapping: {fault}.") from None
+
+
+def _unmapped(upload: Upload) -> str:
+    names = ", ".join(mapping.names_of(upload))
+    guess = json.dumps(upload.detected.get("guess"))
+    return (
+        f"{upload.filename}: say what its columns are ({names}). Write a mapping into a file, give it as --mapping "
+        f"and call again; a first guess: {guess}"
+    )
+
+
+def _write_rejected(upload: Upload, path: Path, options: dict[str, Any]) -> Path | None:
+    """Only the rejected rows, with reasons, in the format of the file; None where all are good."""
+    try:
+        file = rejections.file(upload)
+    except (NotFound, Conflict):  # nothing is rejected, or nothing can be read
+        return None
+    target = (options["rejected"] or path.parent) / file.name
+    try:
+        with target.open("wb") as stream:
+            stream.writelines(file.pieces)
+    except OSError as fault:
+        raise CommandError(f"The rejected rows cannot be written to {target}: {fault.strerror}.") from None
+    return target
 
 
 def _dataset(options: dict[str, Any]) -> Dataset:
@@ -87,11 +130,11 @@ def _dataset(options: dict[str, Any]) -> Dataset:
     return dataset
 
 
-def _receive(dataset: Dataset, path: Path) -> Upload:
+def _receive(dataset: Dataset, path: Path, options: uploads.Options) -> Upload:
     try:
         with path.open("rb") as file:
             blocks: Iterator[bytes] = iter(lambda: file.read(BLOCK_BYTES), b"")
-            return uploads.receive(dataset, blocks, filename=path.name, actor=None)[0]
+            return uploads.receive(dataset, blocks, filename=path.name, actor=None, options=options)[0]
     except OSError as fault:
         raise CommandError(f"{path} cannot be read: {fault.strerror}.") from None
 
@@ -131,6 +174,10 @@ def _summary(dataset: Dataset, received: list[Upload], seconds: dict[str, float]
         "rejected": importing.add_counts(counts.get("rejected", {}), codes),
         "duplicates": counts.get("duplicates", 0),
         "conflicts": counts.get("conflicts", 0),
+        "near": counts.get("found", {}).get("near_duplicate", 0),
+        "suspects": counts.get("found", {}).get("suspect", 0),
+        "contaminated": counts.get("rejected", {}).get("contaminated", 0),
+        "found": counts.get("found", {}),
         "needs_grader": counts.get("needs_grader", 0),
         "proved": states.get(TaskState.PROVED, 0) + _approved(own, "proved"),
         "unproved": states.get(TaskState.UNPROVED, 0) + _approved(own, "unproved"),

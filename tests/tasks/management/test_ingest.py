@@ -84,7 +84,7 @@ def test_a_binary_file_ends_badly_with_its_sentence(tmp_path: Path):
     path = tmp_path / "rows.gz"
     path.write_bytes(b"\x1f\x8b\x08" + bytes(200))
 
-    with pytest.raises(CommandError, match="gzip"):
+    with pytest.raises(CommandError, match="damaged"):
         _private(path)
 
 
@@ -94,3 +94,46 @@ def test_an_existing_team_is_used(file: Path):
     _private(file)
 
     assert Team.objects.filter(slug="alpha").count() == 1
+
+
+def test_the_rejected_rows_are_written_beside_the_file_with_their_reasons(file: Path):
+    summary = _private(file, "--grader", NUMBER)
+
+    (written,) = summary["rejected_files"]
+    rows = [json.loads(line) for line in Path(written).read_bytes().splitlines()]
+    assert [(row["_line"], row["_code"]) for row in rows] == [(7, "not_json"), (8, "gold_failed")]
+
+
+def test_a_table_comes_in_by_its_guessed_columns(tmp_path: Path):
+    path = tmp_path / "sums.csv"
+    path.write_text("question,answer\nWhat is 7 + 8?,15\nWhat is 9 + 8?,17\n")
+
+    summary = _private(path, "--grader", NUMBER, "--mapping", _mapping_file(tmp_path))
+
+    assert (summary["rows"], summary["proved"], summary["rejected_files"]) == (2, 2, [])
+
+
+def test_a_table_that_nobody_can_be_sure_of_asks_for_a_mapping_and_offers_one(tmp_path: Path):
+    path = tmp_path / "odd.csv"
+    path.write_text("alpha,beta\nWhat is 7 + 8?,15\n")
+
+    with pytest.raises(CommandError, match="alpha, beta"):
+        _private(path, "--grader", NUMBER)
+
+
+def test_a_second_upload_of_nearly_the_same_rows_is_counted(file: Path, tmp_path: Path):
+    story = "A gardener plants tulips in long rows along the southern fence of the old garden{}. How many are there?"
+    near = tmp_path / "near.jsonl"
+    near.write_bytes(
+        lines([{"prompt": story.format(""), "reference": 5}, {"prompt": story.format("s"), "reference": 5}])
+    )
+
+    summary = _private(near, "--grader", NUMBER)
+
+    assert (summary["near"], summary["suspects"], summary["contaminated"]) == (1, 0, 0)
+
+
+def _mapping_file(folder: Path) -> Path:
+    path = folder / "mapping.json"
+    path.write_text(json.dumps({"dialect": "columns", "columns": {"question": "prompt", "answer": "reference"}}))
+    return path

@@ -100,7 +100,7 @@ def fill(team: Team) -> Callable[..., Dataset]:
             for split, count in ((Split.TRAIN, train), (Split.SEALED, sealed), (Split.VALIDATION, validation)):
                 for i in range(count):
                     line += 1
-                    key = md5(f"{dataset.pk}{domain}{split}{i}".encode()).hexdigest()  # noqa: S324
+                    key = md5(f"{dataset.pk}{domain}{split}{i}".encode()).hexdigest()
                     task = Task.objects.create(
                         space=dataset.space,
                         state=state,
