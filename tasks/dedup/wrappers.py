@@ -15,7 +15,7 @@ from typing import Literal
 
 import msgspec
 
-from tasks.text import normalise
+from tasks.text import TRAILING, normalise
 
 SHARED_BY_ROWS = 20  # a piece is proposed from here on
 SHARED_BY_SHARE = 0.001  # and above this share of the upload's rows
@@ -27,6 +27,7 @@ LAYERS = 4  # wrappers taken off one prompt at most
 Place = Literal["start", "end"]
 
 _SEPARATORS = " \n\t.,:;!?。！？…-*#"
+_BETWEEN = _SEPARATORS.rstrip("*#")  # two wrappers: a heading's marks belong to the second
 # One set of characters first, then the condition: three times as fast as alternatives.
 _FIRST_MARK = re.compile(r"[.?!:。？！\n](?:(?= )|(?<=[。？！\n]))")
 _LAST_MARK_BACKWARDS = re.compile(r"[.?!:。？！\n](?:(?<= .)|(?<=[。？！\n]))", re.DOTALL)
@@ -98,17 +99,20 @@ def strip(folded: str, approved: Wrappers) -> tuple[str, tuple[str, ...]]:
     """The text without its wrappers, and their names from the outside in. A text of nothing else stays as it is."""
     names: list[str] = []
     while len(names) < LAYERS and (found := approved.around(folded)) is not None:
-        inner = folded[len(found.start) : len(folded) - len(found.end)].strip(_SEPARATORS)
-        if not inner:
+        inner = folded[len(found.start) : len(folded) - len(found.end)].lstrip(_BETWEEN).rstrip(_SEPARATORS)
+        if not inner.lstrip(_SEPARATORS):
             break
         folded = inner
         names.append(found.name)
-    return folded, tuple(names)
+    return folded.lstrip(_SEPARATORS) if names else folded, tuple(names)
 
 
 def wrapper(name: str, *, start: str = "", end: str = "") -> Wrapper:
-    """From text as a person writes it. The colon of a start is kept: "question:" is a wrapper and "question" is not."""
-    return Wrapper(name, normalise(start), normalise(end).strip(_SEPARATORS))
+    """From text as a person writes it. The colon of a start is kept: "question:" is a wrapper and "question" is not.
+
+    A full stop is not: a start that was a message of its own has lost it in folded text.
+    """
+    return Wrapper(name, normalise(start).rstrip(TRAILING.replace(":", "")), normalise(end).strip(_SEPARATORS))
 
 
 class Tally(msgspec.Struct):

@@ -30,6 +30,8 @@ def stripped(text):
         "Q: How many apples are left?\nA:",
         "You are a helpful assistant.\n\nHow many apples are left?",
         "### Instruction:\nHow many apples are left?\n\n### Response:",
+        "Below is an instruction that describes a task. Write a response that appropriately completes the request.\n\n"
+        "### Instruction:\nHow many apples are left?\n\n### Response:",
         "How many apples are left? 请一步步思考。",
     ],
 )
