@@ -7,7 +7,7 @@ import msgspec
 
 from tasks.types import Issue
 
-BLOCK_BYTES = 16 << 20  # a block ends here too, so that long rows cannot fill the memory
+BLOCK_BYTES = 4 << 20  # a block ends here too: a dozen of them are under way, each several times over
 MAX_LINE_BYTES = 1_000_000  # of one row, in every format
 
 Size = Callable[[int], int]  # rows wanted in the block that starts behind this row number

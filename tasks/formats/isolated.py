@@ -22,7 +22,7 @@ from tasks.formats.block import Block, Layout, Packer, Size, Unreadable, packed
 from tasks.formats.compressed import CHUNK_BYTES, Source
 from tasks.types import Issue
 
-CHILD_BYTES = 400 << 20  # of data (RLIMIT_DATA): code and mapped libraries come on top, shared with nobody's data
+CHILD_BYTES = 256 << 20  # of data (RLIMIT_DATA): code and mapped libraries come on top, shared with nobody's data
 SILENT_SECONDS = 120.0
 FRAME_ROWS = 500
 NO_MEMORY = 70  # exit status of the child

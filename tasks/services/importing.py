@@ -7,7 +7,7 @@ Good rows never wait for bad ones.
 
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -106,14 +106,24 @@ class _Work:
         self._under_way: deque[tuple[Block, _Asked]] = deque()
 
     def run(self) -> None:
-        for prepared in self._prepared():
+        chunks = self._prepared()
+        while (prepared := self._next(chunks)) is not None:
             block, asked = self._under_way.popleft()
-            storing.caught_up(asked.dataset.space)  # what takes long, before others have to wait for us
+            with self._alive():
+                storing.caught_up(asked.dataset.space)  # what takes long, before others have to wait for us
             while not self._commit(prepared, asked):
                 asked = self._ask()  # its dataset has got another grader, its space another suite
                 prepared = prepare(block, asked.context)
             self.openings.merge(prepared.openings)
             crash_point("import.after_chunk")
+
+    def _next(self, chunks: Iterator[Prepared]) -> Prepared | None:
+        """Gigabytes may lie before the next row: what a resumed archive has to be unpacked again, one endless line."""
+        with self._alive():
+            return next(chunks, None)
+
+    def _alive(self) -> AbstractContextManager[None]:
+        return leases.kept_alive(Upload, self.upload.pk, self.attempt, UploadState.IMPORTING)
 
     def _prepared(self) -> Iterator[Prepared]:
         """The first chunks here, so that their errors are seen while helpers are still starting."""
@@ -138,7 +148,7 @@ class _Work:
     def _ask(self) -> _Asked:
         dataset = Dataset.objects.select_related("default_grader", "space").get(pk=self.upload.dataset_id)
         grader, space = dataset.default_grader, dataset.space
-        own = _wrappers(space.pk)
+        own = wrapping.texts_of(space.pk)
         suites = heldout.index_file(space.pk, _cache("suites"))
         context = Context(
             domain=dataset.domain,
@@ -159,7 +169,7 @@ class _Work:
         dataset = asked.dataset
         lock_space(dataset.space_id)  # before the upload's row, as everywhere
         grader = Dataset.objects.values_list("default_grader", flat=True).get(pk=dataset.pk)
-        now = (grader, heldout.generation(dataset.space_id), _wrappers(dataset.space_id))
+        now = (grader, heldout.generation(dataset.space_id), wrapping.texts_of(dataset.space_id))
         if now != (asked.grader, asked.suites, asked.wrappers):
             return False
         held: Upload = leases.hold(Upload, self.upload.pk, self.attempt, UploadState.IMPORTING)
@@ -191,11 +201,6 @@ def _cache(name: str) -> Path:
     folder = Path(settings.DATA_DIR) / "cache" / name
     folder.mkdir(parents=True, exist_ok=True)
     return folder
-
-
-def _wrappers(space_id: int) -> tuple[str, ...]:
-    own = Wrapper.objects.filter(space=space_id, state=WrapperState.APPROVED)
-    return tuple(own.order_by("pk").values_list("text", flat=True))
 
 
 def _counted(prepared: Prepared, merged: Merged, issues: list[Issue]) -> dict[str, Any]:
@@ -259,7 +264,7 @@ def _finish(upload: Upload, attempt: int, openings: wrappers.Lines) -> None:
 def _propose_wrappers(upload: Upload, openings: wrappers.Lines) -> None:
     """What many rows begin or end with is for the space's reviewers to look at; nothing is taken off before."""
     space = upload.dataset.space_id
-    for proposal in wrappers.propose(openings, approved(_wrappers(space)))[:MOST_PROPOSALS]:
+    for proposal in wrappers.propose(openings, approved(wrapping.texts_of(space)))[:MOST_PROPOSALS]:
         text = f"{proposal.place} {proposal.text}"[:300]
         about = {"rows": proposal.count, "upload": upload, "example": f"line {proposal.line}"}
         Wrapper.objects.get_or_create(space_id=space, text=text, defaults=about)

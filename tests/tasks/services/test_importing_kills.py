@@ -24,7 +24,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 CHUNK = 40
 ROWS = 240
 CHUNKS = ROWS // CHUNK
-SMALL = {"IMPORT_CHUNK_ROWS": str(CHUNK)}
+SMALL = {"IMPORT_CHUNK_ROWS": str(CHUNK), "IMPORT_ALONE_BYTES": "0"}  # with helpers
 Start = Callable[..., Worker]
 
 
