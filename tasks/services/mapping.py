@@ -60,8 +60,9 @@ def look(upload: Upload) -> "Mapping | None":
     if found.problem is not None:
         _fail(upload, found.problem)
         return None
-    settled = _settled(upload, found)
-    about = {**described(found), "by": settled[1] if settled else None}
+    seen = described(found)
+    settled = _settled(upload, found, seen)
+    about = {**seen, "by": settled[1] if settled else None}
     if settled is None:
         _wait(upload, found.format, about)
         return None
@@ -70,7 +71,7 @@ def look(upload: Upload) -> "Mapping | None":
     return chosen
 
 
-def _settled(upload: Upload, found: "Detected") -> "tuple[Mapping, By] | None":
+def _settled(upload: Upload, found: "Detected", seen: Values[str, Any]) -> "tuple[Mapping, By] | None":
     from tasks.formats import mapping as mappings
 
     names = [column.name for column in found.columns]
@@ -84,7 +85,9 @@ def _settled(upload: Upload, found: "Detected") -> "tuple[Mapping, By] | None":
         return mappings.NATIVE, By.NATIVE
     if found.confident and found.dialect in ("native", "openai_rft"):
         return found.mapping, By.NATIVE
-    if (known := remembered(upload.uploaded_by, names)) is not None:
+    if (known := remembered(upload.uploaded_by, seen)) is not None:
+        if upload.dataset.default_grader_id:  # the grader was chosen for a dataset that had none
+            known = msgspec.structs.replace(known, grader=None)
         return known, By.REMEMBERED
     return (found.mapping, By.GUESSED) if upload.mapping == AUTO and found.confident else None
 
@@ -223,7 +226,7 @@ def confirm(upload: Upload, given: Values[str, Any] | str, *, actor: User | None
         if wrong := problems(upload, parse(given)):
             raise Invalid("bad_mapping", " ".join(wrong), "mapping")
         if remember and actor is not None:
-            _remember(actor, names_of(upload), given)
+            _remember(actor, upload.detected, given)
     if not go_on(upload, given, actor=actor):
         raise Conflict("not_unmapped", "This file does not wait for a mapping: its rows are read already.")
 
@@ -244,26 +247,30 @@ def go_on(upload: Upload, given: Values[str, Any] | str, *, actor: User | None) 
     return True
 
 
-def remembered(user: User | None, names: Sequence[str]) -> "Mapping | None":
-    """What this person chose for such columns before, where it still holds."""
+def remembered(user: User | None, seen: Values[str, Any]) -> "Mapping | None":
+    """What this person chose for such a file before, where it still holds."""
     from tasks.formats import mapping as mappings
 
-    saved = SavedMapping.objects.filter(user=user, columns=_hash(names)).first() if user else None
+    saved = SavedMapping.objects.filter(user=user, columns=_alike(seen)).first() if user else None
     if saved is None:
         return None
     try:
         chosen = parse(saved.mapping)
     except Invalid:
         return None
-    return None if mappings.problems(chosen, names) else chosen
+    return None if mappings.problems(chosen, [column["name"] for column in seen["columns"]]) else chosen
 
 
-def _remember(user: User, names: Sequence[str], given: Values[str, Any]) -> None:
-    SavedMapping.objects.update_or_create(user=user, columns=_hash(names), defaults={"mapping": dict(given)})
+def _remember(user: User, seen: Values[str, Any], given: Values[str, Any]) -> None:
+    SavedMapping.objects.update_or_create(user=user, columns=_alike(seen), defaults={"mapping": dict(given)})
 
 
-def _hash(names: Sequence[str]) -> str:
-    return hashlib.blake2b(json.dumps(sorted(names)).encode(), digest_size=16).hexdigest()
+def _alike(seen: Values[str, Any]) -> str:
+    """The same for files with the same columns that look alike: ten tests may share two columns, and one of them lists
+    choices while another asks for a number."""
+    names = sorted(column["name"] for column in seen["columns"])
+    looks = [names, seen.get("guess"), seen.get("grader")]
+    return hashlib.blake2b(json.dumps(looks, sort_keys=True).encode(), digest_size=16).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)

@@ -202,6 +202,29 @@ def test_what_was_remembered_is_taken_the_next_time(waiting: Upload, ungraded: D
     )
 
 
+def test_the_same_columns_with_answers_of_another_kind_are_asked_about_again(ungraded: Dataset, contributor: Person):
+    counted = received(ungraded, contributor, lines({"input": f"Count to {n}.", "target": str(n)} for n in range(9)))
+    looked(counted)
+    mapping.confirm(counted, counted.detected["guess"], actor=contributor.user, remember=True)
+    chosen = lines({"input": f"Which is {n}?\nOptions:\n(A) {n}\n(B) x", "target": "(A)"} for n in range(9))
+    upload = received(ungraded, contributor, chosen)
+
+    looked(upload)
+
+    assert upload.state == "unmapped"
+
+
+def test_a_grader_that_was_remembered_gives_way_to_the_datasets_own(
+    waiting: Upload, dataset: Dataset, contributor: Person
+):
+    mapping.confirm(waiting, {**CHOSEN, "grader": {"type": "exact"}}, actor=contributor.user, remember=True)
+    upload = received(dataset, contributor, CSV + b"Was ist 3 + 3?,6,Summen\n")
+
+    looked(upload)
+
+    assert (upload.detected["by"], "grader" in upload.mapping) == ("remembered", False)
+
+
 def test_nothing_is_remembered_unasked(waiting: Upload, contributor: Person):
     mapping.confirm(waiting, CHOSEN, actor=contributor.user)
 
@@ -211,9 +234,9 @@ def test_nothing_is_remembered_unasked(waiting: Upload, contributor: Person):
 def test_what_somebody_else_chose_is_not_taken(
     waiting: Upload, dataset: Dataset, contributor: Person, stranger: Person
 ):
-    SavedMapping.objects.create(user=stranger.user, columns=mapping._hash(mapping.names_of(waiting)), mapping=CHOSEN)
+    SavedMapping.objects.create(user=stranger.user, columns=mapping._alike(waiting.detected), mapping=CHOSEN)
 
-    assert mapping.remembered(contributor.user, mapping.names_of(waiting)) is None
+    assert mapping.remembered(contributor.user, waiting.detected) is None
 
 
 def test_the_same_bytes_with_a_mapping_settle_what_waits(waiting: Upload, dataset: Dataset, contributor: Person):
