@@ -67,12 +67,22 @@ def detect(path: Path, filename: str, *, max_bytes: int = MAX_UNPACKED_BYTES) ->
         first = next(blocks(path, layout, size=lambda _: SAMPLE_ROWS, max_bytes=max_bytes), None)
     if first is None:
         return Detected(layout, notes=notes, problem=issue("empty_file"))
-    sample = tuple(row for _, row, _ in jsonl.rows(first) if isinstance(row, dict))
+    objects = ((row, raw) for _, row, raw in jsonl.rows(first) if isinstance(row, dict))
+    sample = tuple(_without_nul(row) if b"\\u0000" in raw else row for row, raw in objects)
     if not sample and layout.format != "jsonl" and (problem := _only_faults(first)):
         return Detected(layout, notes=notes, problem=problem)
     columns = columns_of(sample)
     guessed = mapping.guess([column.name for column in columns], sample)
     return Detected(layout, columns, sample, guessed.mapping, guessed.confident, guessed.grader, rows, notes)
+
+
+def _without_nul(value: Any) -> Any:
+    """As an issue shows it: a sample is kept in the database, which has no such character."""
+    if isinstance(value, str):
+        return value.replace("\0", "\\0")
+    if isinstance(value, dict):
+        return {_without_nul(name): _without_nul(part) for name, part in value.items()}
+    return [_without_nul(part) for part in value] if isinstance(value, list) else value
 
 
 def _isolated(path: Path, layout: Layout, max_bytes: int) -> tuple[isolated.About, Block | None]:

@@ -228,6 +228,12 @@ def test_columns_come_with_values_and_those_inside_objects_with_their_path(store
     assert shown["reward_model.ground_truth"] == ("4",)
 
 
+def test_a_sample_holds_no_character_that_the_database_cannot_keep(stored):
+    found = source.detect(stored([{"prompt": "a\0b", "more": [{"c\0": "\0"}]}, {"prompt": "\\u0000"}]), "upload")
+
+    assert found.sample == ({"prompt": "a\\0b", "more": [{"c\\0": "\\0"}]}, {"prompt": "\\u0000"})
+
+
 def test_a_layout_is_kept_as_json(stored):
     import msgspec
 

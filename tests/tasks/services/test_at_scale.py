@@ -16,9 +16,10 @@ from tasks.dedup import fanning
 from tasks.dedup.at_scale import Place, Verdict
 from tasks.dedup.fanning import Fan, fan, locally
 from tasks.errors import Invalid
-from tasks.models import Dataset, RowIssue, Task, TaskFinding, Upload
+from tasks.models import RowIssue, Task, TaskFinding, Upload
 from tasks.preparation import Context
-from tasks.services import at_scale
+from tasks.services import at_scale, datasets
+from tests.cast import Person
 from tests.tasks.pipeline import imported
 
 CONTEXT = Context(default_grader=json.dumps(TEXT).encode())
@@ -109,7 +110,9 @@ def test_the_command_writes_the_verdicts_and_tells_how_many(file: Path, tmp_path
 
 
 @pytest.mark.django_db
-def test_an_import_comes_to_the_same_verdicts_row_by_row(dataset: Dataset, file: Path, tmp_path: Path):
+def test_an_import_comes_to_the_same_verdicts_row_by_row(contributor: Person, file: Path, tmp_path: Path):
+    dataset = datasets.create(contributor.team, "Rows", actor=contributor.user, default_grader=dict(TEXT))
+
     upload = imported(dataset, file.read_text().splitlines())
 
     found = verdicts(file, folder=tmp_path)
