@@ -3,7 +3,18 @@
 from celery import shared_task
 
 from tasks.models import events
-from tasks.services import fetching, heldout, importing, proving, pruning, regrading, settling, sweeping, waiting
+from tasks.services import (
+    fetching,
+    heldout,
+    importing,
+    proving,
+    pruning,
+    regrading,
+    settling,
+    sweeping,
+    waiting,
+    wrapping,
+)
 
 
 @shared_task
@@ -39,6 +50,11 @@ def change_grader(change_id: int) -> None:
 @shared_task
 def rescan_suite(suite_id: int) -> None:
     heldout.rescan(suite_id)
+
+
+@shared_task
+def rekey_space(space_id: int) -> None:
+    wrapping.rekey(space_id)
 
 
 @shared_task

@@ -5,7 +5,7 @@ million on many. What is stored already, and what follows from it, is decided by
 """
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -182,7 +182,7 @@ def _add(row: Row, context: Context, prepared: Prepared) -> None:
     known = None if given is None else known_grader(given)
     keys = fingerprint.fingerprint(row.messages)
     stripped, _ = wrappers.strip(keys.folded, approved(context.wrappers))
-    bare = None if stripped == keys.folded else _bare_key(row.messages, stripped)
+    bare = None if stripped == keys.folded else bare_key(stripped)
     answer = fingerprint.answer_digest(row.item, row.gold)
     if known is not None:
         prepared.known_graders[known.digest] = known
@@ -198,7 +198,7 @@ def _add(row: Row, context: Context, prepared: Prepared) -> None:
     prepared.openings.add(stripped, row.line)
 
 
-def _bare_key(messages: Sequence[Message], stripped: str) -> str:
+def bare_key(stripped: str) -> str:
     """As if the question had been asked without its wrapper, which may have been a message of its own."""
     return fingerprint.exact_key((Message("user", stripped),))
 

@@ -193,7 +193,7 @@ class Wrapper(StateModel):
     example = models.CharField(max_length=300, blank=True)
     upload = models.ForeignKey(Upload, null=True, on_delete=models.SET_NULL, related_name="+")
     decided_by = models.ForeignKey(User, null=True, on_delete=models.SET_NULL, related_name="+")
-    rekeyed = models.BigIntegerField(default=0)  # id of the last stored task that was keyed anew after its approval
+    rekeyed = models.BigIntegerField(default=0)  # id of the last stored task keyed by the decision; -1: all are
     at = models.DateTimeField(auto_now_add=True)
 
     objects = Moving.as_manager()

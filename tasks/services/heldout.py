@@ -57,7 +57,7 @@ def register(space: Team, digest: str, name: str, prompts: Iterable[Sequence[Mes
     copy_rows("tasks_heldoutitem", ("suite_id", "space_id", "exact_key", "folded"), rows)
     data = {"name": suite.name, "digest": digest, "keys": len(items)}
     record("heldoutsuite.registered", subject=Subject("heldoutsuite", str(suite.pk)), team=space.pk, data=data)
-    if len(list(islice(_tasks_after(space.pk, 0, AT_ONCE + 1), AT_ONCE + 1))) > AT_ONCE:
+    if len(list(islice(tasks_after(space.pk, 0, AT_ONCE + 1), AT_ONCE + 1))) > AT_ONCE:
         wake("rescan_suite", suite.pk)
     else:
         _scan(suite)
@@ -155,7 +155,7 @@ def _scan_chunk(suite_id: int) -> bool:
     suite = HeldOutSuite.objects.select_for_update().get(pk=suite_id)
     if suite.scanned_at is not None:
         return False
-    pks = list(islice(_tasks_after(suite.space_id, suite.scanned, CHUNK), CHUNK))
+    pks = list(islice(tasks_after(suite.space_id, suite.scanned, CHUNK), CHUNK))
     if pks:
         suite.scanned = pks[-1]
         _compare(suite, pks)
@@ -165,7 +165,7 @@ def _scan_chunk(suite_id: int) -> bool:
     return suite.scanned_at is None
 
 
-def _tasks_after(space_id: int, after: int, most: int) -> Iterator[int]:
+def tasks_after(space_id: int, after: int, most: int) -> Iterator[int]:
     """Ids in ascending order, state by state out of the index: a space may be a small part of the table."""
     rows = Task.objects.filter(space=space_id, pk__gt=after).order_by("pk").values_list("pk", flat=True)
     return merge(*(rows.filter(state=state)[:most] for state in TaskState if state is not TaskState.WITHDRAWN))

@@ -25,12 +25,12 @@ from tasks.formats.block import Block, Layout
 from tasks.models import Dataset, ProofRun, RowIssue, Upload, Wrapper
 from tasks.models.events import Subject, record
 from tasks.preparation import Context, Prepared, approved, prepare
-from tasks.services import heldout, leases, mapping, storing
+from tasks.services import heldout, leases, mapping, storing, wrapping
 from tasks.services.copying import copy_rows, lock_space
 from tasks.services.storing import Merged
 from tasks.services.uploads import stored_file
 from tasks.services.wake import wake
-from tasks.states import UploadState, WrapperState
+from tasks.states import UploadState
 from tasks.types import Issue
 
 FIRST_ROWS = (500, 2000)  # of the first chunks: what is wrong with a file is seen at once

@@ -29,8 +29,8 @@ from tasks.dedup.signature import BANDS
 from tasks.formats.codes import issue
 from tasks.graders import judges, registry
 from tasks.models import Dataset, Grader, HeldOutItem, TaskFinding, Team
-from tasks.preparation import COLUMNS, KnownGrader, Prepared
-from tasks.services import heldout
+from tasks.preparation import COLUMNS, KnownGrader, Prepared, approved
+from tasks.services import heldout, wrapping
 from tasks.services.conflicts import CLASH, open_conflicts
 from tasks.services.copying import copy_lines, copy_rows
 from tasks.states import Split, TaskState
@@ -323,7 +323,8 @@ class _Chunk:
         columns = (older.rows[wanted].tolist(), older.others[wanted].tolist(), older.in_chunk[wanted].tolist())
         for row, other, in_chunk in zip(*columns, strict=True):
             found.setdefault(row, []).append((other, in_chunk))
-        self._stored = _near_tasks({pk for pairs in found.values() for pk, in_chunk in pairs if not in_chunk})
+        stored = {pk for pairs in found.values() for pk, in_chunk in pairs if not in_chunk}
+        self._stored = _near_tasks(stored, approved(wrapping.texts_of(self.dataset.space_id)))
         return found
 
     def _compare(self, row: int, candidates: Sequence[tuple[int, bool]]) -> None:
@@ -443,15 +444,17 @@ class _Compared(NamedTuple):
     split: str
 
 
-def _near_tasks(pks: Iterable[int]) -> dict[int, _Compared]:
+def _near_tasks(pks: Iterable[int], known: wrappers.Wrappers) -> dict[int, _Compared]:
     with connection.cursor() as cursor:
         cursor.execute(_CANDIDATES, [sorted(pks)])
-        return {pk: _Compared(_near_task(pk, *rest), split) for pk, *rest, split in cursor.fetchall()}
+        return {pk: _Compared(_near_task(known, pk, *rest), split) for pk, *rest, split in cursor.fetchall()}
 
 
-def _near_task(pk: int, messages: Any, signature: Any, answer: Any, family: int | None, state: str) -> Near:
+def _near_task(
+    known: wrappers.Wrappers, pk: int, messages: Any, signature: Any, answer: Any, family: int | None, state: str
+) -> Near:
     given = msgspec.json.decode(messages) if isinstance(messages, str) else messages
-    text, _ = wrappers.strip(folded(Message(**message) for message in given), wrappers.APPROVED)
+    text, _ = wrappers.strip(folded(Message(**message) for message in given), known)
     live = state not in (TaskState.WITHDRAWN, TaskState.REJECTED)
     return Near(pk, text, bytes(signature).hex(), answer.hex, family, live)
 

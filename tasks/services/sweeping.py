@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tasks.models import DatasetTask, GraderChange, ProofRun, Upload
-from tasks.services import fetching, heldout, idempotency, leases, resumable, settling, uploads
+from tasks.services import fetching, heldout, idempotency, leases, resumable, settling, uploads, wrapping
 from tasks.services.wake import wake
 from tasks.states import ChangeState, ProofState, TaskState, UploadState
 
@@ -19,6 +19,7 @@ def sweep() -> dict[str, int]:
     settled = _oldest(settling.due(), "pk")
     waiting = list(_datasets_with_work())
     suites = _oldest(heldout.unscanned(), "pk")
+    spaces = list(wrapping.due().order_by("space_id").values_list("space_id", flat=True).distinct()[:AT_ONCE])
     fetches = [str(pk) for pk in _oldest(fetching.due(), "pk")]
     jobs: dict[str, Sequence[int | str]] = {
         "import_upload": imports,
@@ -27,6 +28,7 @@ def sweep() -> dict[str, int]:
         "change_grader": changes,
         "check_grader": waiting,
         "rescan_suite": suites,
+        "rekey_space": spaces,
         "fetch_from_hub": fetches,
     }
     for job, pks in jobs.items():
@@ -39,6 +41,7 @@ def sweep() -> dict[str, int]:
         "changes": len(changes),
         "graders": len(waiting),
         "suites": len(suites),
+        "rekeyed": len(spaces),
         "fetches": len(fetches),
         "files": uploads.reap() + resumable.reap(),
         "replies": idempotency.forget_old(),

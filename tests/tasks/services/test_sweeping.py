@@ -92,6 +92,7 @@ def test_where_nothing_was_lost_nothing_is_sent(dataset: Dataset, ungraded: Data
         "changes": 0,
         "graders": 0,
         "suites": 0,
+        "rekeyed": 0,
         "fetches": 0,
         "files": 0,
         "replies": 0,
