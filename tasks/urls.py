@@ -27,6 +27,7 @@ urlpatterns = [
     path("me/teams/<slug:slug>/members", account.add_member, name="member-add"),
     path("submit", uploads.submit, name="submit"),
     path("submit/announced", resumable.announce, name="submit-announced"),
+    path("submit/announced/<uuid:pk>", resumable.arrived, name="submit-arrived"),
     path("submit/<int:pk>", uploads.upload_page, name="upload"),
     path("submit/<int:pk>/mapping", mapping.mapping_page, name="upload-mapping"),
     path("submit/<int:pk>/corrected", uploads.correct, name="upload-correct"),

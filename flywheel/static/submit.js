@@ -266,9 +266,9 @@ function enhance(form) {
       if (address === null) return;
       sendingPart.hidden = false;
       sending = new Sending(file, address, token, Number(form.getAttribute("data-piece")), meter(file));
-      const upload = await sending.run();
+      await sending.run();
       memory.forget(file);
-      location.assign(`${form.getAttribute("action")}/${upload}`);
+      location.assign(`${form.getAttribute("data-announce")}/${address.split("/").pop()}`);
     } catch (fault) {
       if (fault instanceof Gone) {
         memory.forget(file);

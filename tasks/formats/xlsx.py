@@ -69,7 +69,8 @@ def _rows(stream: BinaryIO, ask: Ask) -> Iterator[About | tuple[int, bytes | Iss
     if sheet is None:
         raise Unreadable("empty_file")
     names = ", ".join(f"'{other.title}'" for other in others)
-    notes = [f"Only the first sheet, '{sheet.title}', is read: {names} are left out."] if others else []
+    left = f"Only the first sheet, '{sheet.title}', is read; left out: {names}. Save another one as a file of its own."
+    notes = [left] if others else []
     columns: list[str] | None = None
     passed = 0
     for number, cells in _cells(book, sheet):

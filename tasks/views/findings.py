@@ -42,6 +42,8 @@ def _shown(finding: TaskFinding, task: Task, visible: Mapping[int, Task]) -> Sho
     other = visible.get(finding.other) if beside and finding.other else None
     mine, theirs = shared(task.prompt, other.prompt) if other else ([], [])
     told = [] if finding.kind in IN_PLACE else facts(finding.evidence)
+    if other:  # both texts are there, with what they share marked
+        told = [(name, text) for name, text in told if name != "shared"]
     return Shown(finding, finding.get_kind_display(), other, beside and other is None, mine, theirs, told)
 
 
@@ -103,7 +105,7 @@ def shared(mine: str, theirs: str) -> tuple[list[Piece], list[Piece]]:
     if len(mine) > MOST_CHARACTERS or len(theirs) > MOST_CHARACTERS:
         return [Piece(mine, "")], [Piece(theirs, "")]
     left, right = _words(mine), _words(theirs)
-    blocks = SequenceMatcher(None, left, right, autojunk=False).get_matching_blocks()
+    blocks = SequenceMatcher(None, *map(_heard, (left, right)), autojunk=False).get_matching_blocks()
     return _pieces(left, [(one.a, one.size) for one in blocks]), _pieces(right, [(one.b, one.size) for one in blocks])
 
 
@@ -116,6 +118,11 @@ def _words(text: str) -> list[str]:
             words.append(word)
             word = ""
     return [*words, word] if word else words
+
+
+def _heard(words: Sequence[str]) -> list[str]:
+    """As copies are found: blanks and case make no other word."""
+    return [word.strip().casefold() for word in words]
 
 
 def _pieces(words: Sequence[str], blocks: Iterable[tuple[int, int]]) -> list[Piece]:

@@ -15,12 +15,12 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 from tasks.errors import Invalid
 from tasks.forms import CostForm, DefaultGraderForm, grader_examples, teams_with
 from tasks.models import Task, Upload
-from tasks.proof import FLATTERY
 from tasks.services import matrix, regrading, reproving
 from tasks.states import ChangeState, Role, TaskState
 from tasks.views import bench, live
 from tasks.views.listing import whole
 from tasks.views.scope import signed_in
+from tasks.views.tried import SAID
 from tasks.views.uploads import RESTING
 from tasks.views.waiting import no_worker
 
@@ -114,15 +114,6 @@ def _cells(kinds: list[matrix.KindMatrix]) -> Iterator[matrix.Cell]:
     return (cell for kind in kinds for line in kind.lines for cell in line.cells)
 
 
-_SAID = {
-    "gold": "the right answer",
-    "empty": "an empty reply",
-    "echo": "the prompt, repeated",
-    "other_gold": "another row's right answer",
-    "flattery": f"“{FLATTERY}”",
-    "every_candidate": "every candidate in a list",
-    "over_long": "a wrong answer, over and over",
-}
 _MUST = {True: "must pass", False: "must not pass"}
 _COLUMNS = ("wrong", "right", "ungradable", "open")  # what matters most first: narrow screens show two
 
@@ -139,7 +130,7 @@ def _table(kind: matrix.KindMatrix) -> dict[str, Any]:
                 wrong[cell.meaning] += cell.count
         columns = [cells[column] for column in _COLUMNS]
         lines.append(
-            {"name": line.name, "said": _SAID[line.name], "must": _MUST[line.name == "gold"], "columns": columns}
+            {"name": line.name, "said": SAID[line.name], "must": _MUST[line.name == "gold"], "columns": columns}
         )
     count = Counter({cell.outcome: cell.count for cell in kind.lines[0].cells}) if kind.lines else Counter[str]()
     ungradable = sum(cell.count for line in kind.lines for cell in line.cells if cell.outcome == "ungradable")

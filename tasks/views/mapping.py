@@ -1,6 +1,7 @@
 """/submit/<id>/mapping: rows as they stand beside how they will be read, until somebody says that this is right."""
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from django.contrib import messages
@@ -55,10 +56,12 @@ def mapping_page(request: HttpRequest, pk: int) -> HttpResponse:
             wrong = [refused.sentence]
     elif request.method != "POST":
         wrong = mapping.problems(upload, chosen)
+    previewed = mapping.preview(upload, None if wrong or form.errors else chosen)
     context = {
         "upload": upload,
         "problems": wrong,
-        "rows": [_shown(row) for row in mapping.preview(upload, None if wrong or form.errors else chosen)],
+        "unanswered": _unanswered(previewed),
+        "rows": [_shown(row) for row in previewed],
     }
     if request.headers.get("X-Requested-With") == "preview":
         return render(request, "tasks/_mapping_preview.html", {**context, "form": form})
@@ -103,6 +106,12 @@ def _about(request: HttpRequest, upload: Upload, form: MappingForm) -> dict[str,
         "graders": grader_examples(),
         "api_body": json.dumps({"mapping": _proposed(upload)}, ensure_ascii=False),
     }
+
+
+def _unanswered(previewed: Sequence[mapping.Previewed]) -> bool:
+    """Whether rows are read and none of them says what is right."""
+    read = [row.row for row in previewed if row.row is not None]
+    return bool(read) and not any(row.item or row.gold or row.grader for row in read)
 
 
 def _shown(row: mapping.Previewed) -> dict[str, Any]:

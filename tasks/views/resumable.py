@@ -1,14 +1,18 @@
 """/submit/announced: the form of a file whose bytes follow in pieces, as submit.js sends them."""
 
+import uuid
+
 from django.contrib.auth.decorators import login_required
 from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.shortcuts import get_object_or_404, redirect
 from django.urls import reverse
-from django.views.decorators.http import require_POST
+from django.views.decorators.http import require_POST, require_safe
 
 from tasks.forms import AnnouncedForm
+from tasks.models import PartialUpload
 from tasks.services import resumable
 from tasks.views.scope import signed_in
-from tasks.views.uploads import dataset_of, options_of, page
+from tasks.views.uploads import dataset_of, options_of, page, tell_again
 
 
 @login_required
@@ -28,3 +32,15 @@ def announce(request: HttpRequest) -> HttpResponse:
     )
     address = reverse("api:resumable-detail", args=[partial.pk])
     return JsonResponse({"address": address, "dataset": partial.dataset_id}, status=201)
+
+
+@login_required
+@require_safe
+def arrived(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
+    """To the page of the upload that a whole file has become, or was before."""
+    partial = get_object_or_404(PartialUpload.objects.select_related("upload"), pk=pk, user=signed_in(request))
+    if partial.upload is None:
+        return redirect("submit")
+    if partial.upload.created_at < partial.created_at:
+        tell_again(request, partial.upload)
+    return redirect("upload", partial.upload.pk)

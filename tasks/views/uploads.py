@@ -22,6 +22,7 @@ from tasks.states import ProofState, UploadState
 from tasks.views import afterwards, examples, found, live
 from tasks.views.listing import exported, page_of, whole
 from tasks.views.scope import signed_in
+from tasks.views.tried import SAID
 from tasks.views.waiting import no_worker
 
 PIECE_BYTES = 8 << 20  # that submit.js sends at a time: what a broken connection may cost at most
@@ -38,7 +39,7 @@ def submit(request: HttpRequest) -> HttpResponse:
             return _fetch(request, form)
         upload, created = _receive(request, form)
         if not created:
-            messages.info(request, _AGAIN.get(UploadState(upload.state), _AGAIN[UploadState.IMPORTED]))
+            tell_again(request, upload)
         return _to(request, reverse("upload", args=[upload.pk]))
     return page(request, form)
 
@@ -48,6 +49,10 @@ _AGAIN = {
     UploadState.RECEIVED: "These very bytes were uploaded before: nothing was added, that upload is imported now.",
     UploadState.UNMAPPED: "These very bytes were uploaded before: nothing was added, it waits for its mapping.",
 }
+
+
+def tell_again(request: HttpRequest, upload: Upload) -> None:
+    messages.info(request, _AGAIN.get(UploadState(upload.state), _AGAIN[UploadState.IMPORTED]))
 
 
 def page(request: HttpRequest, form: UploadForm) -> HttpResponse:
@@ -259,10 +264,11 @@ def _decoys(matrix: Mapping[str, Mapping[str, Mapping[str, int]]]) -> list[dict[
     for grader, tally in sorted(matrix.items()):
         gold = tally.get("gold", {})
         tried = {"passed": gold.get("earned", 0), "refused": gold.get("failed", 0), "skipped": gold.get("absent", 0)}
-        rows.append({"grader": grader, "kind": "gold", **tried})
+        rows.append({"grader": grader, "kind": "gold", "said": SAID["gold"], **tried})
         for kind in DecoyKind:
             counts = tally.get(kind, {})
-            rows.append({"grader": grader, "kind": kind.value, **{o.value: counts.get(o, 0) for o in DecoyOutcome}})
+            tried = {o.value: counts.get(o, 0) for o in DecoyOutcome}
+            rows.append({"grader": grader, "kind": kind.value, "said": SAID[kind.value], **tried})
     return rows
 
 

@@ -106,7 +106,8 @@ def test_xlsx_values_are_themselves_and_a_row_has_the_number_of_the_sheet(stored
 def test_xlsx_sheets_behind_the_first_are_told(stored):
     path = stored(xlsx_bytes(sheets=("Tasks", "Notes")))
 
-    assert source.detect(path, "a.xlsx").notes == ("Only the first sheet, 'Tasks', is read: 'Notes' are left out.",)
+    (note,) = source.detect(path, "a.xlsx").notes
+    assert note == "Only the first sheet, 'Tasks', is read; left out: 'Notes'. Save another one as a file of its own."
 
 
 def test_xlsx_texts_in_the_workbooks_list_are_found_and_gaps_cost_nothing(stored):

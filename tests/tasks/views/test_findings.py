@@ -30,6 +30,12 @@ def test_what_two_prompts_share_is_marked_on_both_sides():
     assert "".join(piece.text for piece in theirs) == "Add four and three."
 
 
+def test_case_and_blanks_make_no_other_word():
+    mine, _ = findings.shared("ADD TWO\t and  three.", "Add two and three.")
+
+    assert [(piece.text, piece.mark) for piece in mine] == [("ADD TWO\t and  three.", "shared")]
+
+
 def test_two_long_prompts_are_shown_without_marks():
     mine, _ = findings.shared("a " * 5000, "a " * 5000)
 

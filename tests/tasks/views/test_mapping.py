@@ -44,6 +44,13 @@ def test_the_page_of_an_upload_that_begins_to_wait_stops_asking_and_loads_anew(p
     assert browser(portal.contributor).get(f"/submit/{waiting.pk}/progress")["X-Finished"] == "1"
 
 
+@pytest.mark.parametrize(("target", "told"), [("reference", False), ("metadata.", True)])
+def test_columns_without_a_right_answer_are_told(portal: Portal, waiting: Upload, target: str, told: bool):
+    page = text(post(portal, waiting, "preview", **{"target-1": target, "name-1": "antwort", "target-2": "domain"}))
+
+    assert ("No column holds the right answer" in page) == told
+
+
 def test_the_page_shows_columns_and_rows(portal: Portal, waiting: Upload):
     page = text(browser(portal.contributor).get(f"/submit/{waiting.pk}/mapping"))
 

@@ -109,6 +109,26 @@ def test_a_file_is_announced_before_its_bytes(portal: Portal):
     assert (partial.filename, partial.length, partial.dataset.name) == ("big.parquet", 10_000_000, "Fresh")
 
 
+def test_bytes_that_arrive_in_pieces_and_were_there_before_say_so(portal: Portal):
+    form = new(portal, dataset=portal.private.pk, filename="again.jsonl", length=5)
+    client = browser(portal.contributor)
+    client.post("/submit/announced", form)
+    partial = PartialUpload.objects.get()
+    PartialUpload.objects.update(upload=portal.upload)
+
+    page = client.get(f"/submit/announced/{partial.pk}", follow=True)
+
+    assert (page.redirect_chain[-1][0], "uploaded before" in text(page)) == (f"/submit/{portal.upload.pk}", True)
+
+
+def test_what_somebody_else_sends_is_not_there(portal: Portal):
+    browser(portal.contributor).post("/submit/announced", new(portal, filename="a.jsonl", length=5))
+
+    reply = browser(portal.stranger).get(f"/submit/announced/{PartialUpload.objects.get().pk}")
+
+    assert reply.status_code == 404
+
+
 def test_an_announcement_with_mistakes_is_the_form_again(portal: Portal):
     reply = browser(portal.contributor).post("/submit/announced", new(portal, filename="a", length=5, name=""))
 
