@@ -18,7 +18,7 @@ from tasks.types import Issue
 
 MAX_ROWS = 100_000_000
 SLICE_ROWS = 1024
-SLICE_BYTES = 16 << 20  # of texts that are written at once
+SLICE_BYTES = 4 << 20  # of texts that are written at once
 _encode = msgspec.json.Encoder().encode
 
 

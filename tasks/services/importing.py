@@ -132,7 +132,7 @@ class _Work:
         )
         for block in blocks:
             yield prepare(*self._call(block))
-            if settings.IMPORT_HELPERS and self.upload.bytes - block.read > settings.IMPORT_ALONE_BYTES:
+            if settings.IMPORT_HELPERS and self.upload.bytes - block.read >= settings.IMPORT_ALONE_BYTES:
                 break
         crew = None
         for block in blocks:
