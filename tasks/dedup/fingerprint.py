@@ -61,6 +61,8 @@ def answer_digest(item: Mapping[str, Any], gold: str | None = None) -> str:
     42, 42.0 and "42" agree, and so do texts that differ in case or blanks; the order of a list counts.
     """
     answer: Any = item.get("reference", item or gold)
+    if "choices" in item and "reference" in item:
+        answer = [answer, item["choices"]]  # "B" is an answer only among its choices
     return xxh3_128_hexdigest(_encode(_folded(answer)))
 
 

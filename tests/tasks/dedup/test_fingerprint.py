@@ -90,3 +90,10 @@ def test_without_a_reference_the_item_is_the_answer_and_without_an_item_the_gold
 
 def test_an_answer_of_many_digits_is_digested():
     assert len(answer_digest({"reference": "9" * 100_000})) == 32
+
+
+def test_the_same_letter_among_other_choices_is_another_answer():
+    one = answer_digest({"reference": "B", "choices": ["a robin", "a crow"]})
+
+    assert one != answer_digest({"reference": "B", "choices": ["a crow", "a robin"]})
+    assert one == answer_digest({"reference": "b", "choices": ["A robin", "A crow"]})
