@@ -10,6 +10,7 @@ from django.core.exceptions import ValidationError
 from tasks.errors import FlywheelError, Invalid
 from tasks.graders import registry
 from tasks.models import Dataset, Membership, Review, Team, User
+from tasks.screening import policy as policies
 from tasks.services.licences import LICENCES
 from tasks.states import Role, Scope, UploadMode, Visibility
 
@@ -333,6 +334,27 @@ class KeyForm(forms.Form):
 
 class TeamForm(forms.Form):
     name = forms.CharField(max_length=120)
+
+
+class ScreeningForm(forms.Form):
+    """A screening policy as people edit it: lists are separated by commas or blanks, what is empty is as by default."""
+
+    secrets = forms.ChoiceField(choices=[(action.value, action.value) for action in policies.Action])
+    personal = forms.ChoiceField(choices=[(action.value, action.value) for action in policies.Action])
+    languages = forms.CharField(required=False, max_length=200)
+    licences = forms.CharField(required=False, max_length=500)
+    min_characters = forms.IntegerField(required=False)
+    max_characters = forms.IntegerField(required=False)
+
+    @staticmethod
+    def initial_of(policy: Mapping[str, Any]) -> dict[str, Any]:
+        lists = {name: ", ".join(policy[name]) for name in ("languages", "licences")}
+        return {**policy, **lists}
+
+    def policy(self) -> dict[str, Any]:
+        given = self.cleaned_data
+        lists = {name: given[name].replace(",", " ").split() for name in ("languages", "licences")}
+        return {name: value for name, value in {**given, **lists}.items() if value is not None}
 
 
 class MemberForm(forms.Form):

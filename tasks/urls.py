@@ -15,6 +15,7 @@ from tasks.views import (
     resumable,
     reviews,
     uploads,
+    wrappers,
 )
 
 urlpatterns = [
@@ -24,6 +25,7 @@ urlpatterns = [
     path("me/keys", account.create_key, name="key-create"),
     path("me/keys/<int:pk>/revoke", account.revoke_key, name="key-revoke"),
     path("me/teams", account.create_team, name="team-create"),
+    path("me/teams/<slug:slug>/screening", account.set_screening, name="team-screening"),
     path("me/teams/<slug:slug>/members", account.add_member, name="member-add"),
     path("submit", uploads.submit, name="submit"),
     path("submit/announced", resumable.announce, name="submit-announced"),
@@ -56,6 +58,10 @@ urlpatterns = [
     path("review/appeals/<int:pk>", appeals.appeal_page, name="appeal"),
     path("review/appeals/<int:pk>/grant", appeals.grant, name="appeal-grant"),
     path("review/appeals/<int:pk>/refuse", appeals.refuse, name="appeal-refuse"),
+    path("review/wrappers", wrappers.queue, name="wrappers"),
+    path("review/wrappers/add", wrappers.add, name="wrapper-add"),
+    path("review/wrappers/<int:pk>/approve", wrappers.approve, name="wrapper-approve"),
+    path("review/wrappers/<int:pk>/refuse", wrappers.refuse, name="wrapper-refuse"),
     path("review", reviews.queue, name="review"),
     path("review/log", reviews.log, name="review-log"),
     path("review/bulk", reviews.bulk, name="review-bulk"),

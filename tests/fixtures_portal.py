@@ -15,9 +15,9 @@ import msgspec
 import numpy as np
 from django.utils import timezone
 
-from tasks.models import Dataset, Task, Team, Upload, User
+from tasks.models import Dataset, Task, Team, Upload, User, Wrapper
 from tasks.models.events import seal
-from tasks.services import accounts, appeals, datasets, leases, mapping, reviews, uploads
+from tasks.services import accounts, appeals, datasets, leases, mapping, reviews, uploads, wrapping
 from tasks.services.importing import import_upload
 from tasks.services.licences import CONSENT_VERSION
 from tasks.services.proving import prove_upload
@@ -83,6 +83,7 @@ def seed() -> Portal:
     unmapped = _unmapped(private, contributor)
     _reviewed(reviewer)
     _found_and_appealed(contributed, contributor)
+    _wrapped(upload, reviewer)
     line, recipe, run, going, failed, promoted, held = _models(operator, team)
     seal()
     return Portal(
@@ -205,6 +206,17 @@ def _found_and_appealed(dataset: Dataset, contributor: User) -> None:
         task.findings.create(kind="near_duplicate", rule="near", other=first.pk, similarity=0.91)
         task.findings.create(kind="personal", rule="phone_number", evidence=found)
         task.findings.create(kind="overlap", rule="grams", similarity=0.6, evidence={"shared": task.prompt[:20]})
+
+
+def _wrapped(upload: Upload, reviewer: User) -> None:
+    """Lines that uploads propose, and one of each decision."""
+    space = upload.dataset.space
+    for rows, text in ((118, "start solve this as a pirate would:"), (61, "end show every step")):
+        Wrapper.objects.create(space=space, text=text, rows=rows, upload=upload, example="line 3")
+    wrapping.add(space, "end", "Answer in one word", reviewer=reviewer)
+    wrapping.rekey(space.pk)
+    refused = Wrapper.objects.create(space=space, text="start compute", rows=140, upload=upload, example="line 1")
+    wrapping.refuse(refused, reviewer=reviewer)
 
 
 # The model side, as an engine would have left it

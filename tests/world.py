@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 from django.utils import timezone
 
-from tasks.models import Appeal, Dataset, DatasetVersion, Review, Task, Upload
+from tasks.models import Appeal, Dataset, DatasetVersion, Review, Task, Upload, Wrapper
 from tasks.models.events import Subject, record
 from tasks.services import datasets, resumable, uploads
 from tasks.services.importing import import_upload
@@ -118,7 +118,9 @@ def full(
     event = record("test.happened", subject=Subject("task", str(task.pk)), team=person.team.pk)
     own: dict[str, Any] = {"dataset": dataset.pk, "upload": upload.pk, "task": task.pk, "review": review.pk}
     own |= {"event": event.pk, "partialupload": partial.pk}
-    own["appeal"] = appeal.pk
+    text = f"start {SECRET} solve this {upload.pk}:"
+    wrapper = Wrapper.objects.create(space=task.space, text=text, rows=12, upload=upload, example="line 1")
+    own |= {"appeal": appeal.pk, "wrapper": wrapper.pk}
     key = person.user.api_keys.get(name="test").pk
     return World(person, {**own, **trained, "line": line.pk, "team": person.team.pk, "apikey": key})
 

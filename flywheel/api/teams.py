@@ -20,13 +20,17 @@ ROLES = [(r.value, r.value) for r in Role]
 
 class TeamOut(serializers.ModelSerializer[Team]):
     my_roles = serializers.SerializerMethodField()
+    screening = serializers.SerializerMethodField(help_text="What rows may come into its space.")
 
     class Meta:
         model = Team
-        fields = ("id", "slug", "name", "is_system", "approval", "my_roles", "created_at")
+        fields = ("id", "slug", "name", "is_system", "approval", "screening", "my_roles", "created_at")
 
     def get_my_roles(self, team: Team) -> list[str]:
         return sorted(self.context["request"].user.roles_in(team))
+
+    def get_screening(self, team: Team) -> dict[str, Any]:
+        return accounts.screening_of(team)
 
 
 class MemberOut(serializers.ModelSerializer[Membership]):
@@ -43,7 +47,14 @@ class TeamIn(Given):
 
 
 class TeamChange(Given):
-    approval = serializers.ChoiceField(choices=Team.Approval.choices, help_text="Who lets proved tasks in.")
+    approval = serializers.ChoiceField(
+        choices=Team.Approval.choices, required=False, help_text="Who lets proved tasks in."
+    )
+    screening = serializers.DictField(
+        required=False,
+        help_text="The whole screening policy: `secrets` and `personal` (refuse, flag or mask), `languages`, "
+        "`min_characters`, `max_characters`, `licences`. What is left out is as by default. Stored rows stay.",
+    )
 
 
 class MemberIn(Given):
@@ -78,9 +89,13 @@ class Teams(Resource):
 
     @extend_schema(request=TeamChange, responses=TeamOut)
     def partial_update(self, request: Request, pk: str) -> Response:
-        """Say who approves proved tasks of the team's own space."""
-        team = self.get_object()
-        accounts.set_approval(team, self.given(TeamChange)["approval"], actor=self.user)
+        """Say who approves proved tasks of the team's own space, and what rows may come into it."""
+        team, given = self.get_object(), self.given(TeamChange)
+        require_role(self.user, team, Role.ADMINISTRATOR)
+        if "screening" in given:  # first: what it refuses must not leave half a change behind
+            accounts.set_screening(team, given["screening"], actor=self.user)
+        if "approval" in given:
+            accounts.set_approval(team, given["approval"], actor=self.user)
         return self.shown(self.get_object(), TeamOut)
 
     @extend_schema(responses=MemberOut(many=True))

@@ -24,6 +24,7 @@ from flywheel.api.teams import Teams
 from flywheel.api.uploads import Uploads
 from flywheel.api.versions import Versions
 from flywheel.api.withdrawals import Withdrawals
+from flywheel.api.wrappers import Wrappers
 
 router = SimpleRouter(trailing_slash=False)
 for name, resource in {
@@ -46,6 +47,7 @@ for name, resource in {
     "uploads": Uploads,
     "versions": Versions,
     "withdrawals": Withdrawals,
+    "wrappers": Wrappers,
 }.items():
     router.register(name, resource, basename=name)
 

@@ -1,9 +1,10 @@
 """Users, teams, memberships and API keys."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
+import msgspec
 from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
@@ -13,6 +14,7 @@ from django.utils.text import slugify
 from tasks.errors import Conflict, Forbidden, Invalid, NotFound
 from tasks.models import ApiKey, Membership, Team, User
 from tasks.models.events import Subject, record
+from tasks.screening import policy as policies
 from tasks.services.access import require_role
 from tasks.states import Role, Scope
 
@@ -103,6 +105,26 @@ def set_approval(team: Team, approval: str, *, actor: User | None) -> None:
     record(
         "team.approval_set", subject=_subject(team), team=team.pk, actor=actor, data={"old": before, "new": approval}
     )
+
+
+@transaction.atomic
+def set_screening(team: Team, policy: Mapping[str, Any], *, actor: User | None) -> None:
+    """What rows may come into the team's space: the whole policy, a part that is left out is as by default.
+
+    It holds for rows that are read from now on. What is stored has come in under the policy of its day and stays.
+    """
+    require_role(actor, team, Role.ADMINISTRATOR)
+    new = msgspec.to_builtins(policies.parse(policy))
+    before = Team.objects.select_for_update().get(pk=team.pk).screening
+    Team.objects.filter(pk=team.pk).update(screening=new)
+    team.screening = new
+    record("team.screening_set", subject=_subject(team), team=team.pk, actor=actor, data={"old": before, "new": new})
+
+
+def screening_of(team: Team) -> dict[str, Any]:
+    """The policy that holds, its defaults filled in."""
+    found: dict[str, Any] = msgspec.to_builtins(policies.parse(team.screening))
+    return found
 
 
 @transaction.atomic

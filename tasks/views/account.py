@@ -11,7 +11,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST, require_safe
 
 from tasks.errors import Invalid
-from tasks.forms import KeyForm, MemberForm, TeamForm
+from tasks.forms import KeyForm, MemberForm, ScreeningForm, TeamForm
 from tasks.models import ApiKey, Membership, Team, User
 from tasks.services import accounts
 from tasks.states import Role, Scope
@@ -49,7 +49,15 @@ def _members(team: Team, user: User) -> dict[str, object]:
     people: dict[str, list[str]] = {}
     for membership in Membership.objects.filter(team=team).select_related("user").order_by("user__username", "role"):
         people.setdefault(membership.user.username, []).append(membership.role)
-    return {"team": team, "people": people, "mine": people.get(user.username, [])}
+    policy = accounts.screening_of(team)
+    screening = ScreeningForm(initial=ScreeningForm.initial_of(policy), auto_id=f"{team.slug}_%s")
+    return {
+        "team": team,
+        "people": people,
+        "mine": people.get(user.username, []),
+        "policy": policy,
+        "screening": screening,
+    }
 
 
 @login_required
@@ -99,4 +107,17 @@ def add_member(request: HttpRequest, slug: str) -> HttpResponse:
         raise Invalid("no_such_user", "There is no user of that name: ask an administrator to make the account.")
     accounts.join(team, user, form.cleaned_data["role"], actor=signed_in(request))
     messages.success(request, f"{user.username} is {form.cleaned_data['role']} of {team.name}.")
+    return redirect("me")
+
+
+@login_required
+@require_POST
+def set_screening(request: HttpRequest, slug: str) -> HttpResponse:
+    team = get_object_or_404(Team, slug=slug, pk__in=signed_in(request).team_ids())
+    form = ScreeningForm(request.POST)
+    if not form.is_valid():
+        name, (fault, *_) = next(iter(form.errors.items()))
+        raise Invalid("screening_bad", f"{name}: {fault}", name)
+    accounts.set_screening(team, form.policy(), actor=signed_in(request))
+    messages.success(request, f"Rows that come into {team.name} from now on are held against the new policy.")
     return redirect("me")

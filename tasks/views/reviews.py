@@ -15,8 +15,8 @@ from django.views.decorators.http import require_POST, require_safe
 from tasks.errors import Invalid
 from tasks.forms import BulkForm, RejectForm, teams_with
 from tasks.models import Dataset, DatasetTask, Event, EventSeal, Review, Task, TaskFinding
-from tasks.services import appeals, reviews
-from tasks.states import Role, TaskState
+from tasks.services import appeals, reviews, wrapping
+from tasks.states import Role, TaskState, WrapperState
 from tasks.views import examples
 from tasks.views.listing import exported, page_of, whole
 from tasks.views.records import answer_of, record_of
@@ -65,6 +65,7 @@ def queue(request: HttpRequest) -> HttpResponse:
         "rows": [(task, answer_of(task), found.get(task.pk, [])) for task in page.rows],
         "findings": _finding_counts(waiting.filter(state=state)),
         "appeals": appeals.queue(signed_in(request)).count(),
+        "wrappers": wrapping.visible_to(signed_in(request)).filter(state=WrapperState.PROPOSED).count(),
         "state": state,
         "states": [(s.value, counts.get(s, 0)) for s in BY_RISK],
         "total": sum(counts.values()),

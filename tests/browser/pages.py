@@ -40,6 +40,7 @@ def pages(portal: Any) -> dict[str, tuple[Any, str]]:
         "log": "/review/log",
         "appeals": "/review/appeals",
         "appeal": f"/review/appeals/{appeal.pk}",
+        "wrappers": "/review/wrappers",
     }
     models = {
         "home": "/",
@@ -70,6 +71,7 @@ def pages(portal: Any) -> dict[str, tuple[Any, str]]:
         "empty-datasets": (portal.stranger, "/datasets"),
         "empty-review": (portal.stranger, "/review"),
         "empty-appeals": (portal.stranger, "/review/appeals"),
+        "empty-wrappers": (portal.stranger, "/review/wrappers"),
         "not-found": (portal.stranger, f"/submit/{portal.upload.pk}"),
         "login": (None, "/login"),
     }
@@ -95,4 +97,5 @@ NAMES = [
     *("run-going", "run-failed", "evaluation", "recipes", "recipe", "gates", "gate-promote", "gate-hold", "models"),
     *("line", "version", "schedules", "playground", "formats", "graders", "errors", "not-found", "login"),
     *("task-found", "task-rejected", "task-correct", "changes", "appeal-own", "appeals", "appeal", "empty-appeals"),
+    *("wrappers", "empty-wrappers"),
 ]

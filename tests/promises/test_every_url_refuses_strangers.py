@@ -38,6 +38,7 @@ WHERE: dict[str, dict[str, str]] = {
     "review/undo/<uuid": {"batch": NOBODY},
     "review/undo/": {"pk": "{review}"},
     "review/appeals/": {"pk": "{appeal}"},
+    "review/wrappers/": {"pk": "{wrapper}"},
     "review/": {"pk": "{task}"},
     "me/keys/": {"pk": "{apikey}"},
     "me/teams/": {"slug": "{team_slug}"},

@@ -80,6 +80,24 @@ def test_a_team_says_who_approves(contributor: Person):
     assert reply.json()["approval"] == "person"
 
 
+def test_a_team_says_what_may_come_in(contributor: Person):
+    body = {"screening": {"personal": "mask", "max_characters": 5000}}
+
+    reply = contributor.api.patch(f"/api/v1/teams/{contributor.team.pk}", body, format="json")
+
+    policy = reply.json()["screening"]
+    assert (policy["personal"], policy["max_characters"], policy["secrets"]) == ("mask", 5000, "refuse")
+
+
+def test_half_a_change_of_a_team_is_none(contributor: Person):
+    body = {"approval": "proved", "screening": {"personal": "sometimes"}}
+
+    reply = contributor.api.patch(f"/api/v1/teams/{contributor.team.pk}", body, format="json")
+
+    contributor.team.refresh_from_db()
+    assert (reply.status_code, reply.json()["code"], contributor.team.approval) == (400, "screening_bad", "all")
+
+
 def test_events_of_ones_team_are_listed_newest_first(contributor: Person):
     contributor.api.post("/api/v1/datasets", {"name": "Sums"}, format="json")
 

@@ -1,13 +1,15 @@
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from django.utils import timezone
 
 from tasks.errors import Conflict, Forbidden, Invalid
-from tasks.models import ApiKey, Event, User
+from tasks.models import ApiKey, Dataset, Event, Team, User
 from tasks.services import accounts
 from tasks.states import Role, Scope
 from tests.cast import Person
+from tests.tasks.pipeline import imported, states
 
 pytestmark = pytest.mark.django_db
 
@@ -164,3 +166,57 @@ def test_only_administrators_choose_the_approval_policy(contributor: Person, str
 def test_an_unknown_approval_policy_is_refused(contributor: Person):
     with pytest.raises(Invalid):
         accounts.set_approval(contributor.team, "whim", actor=contributor.user)
+
+
+# Screening
+
+
+def test_an_administrator_sets_what_may_come_in(contributor: Person):
+    accounts.set_screening(contributor.team, {"personal": "mask", "languages": ["en"]}, actor=contributor.user)
+
+    policy = accounts.screening_of(Team.objects.get(pk=contributor.team.pk))
+    assert (policy["personal"], list(policy["languages"]), policy["secrets"]) == ("mask", ["en"], "refuse")
+
+
+def test_a_screening_policy_is_an_event_with_both_states(contributor: Person):
+    accounts.set_screening(contributor.team, {"personal": "refuse"}, actor=contributor.user)
+
+    event = Event.objects.get(kind="team.screening_set")
+    assert (event.data["old"], event.data["new"]["personal"]) == ({}, "refuse")
+
+
+def test_a_team_that_has_set_nothing_is_screened_by_the_defaults(contributor: Person):
+    policy = accounts.screening_of(contributor.team)
+
+    assert (policy["secrets"], policy["personal"], list(policy["languages"])) == ("refuse", "flag", [])
+
+
+@pytest.mark.parametrize(
+    "policy",
+    [{"secrets": "ignore"}, {"languages": ["english"]}, {"min_characters": 0}, {"max_characters": 10**6}, {"x": 1}],
+)
+def test_a_screening_policy_that_cannot_be_read_is_refused(contributor: Person, policy: dict[str, Any]):
+    with pytest.raises(Invalid) as refused:
+        accounts.set_screening(contributor.team, policy, actor=contributor.user)
+
+    assert refused.value.code == "screening_bad"
+
+
+def test_only_administrators_say_what_may_come_in(contributor: Person, stranger: Person):
+    with pytest.raises(Forbidden):
+        accounts.set_screening(contributor.team, {}, actor=stranger.user)
+
+
+def test_the_pools_policy_is_not_its_reviewers(reviewer: Person):
+    with pytest.raises(Forbidden):
+        accounts.set_screening(reviewer.team, {}, actor=reviewer.user)
+
+
+def test_rows_that_are_stored_stay_and_the_next_ones_are_screened(contributor: Person, dataset: Dataset):
+    row = {"prompt": "Write to rosa.keller@posteo.de and say the number.", "reference": 7}
+    imported(dataset, [row])
+
+    accounts.set_screening(contributor.team, {"personal": "refuse"}, actor=contributor.user)
+    second = imported(dataset, [{**row, "prompt": f"{row['prompt']} Twice."}])
+
+    assert (states(dataset), second.counts["rejected"]) == (["valid"], {"personal_data": 1})
