@@ -105,7 +105,7 @@ def shared(mine: str, theirs: str) -> tuple[list[Piece], list[Piece]]:
     if len(mine) > MOST_CHARACTERS or len(theirs) > MOST_CHARACTERS:
         return [Piece(mine, "")], [Piece(theirs, "")]
     left, right = _words(mine), _words(theirs)
-    blocks = SequenceMatcher(None, *map(_heard, (left, right)), autojunk=False).get_matching_blocks()
+    blocks = SequenceMatcher(None, _heard(left), _heard(right), autojunk=False).get_matching_blocks()
     return _pieces(left, [(one.a, one.size) for one in blocks]), _pieces(right, [(one.b, one.size) for one in blocks])
 
 
