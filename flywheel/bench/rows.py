@@ -13,6 +13,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -329,7 +330,8 @@ def write(corpus: Corpus, path: Path, truth: Path | None = None) -> int:
     with (
         path.open("wb") as file,
         (truth or Path(os.devnull)).open("wb") as key,
-        ProcessPoolExecutor(os.cpu_count()) as processes,
+        # Not forked: who calls this may have threads.
+        ProcessPoolExecutor(os.cpu_count(), mp_context=get_context("spawn")) as processes,
     ):
         for lines, planted in processes.map(partial(_stretch, corpus), starts):
             size += file.write(lines)

@@ -32,6 +32,7 @@ WHERE: dict[str, dict[str, str]] = {
     "openai/v1/models/": {"name": "{line_slug}/v1"},
     "api/v1/teams/": {"pk": "{team}", "user": "carla", "role": "reviewer"},
     "api/v1/reviews/batches/": {"batch": NOBODY},
+    "submit/announced/<uuid": {"pk": NOBODY},
     "submit/": {"pk": "{upload}"},
     "datasets/": {"team": "{team_slug}", "slug": "sums"},
     "tasks/": {"pk": "{task}"},
