@@ -25,7 +25,7 @@ from tasks.formats.block import Block, Layout
 from tasks.models import Dataset, ProofRun, RowIssue, Upload, Wrapper
 from tasks.models.events import Subject, record
 from tasks.preparation import Context, Prepared, approved, prepare
-from tasks.services import heldout, leases, mapping, storing, wrapping
+from tasks.services import heldout, leases, mapping, neighbours, storing, wrapping
 from tasks.services.copying import copy_rows, lock_space
 from tasks.services.storing import Merged
 from tasks.services.uploads import stored_file
@@ -99,8 +99,7 @@ class _Work:
         self.upload, self.attempt, self._stack = upload, attempt, stack
         self.path = stored_file(upload)
         self.layout = msgspec.convert(upload.detected.get("layout", {"format": "jsonl"}), Layout)
-        chosen = mapping.of(upload)
-        self.mapping = None if chosen is None else msgspec.json.encode(chosen)
+        self.mapping = msgspec.json.encode(mapping.of(upload))
         self.waived = frozenset(upload.waived)
         self.openings = wrappers.Lines()
         self._under_way: deque[tuple[Block, _Asked]] = deque()
@@ -110,7 +109,7 @@ class _Work:
         while (prepared := self._next(chunks)) is not None:
             block, asked = self._under_way.popleft()
             with self._alive():
-                storing.caught_up(asked.dataset.space)  # what takes long, before others have to wait for us
+                neighbours.caught_up(asked.dataset.space)  # what takes long, before others have to wait for us
             while not self._commit(prepared, asked):
                 asked = self._ask()  # its dataset has got another grader, its space another suite
                 prepared = prepare(block, asked.context)

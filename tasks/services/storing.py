@@ -8,36 +8,27 @@ planner's statistics lag behind an import, and a join that it believes small has
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
-from hashlib import blake2b
-from pathlib import Path
-from threading import get_ident
 from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
-from django.conf import settings
 from django.db import connection
 from django.utils import timezone
 
-from tasks.dedup import bands, deciding, families, wrappers
-from tasks.dedup.bands import BandIndex
+from tasks.dedup import bands, deciding, families
 from tasks.dedup.contamination import Overlap, Verdict
 from tasks.dedup.deciding import Exact, Stored
 from tasks.dedup.families import Family, Near
-from tasks.dedup.signature import BANDS
 from tasks.formats.codes import issue
 from tasks.graders import judges, registry
-from tasks.models import Dataset, Grader, HeldOutItem, TaskFinding, Team
+from tasks.models import Dataset, Grader, HeldOutItem, TaskFinding
 from tasks.preparation import COLUMNS, KnownGrader, Prepared, approved
-from tasks.services import heldout, wrapping
+from tasks.services import heldout, neighbours, wrapping
 from tasks.services.conflicts import CLASH, open_conflicts
 from tasks.services.copying import copy_lines, copy_rows
 from tasks.states import Split, TaskState
-from tasks.text import folded
-from tasks.types import Issue, Message
+from tasks.types import Issue
 
-EXTENDED_AT_ONCE = 20_000  # tasks
 _TASK_COLUMNS = ("id", "space_id", "state", "reason", "reason_code", "family", "split", "created_at", *COLUMNS)
 _FINDING_COLUMNS = ("task_id", "kind", "rule", "other", "similarity", "evidence")
 _encode = msgspec.json.Encoder().encode
@@ -69,16 +60,6 @@ SELECT k.key, t.id, t.answer_digest, t.exact_key, t.state, t.family, t.split
 """
 _ANY_WITHDRAWN = "SELECT EXISTS (SELECT FROM tasks_task WHERE space_id = %s AND state = 'withdrawn')"
 _ANY_WRAPPED = "SELECT EXISTS (SELECT FROM tasks_task WHERE space_id = %s AND stripped_key IS NOT NULL)"
-_BANDS = """
-SELECT t.id, t.bands FROM unnest(%s::text[]) s(state), LATERAL (
-       SELECT t.id, t.bands FROM tasks_task t
-        WHERE t.state = s.state AND t.space_id = %s AND t.id > %s ORDER BY t.id LIMIT %s) t
- WHERE t.bands IS NOT NULL ORDER BY t.id LIMIT %s
-"""
-_CANDIDATES = """
-SELECT t.id, t.messages, t.number_signature, t.answer_digest, t.family, t.state, t.split
-  FROM unnest(%s::bigint[]) k(id), LATERAL (SELECT * FROM tasks_task t WHERE t.id = k.id OFFSET 0) t
-"""
 
 
 @dataclass(slots=True)
@@ -256,7 +237,7 @@ class _Chunk:
         self.inherited: dict[int, str] = {}  # split of the family, by row
         self.splits: dict[int, str] = {}
         self.findings: list[tuple[Any, ...]] = []
-        self._stored: dict[int, _Compared] = {}  # candidates, by id
+        self._stored: dict[int, neighbours.Compared] = {}  # candidates, by id
         merged.states.update(self.states.values())
 
     def _state(self, row: int) -> TaskState:
@@ -316,7 +297,7 @@ class _Chunk:
         """{row: [(id of a stored task or row of the chunk, whether it is a row)]}, best first."""
         kept = np.zeros(len(self.prepared.lines), dtype=np.bool_)
         kept[self.exact.new] = True
-        index = caught_up(self.dataset.space)
+        index = neighbours.caught_up(self.dataset.space)
         older = bands.older(index, self.prepared.bands, kept)
         wanted = kept[older.rows]
         found: dict[int, list[tuple[int, bool]]] = {}
@@ -324,7 +305,7 @@ class _Chunk:
         for row, other, in_chunk in zip(*columns, strict=True):
             found.setdefault(row, []).append((other, in_chunk))
         stored = {pk for pairs in found.values() for pk, in_chunk in pairs if not in_chunk}
-        self._stored = _near_tasks(stored, approved(wrapping.texts_of(self.dataset.space_id)))
+        self._stored = neighbours.compared(stored, approved(wrapping.texts_of(self.dataset.space_id)))
         return found
 
     def _compare(self, row: int, candidates: Sequence[tuple[int, bool]]) -> None:
@@ -434,55 +415,3 @@ def _count_findings(chunk: _Chunk) -> None:
 def _is_told(overlap: Overlap, chunk: _Chunk, row: int) -> bool:
     """Siblings are counted only; what a sealed task shares with its own suite is no news."""
     return overlap.verdict is not Verdict.SIBLING and chunk.splits[row] != Split.SEALED
-
-
-# Bands
-
-
-class _Compared(NamedTuple):
-    near: Near
-    split: str
-
-
-def _near_tasks(pks: Iterable[int], known: wrappers.Wrappers) -> dict[int, _Compared]:
-    with connection.cursor() as cursor:
-        cursor.execute(_CANDIDATES, [sorted(pks)])
-        return {pk: _Compared(_near_task(known, pk, *rest), split) for pk, *rest, split in cursor.fetchall()}
-
-
-def _near_task(
-    known: wrappers.Wrappers, pk: int, messages: Any, signature: Any, answer: Any, family: int | None, state: str
-) -> Near:
-    given = msgspec.json.decode(messages) if isinstance(messages, str) else messages
-    text, _ = wrappers.strip(folded(Message(**message) for message in given), known)
-    live = state not in (TaskState.WITHDRAWN, TaskState.REJECTED)
-    return Near(pk, text, bytes(signature).hex(), answer.hex, family, live)
-
-
-def folder_of(space: Team) -> Path:
-    """Named by what no other space has, in this database or in one that is restored beside its files."""
-    name = f"{connection.settings_dict['NAME']}:{space.pk}:{space.split_salt}:{space.created_at.isoformat()}"
-    return Path(settings.DATA_DIR) / "cache" / "bands" / blake2b(name.encode(), digest_size=12).hexdigest()
-
-
-@lru_cache(maxsize=16)
-def _index(folder: Path, thread: int) -> BandIndex:
-    return BandIndex(folder)
-
-
-def caught_up(space: Team) -> BandIndex:
-    """The bands of every task of a space that is committed: ids are given out under the space's lock, so that none is
-    still to come below the last one that can be seen."""
-    index = _index(folder_of(space), get_ident())
-    while True:
-        after = index.watermark
-        with connection.cursor() as cursor:
-            states = [state.value for state in TaskState]
-            cursor.execute(_BANDS, [states, space.pk, after, EXTENDED_AT_ONCE, EXTENDED_AT_ONCE])
-            rows = [(pk, own) for pk, own in cursor.fetchall() if len(own) == BANDS * 8]
-        if rows:
-            ids = np.fromiter((pk for pk, _ in rows), dtype=np.int64, count=len(rows))
-            own = np.frombuffer(b"".join(bytes(one) for _, one in rows), dtype="<u8").reshape(-1, BANDS)
-            index.extend(ids, own, after=after)
-        if len(rows) < EXTENDED_AT_ONCE:
-            return index

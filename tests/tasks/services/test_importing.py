@@ -8,7 +8,7 @@ from django.utils import timezone
 
 from tasks import preparation
 from tasks.models import Dataset, DatasetTask, Event, ProofRun, RowIssue, Task, Upload
-from tasks.services import datasets, importing, leases, reviews, storing, uploads
+from tasks.services import datasets, importing, leases, neighbours, reviews, storing, uploads
 from tasks.states import Split, TaskState, UploadState
 from tests.cast import Person
 from tests.tasks.pipeline import imported, lines, proved, receive, states, sums, tasks
@@ -435,11 +435,23 @@ def test_the_bands_of_a_space_are_read_state_by_state_out_of_the_index(dataset: 
     imported(dataset, sums(500))
     with connection.cursor() as cursor:
         cursor.execute("ANALYZE tasks_task")
-        cursor.execute("EXPLAIN " + storing._BANDS, [["valid", "proved"], contributed.space_id, 0, 20_000, 20_000])
+        given = {"states": ["valid", "proved"], "space": contributed.space_id, "after": 0, "bytes": 96, "most": 20_000}
+        cursor.execute("EXPLAIN " + neighbours.BANDS_ABOVE, given)
         plan = "\n".join(line for (line,) in cursor.fetchall())
 
     assert "using task_queue" in plan
     assert "Seq Scan" not in plan
+
+
+def test_tasks_from_before_there_were_bands_do_not_hide_those_behind_them(dataset: Dataset, monkeypatch: Any):
+    imported(dataset, sums(5))
+    Task.objects.update(bands=None)
+    imported(dataset, sums(5, start=5))
+    monkeypatch.setattr(neighbours, "EXTENDED_AT_ONCE", 2)
+
+    index = neighbours.caught_up(dataset.space)
+
+    assert index.watermark == Task.objects.order_by("pk").last().pk
 
 
 def test_a_chunk_that_was_prepared_with_another_grader_is_prepared_anew(dataset: Dataset, monkeypatch: Any):
