@@ -302,7 +302,7 @@ def _extend_in_turns(folder, stored):
 
 def test_processes_that_extend_one_index_at_the_same_time_lose_and_repeat_nothing(index):
     stored = unique_bands(400)
-    context = get_context("fork")
+    context = get_context("spawn")  # a fork of this process would copy the locks that its libraries' threads hold
     processes = [context.Process(target=_extend_in_turns, args=(index.folder, stored)) for _ in range(3)]
     for process in processes:
         process.start()
