@@ -1,11 +1,12 @@
 """Find secrets and personal data in a text, replace them, show where they stand without repeating them.
 
 Nearly all texts are clean, so what costs little comes first: a secret has a telling beginning, personal data an @ or
-seven digits close together. Only the rules whose beginning is there are tried.
+seven digits close together. Only the rules whose beginning is there are tried, and of numbers those whose shape is.
 """
 
 import re
-from collections.abc import Collection, Iterable, Iterator
+from bisect import bisect
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -47,10 +48,20 @@ def find(text: str) -> tuple[Found, ...]:
     for rule in _tried(text):
         for match in rule.pattern.finditer(text):
             start, end = match.span("found" if "found" in rule.pattern.groupindex else 0)
-            apart = all(end <= other.start or start >= other.end for other in found)
-            if apart and rule.likely(match):
-                found.append(Found(rule.kind, rule.name, start, end))
-    return tuple(sorted(found, key=lambda one: one.start))
+            place = bisect(found, start, key=_start)
+            if _apart(found, place, start, end) and rule.likely(match):
+                found.insert(place, Found(rule.kind, rule.name, start, end))
+    return tuple(found)
+
+
+def _start(one: Found) -> int:
+    return one.start
+
+
+def _apart(found: Sequence[Found], place: int, start: int, end: int) -> bool:
+    """Whether it overlaps none of them, which stand in order and apart; `place`: of the first behind it."""
+    behind = place < len(found) and found[place].start < end
+    return not behind and (place == 0 or found[place - 1].end <= start)
 
 
 def _tried(text: str) -> Iterator[Rule]:
@@ -58,7 +69,15 @@ def _tried(text: str) -> Iterator[Rule]:
         if any(anchor in text for anchor in rule.anchors):
             yield rule
     if _SEVEN_DIGITS.search(text):
-        yield from _NUMBERED
+        raw = text.encode("utf-8", "surrogatepass")
+        yield from (rule for rule in _NUMBERED if _shape(rule).search(raw))
+
+
+@cache
+def _shape(rule: Rule) -> Any:
+    import re2
+
+    return re2.compile(rule.shape)
 
 
 def mask(text: str, found: Iterable[Found], kinds: Collection[Kind] = tuple(Kind)) -> tuple[str, tuple[Found, ...]]:
@@ -75,9 +94,12 @@ def mask(text: str, found: Iterable[Found], kinds: Collection[Kind] = tuple(Kind
     return "".join([*parts, text[behind:]]), tuple(placed)
 
 
-def excerpt(text: str, found: Iterable[Found], which: int = 0) -> str:
-    """What stands around one of them, with placeholders for all of them."""
+def excerpts(text: str, found: Iterable[Found]) -> list[str]:
+    """What stands around each of them, with placeholders for all of them."""
     shown, placed = mask(text, found)
-    one = placed[which]
+    return [_around(shown, one) for one in placed]
+
+
+def _around(shown: str, one: Found) -> str:
     begin, end = max(0, one.start - _SHOWN_AROUND), min(len(shown), one.end + _SHOWN_AROUND)
     return f"{'…' * (begin > 0)}{shown[begin:end]}{'…' * (end < len(shown))}"

@@ -108,7 +108,10 @@ def _iban(match: re.Match[str]) -> bool:
 
 
 def _social_security(match: re.Match[str]) -> bool:
-    return match[0] not in _ADVERTISED and not _calculated(match)
+    """No area 000, 666 or from 900, no group 00, no serial number 0000: such ones were never given."""
+    area, group, serial = match[0].split("-")
+    given = area not in ("000", "666") and area[0] != "9" and group != "00" and serial != "0000"
+    return given and match[0] not in _ADVERTISED and not _calculated(match)
 
 
 def _german_tax_id(match: re.Match[str]) -> bool:
@@ -155,56 +158,59 @@ def _brazilian_id(match: re.Match[str]) -> bool:
     )
 
 
-def _rule(name: str, pattern: str, likely: Callable[[re.Match[str]], bool], *anchors: str) -> Rule:
-    return Rule(Kind.PERSONAL, name, re.compile(pattern), anchors, likely)
-
-
-_ALONE = r"(?<![\w.,+-])"  # nothing before a number that would make it part of something longer
+_PART_OF_MORE = ".,+-"  # before a number they make it part of something longer, as letters and digits do
 _ENDS = r"(?![\w]|[.,-]\d)"
-_CALL = r"(?i:tel(?:e(?:fon|phone))?|phone|call|mobile|mobil|cell|handy|fax|whatsapp|电话|手机|電話)"
+# Ignoring case, Python takes ı and İ for i, RE2 does not.
+_CALL = r"(?i:tel(?:e(?:fon|phone))?|phone|call|mob[iıİ]le?|cell|handy|fax|whatsapp|电话|手机|電話)"
+
+
+def _number(name: str, written: str, likely: Callable[[re.Match[str]], bool], part: str | None = _PART_OF_MORE) -> Rule:
+    """A number that stands alone. `part`: characters before it that make it part of something longer; None: any may
+    stand there. Its shape takes every letter beyond ASCII for one that may stand around a number: too much, never too
+    little."""
+    alone, begins = "", ""
+    if part is not None:
+        excluded = re.escape(part)
+        alone, begins = rf"(?<![\w{excluded}])", rf"(?:\A|[^0-9A-Za-z_{excluded}])"
+    shape = rf"{begins}{written}(?:\z|[^0-9A-Za-z_])".replace(r"\d", r"\p{Nd}")
+    return Rule(Kind.PERSONAL, name, re.compile(f"{alone}{written}{_ENDS}"), likely=likely, shape=shape)
+
 
 RULES = (
-    _rule(
+    Rule(
+        Kind.PERSONAL,
         "e-mail",
-        rf"(?<![\w.%+-])[A-Za-z0-9][\w.%+-]{{0,63}}@(?P<domain>(?:[A-Za-z0-9-]{{1,63}}\.){{1,4}}(?i:{_ENDINGS}))(?![\w-]|\.\w|\()",
+        re.compile(
+            rf"(?<![\w.%+-])[A-Za-z0-9][\w.%+-]{{0,63}}@(?P<domain>(?:[A-Za-z0-9-]{{1,63}}\.){{1,4}}(?i:{_ENDINGS}))(?![\w-]|\.\w|\()"
+        ),
+        ("@",),
         _somebodys,
-        "@",
     ),
-    _rule("IBAN", rf"{_ALONE}[A-Z]{{2}}\d{{2}}(?: ?[A-Z0-9]{{4}}){{2,7}}(?: ?[A-Z0-9]{{1,3}})?{_ENDS}", _iban),
-    _rule(
+    _number("IBAN", r"[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?", _iban),
+    _number(
         "card number",
-        rf"{_ALONE}(?:(?:4\d{{3}}|5[1-5]\d\d|2[2-7]\d\d|6(?:011|5\d\d))([ -]?)\d{{4}}\1\d{{4}}\1\d{{4}}"
-        rf"|3[47]\d\d([ -]?)\d{{6}}\2\d{{5}}){_ENDS}",
+        r"(?:(?:4\d{3}|5[1-5]\d\d|2[2-7]\d\d|6(?:011|5\d\d))(?:\d{12}|(?: \d{4}){3}|(?:-\d{4}){3})"
+        r"|3[47]\d\d(?:\d{11}| \d{6} \d{5}|-\d{6}-\d{5}))",
         _card,
     ),
-    _rule(
-        "social security number",
-        rf"{_ALONE}(?!000|666|9)\d{{3}}-(?!00)\d\d-(?!0000)\d{{4}}{_ENDS}",
-        _social_security,
-    ),
-    _rule("Chinese id", rf"{_ALONE}[1-8]\d{{5}}(?:19|20)\d{{2}}[01]\d[0-3]\d\d{{3}}[\dXx]{_ENDS}", _chinese_id),
-    _rule("Spanish id", rf"{_ALONE}(?:\d{{8}}|[XYZ]\d{{7}})[A-HJ-NP-TV-Z]{_ENDS}", _spanish_id),
-    _rule(
-        "French social security number",
-        rf"{_ALONE}[12] ?\d\d ?(?:0[1-9]|1[0-2]) ?\d\d ?\d{{3}} ?\d{{3}} ?\d\d{_ENDS}",
-        _french_id,
-    ),
-    _rule("Brazilian id", rf"{_ALONE}\d{{3}}\.\d{{3}}\.\d{{3}}-\d\d{_ENDS}", _brazilian_id),
-    _rule("German tax id", rf"{_ALONE}[1-9]\d ?\d{{3}} ?\d{{3}} ?\d{{3}}{_ENDS}", _german_tax_id),
-    _rule(
+    _number("social security number", r"\d{3}-\d\d-\d{4}", _social_security),
+    _number("Chinese id", r"[1-8]\d{5}(?:19|20)\d{2}[01]\d[0-3]\d\d{3}[\dXx]", _chinese_id),
+    _number("Spanish id", r"(?:\d{8}|[XYZ]\d{7})[A-HJ-NP-TV-Z]", _spanish_id),
+    _number("French social security number", r"[12] ?\d\d ?(?:0[1-9]|1[0-2]) ?\d\d ?\d{3} ?\d{3} ?\d\d", _french_id),
+    _number("Brazilian id", r"\d{3}\.\d{3}\.\d{3}-\d\d", _brazilian_id),
+    _number("German tax id", r"[1-9]\d ?\d{3} ?\d{3} ?\d{3}", _german_tax_id),
+    _number(
         "telephone number",
-        rf"(?<![\w.,)\]+-])(?P<found>\+[1-9]\d{{0,2}}(?:[ .()/-]{{0,2}}\d{{1,5}}){{2,6}}){_ENDS}",
+        r"(?P<found>\+[1-9]\d{0,2}(?:[ .()/-]{0,2}\d{1,5}){2,6})",
         _telephone,
+        part=f"{_PART_OF_MORE})]",
     ),
-    _rule(
-        "telephone number",
-        rf"{_ALONE}(?:1[ .-])?(?:\([2-9]\d\d\) ?|[2-9]\d\d[.-])[2-9]\d\d[.-]\d{{4}}{_ENDS}",
-        _telephone,
-    ),
-    _rule(
+    _number("telephone number", r"(?:1[ .-])?(?:\([2-9]\d\d\) ?|[2-9]\d\d[.-])[2-9]\d\d[.-]\d{4}", _telephone),
+    _number(
         "telephone number",
         rf"{_CALL}(?: ?(?:no|nr|number|nummer)\b)?[.:：]{{0,2}} {{0,2}}(?:is |me at |at |为|是)?"
-        rf"(?P<found>\(?\d[\d() /.-]{{6,16}}\d){_ENDS}",
+        r"(?P<found>\(?\d[\d() /.-]{6,16}\d)",
         _telephone,
+        part=None,
     ),
 )

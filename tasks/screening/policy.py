@@ -108,7 +108,7 @@ def _hides(source: bytes) -> bool:
 def _apply(field: str, text: str, policy: Policy, findings: list[Finding]) -> str:
     """The field as it comes in; what was found is added to the findings."""
     found = matching.find(text)
-    shown = [matching.excerpt(text, found, which) for which in range(len(found))]
+    shown = matching.excerpts(text, found)
     changed, placed = matching.mask(text, found, {kind for kind in Kind if policy.action(kind) is Action.MASK})
     for one, around in zip(placed, shown, strict=True):
         action = policy.action(one.kind)

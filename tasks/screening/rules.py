@@ -12,10 +12,15 @@ class Kind(StrEnum):
 
 
 class Rule(NamedTuple):
-    """A pattern, and what besides its shape makes it likely. The group `found`, where there is one, is what counts."""
+    """A pattern, and what besides its shape makes it likely. The group `found`, where there is one, is what counts.
+
+    `shape` is the same for RE2, which knows no look-around and reads a text ten times as fast: a text that does not
+    hold it does not hold the pattern either. "": nothing is known of that.
+    """
 
     kind: Kind
     name: str  # as people call it: it stands in placeholders and on pages
     pattern: re.Pattern[str]
     anchors: tuple[str, ...] = ()  # of which a text must hold one; none: seven digits
     likely: Callable[[re.Match[str]], bool] = lambda _: True
+    shape: str = ""

@@ -157,12 +157,60 @@ def test_only_the_kinds_that_are_named_are_masked():
 def test_an_excerpt_shows_what_stands_around_and_nothing_that_was_found():
     text = f"{'before ' * 20}anna@firma.de and ben@firma.de{' behind' * 20}"
 
-    shown = matching.excerpt(text, matching.find(text), 1)
+    shown = matching.excerpts(text, matching.find(text))[1]
 
     assert "[e-mail] and [e-mail]" in shown
     assert "firma" not in shown
     assert (shown[0], shown[-1]) == ("…", "…")
     assert len(shown) < 120
+
+
+def written_numbers(seed: int) -> list[str]:
+    """Numbers as the rules know them, nearly as they know them, and what may stand around."""
+    random = Random(seed)
+
+    def digit_groups(*counts: int) -> str:
+        mark = random.choice((" ", "-", ".", ""))
+        return mark.join("".join(random.choices(digits, k=count)) for count in counts)
+
+    numbers = [
+        "4" + digit_groups(3, 4, 4, 4), "37" + digit_groups(2, 6, 5), digit_groups(3, 2, 4), digit_groups(3, 3, 3, 2),
+        "1" + digit_groups(5) + "19800229" + digit_groups(3) + "x", digit_groups(8) + "Z", "X" + digit_groups(7) + "T",
+        "2 55 08 " + digit_groups(2, 3, 3, 2), digit_groups(2, 3, 3, 3), "GB82WEST12345698765432", "DE89 3704 0044 0532",
+        "+" + digit_groups(2, 3, 6), "(415) 736-2671", "tel. 030 " + digit_groups(7), "MOBİLE 030 " + digit_groups(6),
+        "mobıl：030 " + digit_groups(6), "WhatſApp is 030 " + digit_groups(6), "电话为 030 " + digit_groups(6),
+        "٣" * 8 + "Z", digit_groups(3) + "-٣٣-" + digit_groups(4),
+    ]  # fmt: skip
+    around = ["", " ", "é", "²", "_", ".", ",", "-", "+", "(", ")", "\n", "\0", "\udc80", "社"]
+    return [random.choice(around) + number + random.choice(around) for number in numbers]
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_a_rule_is_tried_wherever_its_pattern_matches(seed):
+    texts = [*written_numbers(seed), "".join(written_numbers(seed)), " ".join(written_numbers(seed))]
+
+    passed_over = [
+        (rule.name, text)
+        for text in texts
+        for rule in matching._NUMBERED
+        if rule.pattern.search(text) and not matching._shape(rule).search(text.encode("utf-8", "surrogatepass"))
+    ]
+
+    assert passed_over == []
+
+
+@pytest.mark.timeout(20)
+def test_a_text_of_many_findings_is_read_in_linear_time():
+    text = " ".join(f"anna{number}@firma.de" for number in range(20_000))
+
+    shown = matching.excerpts(text, matching.find(text))
+
+    assert len(shown) == 20_000
+
+
+@pytest.mark.parametrize("number", ["000-12-3456", "666-12-3456", "912-12-3456", "219-00-3456", "219-12-0000"])
+def test_a_social_security_number_that_was_never_given_is_nobodys(number):
+    assert names(f"It is {number}.") == []
 
 
 @pytest.mark.parametrize(
