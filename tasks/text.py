@@ -9,11 +9,20 @@ from collections.abc import Iterable
 
 from tasks.types import Message
 
-NORM_VERSION = 1
+NORM_VERSION = 2
 
 _SUPERSCRIPTS = dict(zip("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁽⁾ⁿⁱ", "0123456789+-()ni", strict=True))
 _SUBSCRIPTS = dict(zip("₀₁₂₃₄₅₆₇₈₉₊₋₍₎", "0123456789+-()", strict=True))
-_SIGNS = {"。": ".", "、": ",", "“": '"', "”": '"', "‘": "'", "’": "'", "−": "-", "×": "*", "·": "*", "⋅": "*"}
+_DASHES = "\u2010\u2011\u2012\u2013\u2014\u2015\u2212\ufe31\ufe32\ufe58"  # hyphens, en, em, bar, minus; upright, small
+_SIGNS = {
+    **dict.fromkeys(_DASHES, "-"),  # all of them: which one stands for minus depends on who typed it
+    **dict.fromkeys("。｡︒", "."),
+    **dict.fromkeys("、､︑﹑", ","),
+    **dict.fromkeys("“”", '"'),
+    **dict.fromkeys("‘’", "'"),
+    **dict.fromkeys("×·⋅\u0387", "*"),
+    **dict.fromkeys("Ŀŀ", "l*"),  # Catalan, as l·l is
+}
 _FRACTIONS = {
     chr(point): " " + "".join(chr(int(part, 16)) for part in unicodedata.decomposition(chr(point)).split()[1:]) + " "
     for point in (*range(0xBC, 0xBF), *range(0x2150, 0x215F), 0x2189)
@@ -22,10 +31,12 @@ _FRACTIONS = {sign: text.replace("\u2044", "/") for sign, text in _FRACTIONS.ite
 # soft hyphen, BOM, zero-width characters, and the marks that change the writing direction
 _INVISIBLE = "\u00ad\ufeff\u200b-\u200f\u2060-\u2064\u202a-\u202e\u2066-\u2069\u061c"
 
-# Before NFKC, which would turn 2³ into 23 and ½ into 1⁄2 glued to what stands before it.
+# Before NFKC, which would turn 2³ into 23 and ½ into 1⁄2 glued to what stands before it. One set of characters first,
+# which is searched for three times as fast as alternatives; what stands in a run is told by its first character.
+_UPS, _DOWNS = re.escape("".join(_SUPERSCRIPTS)), re.escape("".join(_SUBSCRIPTS))
 _BEFORE_NFKC = re.compile(
-    f"(?P<up>[{re.escape(''.join(_SUPERSCRIPTS))}]+)|(?P<down>[{re.escape(''.join(_SUBSCRIPTS))}]+)"
-    f"|(?P<fraction>[{''.join(_FRACTIONS)}])|(?P<sign>[{re.escape(''.join(_SIGNS))}])|[{_INVISIBLE}]+"
+    f"[{_UPS}{_DOWNS}{''.join(_FRACTIONS)}{re.escape(''.join(_SIGNS))}{_INVISIBLE}]"
+    f"(?:(?<=[{_UPS}])[{_UPS}]*|(?<=[{_DOWNS}])[{_DOWNS}]*|)"
 )
 _LATEX = re.compile(
     r"\$|\\[()!,]|\\(?:left|right)(?![a-zA-Z])|\\(?P<frac>[dt]frac)|\\(?:text|mathrm)\{(?P<word>[^{}]*)\}"
@@ -41,10 +52,11 @@ def normalise(text: str) -> str:
     """Fold what leaves the meaning alone: case, blanks, width, typographic signs, LaTeX dress, thousands separators."""
     if not text.isascii():
         text = _BEFORE_NFKC.sub(_plain, text)
+    if text.isascii():
+        text = text.lower()
+    else:
         # Twice: folding the case can leave a form that NFKC would change again.
         text = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
-    else:
-        text = text.lower()
     if "\\" in text or "$" in text:
         text = _without_latex(text)
     if "," in text and _COMMA_IN_NUMBER.search(text):
@@ -54,14 +66,14 @@ def normalise(text: str) -> str:
 
 def _plain(match: re.Match[str]) -> str:
     found = match[0]
-    kind = match.lastgroup
-    if kind == "up":
+    first = found[0]
+    if first in _SIGNS:
+        return _SIGNS[first]
+    if first in _SUPERSCRIPTS:
         return "^" + "".join(_SUPERSCRIPTS[sign] for sign in found)
-    if kind == "down":
+    if first in _SUBSCRIPTS:
         return "_" + "".join(_SUBSCRIPTS[sign] for sign in found)
-    if kind == "fraction":
-        return _FRACTIONS[found]
-    return _SIGNS[found] if kind == "sign" else ""
+    return _FRACTIONS.get(first, "")
 
 
 def _without_latex(text: str) -> str:

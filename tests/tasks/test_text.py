@@ -17,6 +17,12 @@ from tasks.types import Message
         ("⅞ cup", "7/8 cup"),
         ("−5 × 3 · 2", "-5 * 3 * 2"),
         ("“quoted”。", '"quoted".'),
+        ("pages 3–5", "pages 3-5"),
+        ("−5 – 3 ‒ 2", "-5 - 3 - 2"),
+        ("well‑known, well‐known", "well-known, well-known"),
+        ("he left — alone ― again", "he left - alone - again"),
+        ("10⁻³ ﹣1 －2", "10^-3 -1 -2"),
+        ("｡､", ".,"),
         ("zero\u200bwidth\ufeff and\u00ad soft", "zerowidth and soft"),
         ("\u202eleft\u202c", "left"),
         ("ＡＢＣ１２", "abc12"),
@@ -37,7 +43,16 @@ def test_what_does_not_change_the_meaning_is_folded(written, same):
 
 @pytest.mark.parametrize(
     ("one", "other"),
-    [("2³", "23"), ("x₁", "x1"), ("1½", "11/2"), ("1,23", "123"), ("a b", "ab"), ("-5", "5"), ("c++", "c")],
+    [
+        ("2³", "23"),
+        ("x₁", "x1"),
+        ("1½", "11/2"),
+        ("1,23", "123"),
+        ("a b", "ab"),
+        ("-5", "5"),
+        ("c++", "c"),
+        ("サーバ", "サ-バ"),
+    ],
 )
 def test_what_changes_the_meaning_is_kept(one, other):
     assert text.normalise(one) != text.normalise(other)
@@ -48,6 +63,15 @@ def test_normalising_twice_changes_nothing(written):
     once = text.normalise(written)
 
     assert text.normalise(once) == once
+
+
+def test_no_single_sign_changes_when_normalised_again():
+    signs = [chr(point) for point in range(0x3100) if not 0xD800 <= point < 0xE000]
+    signs += [chr(point) for point in range(0xF900, 0x10000)]
+
+    once = [text.normalise(f"x{sign}x") for sign in signs]
+
+    assert [text.normalise(written) for written in once] == once
 
 
 def test_nul_is_refused_by_name():

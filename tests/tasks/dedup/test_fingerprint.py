@@ -23,6 +23,13 @@ def test_case_blanks_and_trailing_signs_do_not_make_another_prompt(content):
     assert exact_key(user(content)) == exact_key(user("What is 2 + 2?"))
 
 
+@pytest.mark.parametrize("dash", "-‐‑‒–—―−﹣－")
+def test_no_dash_makes_another_prompt_or_other_numbers(dash):
+    found = fingerprint(user(f"Pages 3{dash}5, at {dash}4 °C {dash} why?"))
+
+    assert found == fingerprint(user("Pages 3-5, at -4 °C - why?"))
+
+
 @pytest.mark.parametrize("content", ["What is 2 + 3?", "What is 22?", "What is 2 - 2?", "Was ist 2 + 2?"])
 def test_other_words_or_numbers_make_another_prompt(content):
     assert exact_key(user(content)) != exact_key(user("What is 2 + 2?"))
@@ -65,6 +72,7 @@ def test_the_template_ignores_which_numbers_stand_there():
         ("Paris", "paris "),
         ({"a": 1, "b": 2}, {"b": "2", "a": 1}),
         (1e30, "1e30"),
+        (-5, "–5"),
     ],
 )
 def test_equal_answers_have_the_same_digest(one, other):
