@@ -46,6 +46,11 @@ _THOUSANDS = re.compile(r"(?<![\d,.])\d{1,3}(?:,\d{3})+(?!\d)")
 _COMMA_IN_NUMBER = re.compile(r",\d")  # begins with a plain character, which is found ten times as fast
 _BRACKETS_OR_STRING = re.compile(r'"(?:[^"\\]|\\.)*"|[\[\]{}]', re.DOTALL)
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
+_OF_A_WORD = r"[0-9A-Za-z_\u00aa-\u1fff\u2c00-\u2fff]"  # with marks on letters; Chinese and Japanese are cut anywhere
+_WITHIN_WORD = re.compile(
+    f"(?<={_OF_A_WORD})['.,]?(?={_OF_A_WORD})|(?<={_OF_A_WORD}['.,])(?={_OF_A_WORD})"  # let's, 3.5
+)
+LONGEST_WORD = 40  # characters; a longer run of letters is cut where it has to be
 
 
 def normalise(text: str) -> str:
@@ -122,3 +127,19 @@ def nests_deeper(text: str, limit: int) -> bool:
 
 def excerpt(text: str, length: int = 200) -> str:
     return text if len(text) <= length else text[: length - 1] + "…"
+
+
+def whole_words(text: str, begin: int = 0, end: int | None = None, *, most: int = 200) -> str:
+    """A stretch of a text as evidence: at most so many characters, without halves of words or numbers at its edges.
+
+    Where nothing would be left, or a word is longer than words are, it is cut as it comes.
+    """
+    end = len(text) if end is None else end
+    first = next((at for at in range(begin, min(begin + LONGEST_WORD, end)) if not _within_word(text, at)), begin)
+    last = min(end, first + most)
+    kept = next((at for at in range(last, max(last - LONGEST_WORD, first), -1) if not _within_word(text, at)), first)
+    return text[first:kept].strip() or text[begin : min(end, begin + most)].strip()
+
+
+def _within_word(text: str, at: int) -> bool:
+    return 0 < at < len(text) and _WITHIN_WORD.match(text, at) is not None

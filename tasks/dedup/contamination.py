@@ -40,6 +40,7 @@ from xxhash import xxh3_64_intdigest
 
 from tasks.dedup import grams
 from tasks.dedup.grams import Places, Words
+from tasks.text import whole_words
 
 GRAM = 8  # tokens
 SHORTEST_GRAM = 5  # tokens of the shortest item that is looked for inside other texts
@@ -222,7 +223,7 @@ class Index:
             return found
         for row, key in enumerate(exact_keys):
             if (item := self._keys.get(key)) is not None:
-                shared = folded[row][:SHOWN_CHARACTERS]
+                shared = whole_words(folded[row], most=SHOWN_CHARACTERS)
                 found[row] = Overlap(self.items[item].id, 1.0, Verdict.CONTAMINATED, "exact", shared)
         for rows in _alike(folded) if len(self._known) else ():
             for block in grams.blocks(rows.texts):
@@ -243,7 +244,7 @@ class Index:
             verdict = self._verdict(item, share, texts[row])
             if verdict is not None:
                 begin, end = self._longest_run(item, hits.in_row(row), tokens)
-                shared = texts[row][begin : min(end, begin + SHOWN_CHARACTERS)]
+                shared = whole_words(texts[row], begin, end, most=SHOWN_CHARACTERS)
                 yield row, Overlap(self.items[item].id, round(share, 4), verdict, "contained", shared)
 
     def _hits(self, tokens: grams.Tokens) -> _Hits:
@@ -437,7 +438,7 @@ def _run_in_common(text: str, asked: Sequence[str]) -> str:
     if not run.size:
         return ""
     begin, end = tokens.span(run.b, run.b + run.size - 1)
-    return text[begin : min(end, begin + SHOWN_CHARACTERS)]
+    return whole_words(text, begin, end, most=SHOWN_CHARACTERS)
 
 
 # Building

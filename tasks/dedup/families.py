@@ -16,6 +16,7 @@ from rapidfuzz import fuzz
 from rapidfuzz.distance import Indel
 
 from tasks.dedup.bands import SHORTLIST
+from tasks.text import whole_words
 
 SIMILAR = 85.0  # percent, rapidfuzz's ratio: 100 * (1 - insertions and deletions / length of both)
 COMPARED_CHARACTERS = 10_000  # comparing is quadratic: 1.5 ms for two texts of this length
@@ -83,12 +84,15 @@ def similar(one: str, other: str) -> float:
     """In percent, at least SIMILAR, or 0. The same for both orders.
 
     Of texts that are too long to compare, the first and the last 5,000 characters are, and their lengths must be alike.
+    Only the same text is similar to 100.
     """
+    length = len(one) + len(other)
+    most = 100.0 if one == other else 100.0 - 100.0 / length
     if max(len(one), len(other)) > COMPARED_CHARACTERS:
-        if 200 * min(len(one), len(other)) < SIMILAR * (len(one) + len(other)):  # no ratio could reach it
+        if 200 * min(len(one), len(other)) < SIMILAR * length:  # no ratio could reach it
             return 0.0
         one, other = _ends(one), _ends(other)
-    return fuzz.ratio(one, other, score_cutoff=SIMILAR)
+    return min(most, fuzz.ratio(one, other, score_cutoff=SIMILAR))
 
 
 def _ends(text: str) -> str:
@@ -97,11 +101,9 @@ def _ends(text: str) -> str:
 
 
 def shared_text(one: str, other: str) -> str:
-    """The longest piece that an alignment of both keeps, or its first 200 characters."""
+    """The longest piece that an alignment of both keeps, or its first 200 characters, in whole words."""
     kept = (
         block for block in Indel.opcodes(one[:COMPARED_CHARACTERS], other[:COMPARED_CHARACTERS]) if block.tag == "equal"
     )
     longest = max(kept, key=lambda block: block.src_end - block.src_start, default=None)
-    if longest is None:
-        return ""
-    return one[longest.src_start : longest.src_end].strip()[:EVIDENCE_CHARACTERS]
+    return "" if longest is None else whole_words(one, longest.src_start, longest.src_end, most=EVIDENCE_CHARACTERS)

@@ -96,6 +96,35 @@ def test_nesting_is_counted_outside_strings():
     assert not text.nests_deeper('["[[[\\"[[["]', 2)
 
 
+@pytest.mark.parametrize(
+    ("written", "begin", "end", "shown"),
+    [
+        ("a gardener has 3.55 euros", 6, 22, "has 3.55"),
+        ("a gardener has 3.55 euros", 3, 17, "has"),
+        ("let's think, step by step", 0, 4, "let'"),
+        ("farm, hand is", 0, 5, "farm,"),
+        ("gardener", 3, 6, "den"),
+        ("这个代码打印什么", 2, 5, "代码打"),
+        ("जन किताब दिन", 0, 5, "जन"),
+        ("", 0, 0, ""),
+    ],
+)
+def test_evidence_is_cut_between_words_and_chinese_anywhere(written, begin, end, shown):
+    assert text.whole_words(written, begin, end) == shown
+
+
+@given(st.text(max_size=90), st.integers(0, 90), st.integers(0, 90))
+def test_evidence_stands_in_its_text_and_is_no_longer_than_asked(written, begin, end):
+    shown = text.whole_words(written, min(begin, end), max(begin, end), most=20)
+
+    assert shown in written
+    assert len(shown) <= 20
+
+
+def test_a_run_of_letters_longer_than_words_are_is_cut_where_it_has_to_be():
+    assert text.whole_words("a " + "x" * 300) == "a " + "x" * 198
+
+
 def test_an_excerpt_is_never_longer_than_asked():
     assert text.excerpt("x" * 300) == "x" * 199 + "…"
     assert text.excerpt("short") == "short"

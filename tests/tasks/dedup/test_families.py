@@ -82,6 +82,11 @@ def test_similarity_is_symmetric_and_a_text_is_wholly_similar_to_itself(one, oth
     assert similar(one, one) == 100
 
 
+@pytest.mark.parametrize("length", [9_000, 20_000])
+def test_only_the_same_text_is_wholly_similar(length):
+    assert 99 < similar("x" * length, "x" * (length + 1)) < 100
+
+
 def test_long_texts_are_compared_by_both_ends():
     body = " ".join(str(number) for number in range(8_000))
 
@@ -97,6 +102,10 @@ def test_the_shared_text_is_in_both(one, other):
     assert shared in one
     assert shared in other
     assert len(shared) <= families.EVIDENCE_CHARACTERS
+
+
+def test_the_shared_text_begins_and_ends_with_whole_words():
+    assert shared_text(f"the gardener {TEXT} smiles", f"a farmer {TEXT} smirks") == TEXT
 
 
 def test_the_shared_text_is_the_longest_piece_that_was_kept():
