@@ -1,6 +1,7 @@
 """What templates need to say numbers, states and addresses the same way on every page."""
 
 import json
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -52,6 +53,15 @@ def badge(state: Any) -> SafeString:
 def percent(share: Any) -> str:
     """0.434 → 43.4 %"""
     return "–" if share is None or share == "" else f"{100 * float(share):.1f} %"
+
+
+@register.filter
+def likeness(share: Any) -> str:
+    """0.9968 → 99.6 %: rounded down, so that 100 % is said of equal texts only."""
+    if share is None or share == "":
+        return "–"
+    tenths = math.floor(round(1000 * float(share), 6))  # 0.857 * 1000 is a little less than 857
+    return "100 %" if float(share) >= 1 else f"{min(tenths, 999) / 10:.1f} %"
 
 
 @register.filter

@@ -21,6 +21,14 @@ def test_a_difference_is_said_in_percentage_points_with_its_sign(difference, sai
 
 
 @pytest.mark.parametrize(
+    ("share", "said"),
+    [(1.0, "100 %"), (0.996, "99.6 %"), (0.9999999999, "99.9 %"), (0.857, "85.7 %"), (0.8579, "85.7 %"), (None, "–")],
+)
+def test_a_similarity_is_rounded_down_so_that_only_equal_texts_are_wholly_alike(share, said):
+    assert portal.likeness(share) == said
+
+
+@pytest.mark.parametrize(
     "state",
     [s.value for kind in (TaskState, UploadState, ProofState, RunState, EvaluationState, Verdict) for s in kind],
 )
