@@ -2,7 +2,7 @@
 
 A task that is granted another look returns to where its proof had it and waits for a decision like any other. A row
 that was refused at import comes in as an upload of its own, with the check that refused it lifted; every other check
-stands, and a prompt that is held out exactly never comes in.
+stands, and a prompt that is held out exactly never comes in: about that nobody can ask.
 """
 
 from typing import Any
@@ -14,7 +14,19 @@ from django.utils import timezone
 from tasks.errors import Conflict, Forbidden, Invalid, NotFound
 from tasks.formats.reasons import APPEAL, LINE
 from tasks.formats.rejected import spliced
-from tasks.models import Appeal, DatasetTask, Membership, Proof, Review, RowIssue, Task, Team, Upload, User
+from tasks.models import (
+    Appeal,
+    DatasetTask,
+    Membership,
+    Proof,
+    Review,
+    RowIssue,
+    Task,
+    TaskFinding,
+    Team,
+    Upload,
+    User,
+)
 from tasks.models.events import Subject, record
 from tasks.proof import ProofOutcome
 from tasks.services import rejections, reviews, uploads
@@ -51,7 +63,25 @@ def _spaces(user: User, team: Team | None) -> Any:
 
 
 def may_appeal(task: Task) -> bool:
-    return task.state == TaskState.REJECTED and task.reason_code not in _MADE_WAY
+    return task.state == TaskState.REJECTED and task.reason_code not in _MADE_WAY and _held_out(task) is None
+
+
+def askable(upload: Upload) -> QuerySet[RowIssue]:
+    """Refusals of its rows that a person may lift."""
+    issues = RowIssue.objects.filter(upload=upload, code__in=WAIVABLE)
+    return issues.exclude(code="contaminated", evidence__rule="exact")
+
+
+def _held_out(task: Task) -> str | None:
+    """The suite that asks exactly this."""
+    found = TaskFinding.objects.filter(task=task, kind=TaskFinding.Kind.OVERLAP, rule="exact").first()
+    return None if found is None else str(found.evidence.get("suite", ""))
+
+
+def _refuse_held_out(suite: str | None) -> None:
+    if suite is not None:
+        told = f"The held-out suite “{suite}” asks exactly this: it stays out, whoever looks at it."
+        raise Conflict("held_out_exactly", told)
 
 
 @transaction.atomic
@@ -62,6 +92,7 @@ def ask_for_task(task: Task, *, note: str, actor: User) -> Appeal:
     if not DatasetTask.objects.filter(task=task, dataset__team__in=teams.values("pk")).exists():
         raise Forbidden("not_yours", "Only its contributor's team may ask for another look at a task.")
     task.refresh_from_db(fields=["state", "reason_code"])
+    _refuse_held_out(_held_out(task))
     if not may_appeal(task):
         raise Conflict("not_rejected", f"This task is {task.state}: another look is for tasks that were rejected.")
     return _ask(Appeal(space_id=task.space_id, task=task, code=task.reason_code, note=_checked(note), asked_by=actor))
@@ -71,7 +102,8 @@ def ask_for_task(task: Task, *, note: str, actor: User) -> Appeal:
 def ask_for_row(upload: Upload, line: int, *, note: str, actor: User) -> Appeal:
     """Ask for another look at a row that a check has refused at import."""
     require_role(actor, upload.team, Role.CONTRIBUTOR)
-    codes = list(RowIssue.objects.filter(upload=upload, line=line).order_by("id").values_list("code", flat=True))
+    issues = list(RowIssue.objects.filter(upload=upload, line=line).order_by("id"))
+    codes = [issue.code for issue in issues]
     if not codes or not line:
         raise NotFound("not_found", f"Line {line} of this upload was not refused: check the number.", "line")
     if DatasetTask.objects.filter(upload=upload, line=line).exists():
@@ -82,9 +114,16 @@ def ask_for_row(upload: Upload, line: int, *, note: str, actor: User) -> Appeal:
             "This row cannot be taken as it stands, whoever looks at it: correct it and upload it again.",
             "line",
         )
+    _refuse_held_out(next((_suite(issue) for issue in issues if _suite(issue) is not None), None))
     space = upload.dataset.space_id
     appeal = Appeal(space_id=space, upload=upload, line=line, code=codes[0], note=_checked(note), asked_by=actor)
     return _ask(appeal)
+
+
+def _suite(issue: RowIssue) -> str | None:
+    """The suite of which the row is an item as it stands."""
+    evidence = issue.evidence or {}
+    return str(evidence.get("suite", "")) if evidence.get("rule") == "exact" else None
 
 
 def _checked(note: str, param: str = "note") -> str:
@@ -137,6 +176,7 @@ def _reopen(task: Task, reviewer: User) -> None:
     task.refresh_from_db()
     if task.state != TaskState.REJECTED:
         raise Conflict("not_rejected", f"This task is {task.state} by now: there is nothing to reopen.")
+    _refuse_held_out(_held_out(task))  # its suite may have come after the question
     rejection = Review.objects.filter(task=task, undone_at=None).first()
     if rejection is not None and rejection.decision == Review.Decision.REJECTED:
         reviews.undo(rejection, actor=reviewer)

@@ -192,7 +192,7 @@ def _refused(
     for row, overlap in contaminated.items():
         evidence = heldout.evidence(names.get(overlap.item, ""), overlap)
         found = issue("contaminated", line=prepared.lines[row], field="prompt", value=overlap.shared)
-        refused[row] = replace(found, evidence=evidence)
+        refused[row] = replace(found, evidence={"rule": overlap.rule, **evidence})
     for digest, sentence in _unanswered(prepared, dataset.space_id).items():
         for row, grader in enumerate(prepared.graders):
             if grader == digest and row not in refused:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from tasks.models import RowIssue, Upload
+from tasks.models import Upload
 from tasks.services import appeals, rejections, replacing
 from tasks.services.settling import SETTLED
 from tasks.states import UploadMode, UploadState
@@ -16,7 +16,7 @@ def of(upload: Upload) -> dict[str, Any]:
         "taken_over": list(taken.items())[:MOST],
         "taken_over_count": len(taken),
         "row_appeals": appeals.of_upload(upload)[:MOST],
-        "may_ask": RowIssue.objects.filter(upload=upload, code__in=appeals.WAIVABLE).exists(),
+        "may_ask": appeals.askable(upload).exists(),
         "leaving": _leaving(upload),
         "has_left": upload.counts.get("gone", 0),
     }

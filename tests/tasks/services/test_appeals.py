@@ -4,7 +4,8 @@ import pytest
 
 from tasks.errors import Conflict, Forbidden, Invalid, NotFound
 from tasks.models import Appeal, Dataset, Event, RowIssue, Task, Upload
-from tasks.services import appeals, reviews
+from tasks.services import appeals, heldout, reviews
+from tasks.types import Message
 from tests.cast import Person
 from tests.tasks.pipeline import proved, sums, tasks
 
@@ -185,6 +186,58 @@ def test_a_row_that_cannot_be_read_is_nobodys_to_waive(contributed: Dataset, con
 def test_a_line_that_was_not_refused_is_not_found(refused: Upload, contributor: Person):
     with pytest.raises(NotFound):
         appeals.ask_for_row(refused, 1, note="Please.", actor=contributor.user)
+
+
+@pytest.fixture
+def held_out(contributed: Dataset) -> Upload:
+    """Its first row is an item of a suite as it stands, its second holds one."""
+    item = "A train leaves Ulm at 9 with 240 passengers, and 50 more find a seat in Kiel. How many are on it now?"
+    heldout.register(contributed.space, "d1", "the yardstick", [[Message("user", item)]])
+    return proved(contributed, [{"prompt": item, "reference": 290}, {"prompt": f"Hello. {item}", "reference": 290}])
+
+
+def test_about_an_exact_copy_of_a_held_out_prompt_nobody_asks(held_out: Upload, contributor: Person):
+    with pytest.raises(Conflict, match="“the yardstick” asks exactly this") as refused:
+        appeals.ask_for_row(held_out, 1, note="Please.", actor=contributor.user)
+
+    assert refused.value.code == "held_out_exactly"
+
+
+def test_about_a_prompt_that_contains_a_held_out_one_one_may_ask(held_out: Upload, contributor: Person):
+    assert appeals.ask_for_row(held_out, 2, note="Please.", actor=contributor.user).state == "open"
+
+
+def test_what_one_may_ask_about_leaves_exact_copies_out(held_out: Upload):
+    assert list(appeals.askable(held_out).values_list("line", flat=True)) == [2]
+
+
+def test_refusals_without_evidence_can_be_asked_about(refused: Upload):
+    assert appeals.askable(refused).count() == 1
+
+
+def test_about_a_stored_task_that_a_suite_holds_exactly_nobody_asks(
+    contributed: Dataset, contributor: Person, rejected: Task
+):
+    Task.objects.update(split="train")
+    heldout.register(contributed.space, "d1", "the yardstick", [[Message(**rejected.messages[0])]])
+
+    with pytest.raises(Conflict, match="asks exactly this"):
+        asked(rejected, contributor)
+
+    assert not appeals.may_appeal(rejected)
+
+
+def test_a_suite_that_came_after_the_question_keeps_the_task_out(
+    contributed: Dataset, contributor: Person, reviewer: Person, rejected: Task
+):
+    appeal = asked(rejected, contributor)
+    Task.objects.update(split="train")
+    heldout.register(contributed.space, "d1", "the yardstick", [[Message(**rejected.messages[0])]])
+
+    with pytest.raises(Conflict, match="asks exactly this"):
+        appeals.grant(appeal, reviewer=reviewer.user)
+
+    assert (state(rejected), Appeal.objects.get().state) == ("rejected", "open")
 
 
 def test_a_stranger_asks_for_no_row(refused: Upload, stranger: Person):
