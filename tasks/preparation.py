@@ -71,6 +71,7 @@ class Prepared:
     lines: list[int] = field(default_factory=list)
     exact_keys: list[bytes] = field(default_factory=list)  # 16 bytes each
     stripped_keys: list[bytes | None] = field(default_factory=list)
+    wrapped: dict[int, tuple[str, ...]] = field(default_factory=dict)  # names of what was taken off, by row
     answers: list[bytes] = field(default_factory=list)  # answer digests, 16 bytes each
     signatures: list[int] = field(default_factory=list)  # of the numbers
     graders: list[str | None] = field(default_factory=list)  # digests
@@ -181,13 +182,15 @@ def _add(row: Row, context: Context, prepared: Prepared) -> None:
     given = context.default_grader if row.grader is None else _encode(row.grader)
     known = None if given is None else known_grader(given)
     keys = fingerprint.fingerprint(row.messages)
-    stripped, _ = wrappers.strip(keys.folded, approved(context.wrappers))
+    stripped, names = wrappers.strip(keys.folded, approved(context.wrappers))
     bare = None if stripped == keys.folded else bare_key(stripped)
     answer = fingerprint.answer_digest(row.item, row.gold)
     if known is not None:
         prepared.known_graders[known.digest] = known
     prepared.lines.append(row.line)
     prepared.exact_keys.append(bytes.fromhex(keys.exact_key))
+    if names:
+        prepared.wrapped[len(prepared.lines)] = names
     prepared.stripped_keys.append(None if bare is None else bytes.fromhex(bare))
     prepared.answers.append(bytes.fromhex(answer))
     prepared.signatures.append(int(keys.number_signature, 16))

@@ -41,6 +41,11 @@ class Wrapper:
     start: str = ""  # folded
     end: str = ""
 
+    @property
+    def text(self) -> str:
+        """As a person is shown it."""
+        return " … ".join(part for part in (self.start, self.end) if part)
+
 
 class Wrappers:
     """Approved wrappers, found by their first or last two characters."""
@@ -70,6 +75,11 @@ class Wrappers:
             if _ends(folded, wrapper.end):
                 return wrapper
         return None
+
+    def texts(self, names: Iterable[str]) -> list[str]:
+        """What `strip` has taken off, as people read it."""
+        by_name = {wrapper.name: wrapper.text for wrapper in self.all}
+        return [by_name[name] for name in names]
 
     def knows(self, piece: str) -> bool:
         edges = {edge for wrapper in self.all for edge in (wrapper.start, wrapper.end)}

@@ -238,6 +238,7 @@ class _Chunk:
         self.splits: dict[int, str] = {}
         self.findings: list[tuple[Any, ...]] = []
         self._stored: dict[int, neighbours.Compared] = {}  # candidates, by id
+        self._wrapped: list[tuple[int, int]] = []  # (row, id of the task that asks the same)
         merged.states.update(self.states.values())
 
     def _state(self, row: int) -> TaskState:
@@ -257,6 +258,7 @@ class _Chunk:
                 self._compare(row, near.get(row, ()))
             bare.setdefault(question, row)
             self.splits[row] = by_key.setdefault(key, self._split(row, key))
+        self._tell_wrapped()
 
     def _split(self, row: int, key: bytes) -> str:
         """A prompt that its space has seen keeps its split; then a family's; else by the salted hash."""
@@ -286,9 +288,17 @@ class _Chunk:
             self._join(row, other, self.families.get(earlier, other), self.splits[earlier])
         else:
             return False
-        evidence = {"shared": self.prepared.folded[row][: families.EVIDENCE_CHARACTERS]}
-        self._find(row, TaskFinding.Kind.NEAR_DUPLICATE, "wrapped", other, 1.0, evidence)
+        self._wrapped.append((row, other))
         return True
+
+    def _tell_wrapped(self) -> None:
+        known = approved(wrapping.texts_of(self.dataset.space_id))
+        names = self.prepared.wrapped
+        stored = wrapping.taken_off({other for _, other in self._wrapped if other not in self.rows}, known)
+        for row, other in self._wrapped:
+            others = names.get(self.rows[other], ()) if other in self.rows else stored.get(other, ())
+            evidence = wrapping.evidence(self.prepared.folded[row], known, names.get(row, ()), others)
+            self._find(row, TaskFinding.Kind.NEAR_DUPLICATE, "wrapped", other, 1.0, evidence)
 
     def _join(self, row: int, task: int, family: int, split: str) -> None:
         self.families[row], self.inherited[row] = family, split

@@ -26,7 +26,7 @@ from tasks.services.copying import copy_rows, lock_space
 from tasks.services.heldout import tasks_after
 from tasks.services.wake import wake
 from tasks.states import Role, TaskState, WrapperState
-from tasks.text import folded
+from tasks.text import folded, whole_words
 from tasks.types import Message
 
 CHUNK = 2000  # tasks keyed in one transaction
@@ -172,7 +172,8 @@ class _Copy(NamedTuple):
 
 
 def _rekey(space_id: int, pks: Sequence[int]) -> None:
-    changed = dict(_changes(pks, approved(texts_of(space_id))))
+    known = approved(texts_of(space_id))
+    changed = dict(_changes(pks, known))
     if not changed:
         return
     list(Task.objects.select_for_update().filter(pk__any_of=[*changed]).order_by("pk").values_list("pk"))
@@ -180,7 +181,7 @@ def _rekey(space_id: int, pks: Sequence[int]) -> None:
         cursor.execute(_SET_KEYS, [list(changed), list(changed.values())])
     gone = _forget(changed)
     copies = _copies(space_id, {*changed, *(copy.task for copy in gone)})
-    _tell(copies)
+    _tell(copies, known)
     _regroup(copies, gone)
     counted = {"keys": len(changed), "found": len(copies), "gone": len(gone), "to": pks[-1]}
     record("team.rekeyed", subject=Subject("team", str(space_id)), team=space_id, data=counted)
@@ -248,18 +249,29 @@ def _asking(space_id: int, questions: Collection[_Question]) -> dict[_Question, 
     return groups
 
 
-def _tell(copies: Sequence[_Copy]) -> None:
-    rows = Task.objects.filter(pk__any_of=[copy.other for copy in copies]).values_list("pk", "space", "messages")
-    spaces = {space for _, space, _ in rows}
-    known = {space: approved(texts_of(space)) for space in spaces}
-    shared = {pk: wrappers.strip(_text(messages), known[space])[0] for pk, space, messages in rows}
+def _tell(copies: Sequence[_Copy], known: wrappers.Wrappers) -> None:
     kind = TaskFinding.Kind.NEAR_DUPLICATE.value
-    evidence = {pk: _encode({"shared": text[: families.EVIDENCE_CHARACTERS]}).decode() for pk, text in shared.items()}
+    rows = Task.objects.filter(pk__any_of=list({pk for copy in copies for pk in copy})).values_list("pk", "messages")
+    bare = {pk: wrappers.strip(_text(messages), known) for pk, messages in rows}
+    told = [(copy, evidence(bare[copy.task][0], known, bare[copy.task][1], bare[copy.other][1])) for copy in copies]
     copy_rows(
         "tasks_taskfinding",
         _FINDING_COLUMNS,
-        ((copy.task, kind, _RULE, copy.other, 1.0, evidence[copy.other]) for copy in copies),
+        ((copy.task, kind, _RULE, copy.other, 1.0, _encode(found).decode()) for copy, found in told),
     )
+
+
+def evidence(bare: str, known: wrappers.Wrappers, names: Sequence[str], others: Sequence[str]) -> dict[str, Any]:
+    """What two tasks ask alike, and what stands around it in the later one and in the older one."""
+    found = {"wrapper": known.texts(names), "other_wrapper": known.texts(others)}
+    shared = whole_words(bare, most=families.EVIDENCE_CHARACTERS)
+    return {"shared": shared, **{side: texts for side, texts in found.items() if texts}}
+
+
+def taken_off(pks: Collection[int], known: wrappers.Wrappers) -> dict[int, tuple[str, ...]]:
+    """{stored task: names of its wrappers, from the outside in}, of those that have any."""
+    rows = Task.objects.filter(pk__any_of=list(pks), stripped_key__isnull=False) if pks else Task.objects.none()
+    return {pk: wrappers.strip(_text(messages), known)[1] for pk, messages in rows.values_list("pk", "messages")}
 
 
 def _regroup(found: Sequence[_Copy], gone: Sequence[_Copy]) -> None:

@@ -62,5 +62,5 @@ def facts(evidence: Any) -> list[tuple[str, str]]:
 def _text(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.2f}"
-    text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+    text = ", ".join(f"“{one}”" for one in value) if isinstance(value, list) else str(value)
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]} …"

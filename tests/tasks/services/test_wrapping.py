@@ -154,8 +154,24 @@ def test_after_an_approval_a_stored_copy_is_found(dataset: Dataset):
     assert (found.kind, found.similarity, found.evidence) == (
         "near_duplicate",
         1.0,
-        {"shared": "how many of the 12 boats are left when 5 have sailed"},
+        {
+            "shared": "how many of the 12 boats are left when 5 have sailed",
+            "wrapper": ["you are a pirate who knows sums."],
+        },
     )
+
+
+def test_the_evidence_names_the_wrappers_of_both_sides(dataset: Dataset):
+    imported(dataset, [row(f"{LINE} Why?"), row(f"Question: {LINE} Why? Think step by step.")])
+    TaskFinding.objects.all().delete()
+
+    approve(dataset)
+
+    assert TaskFinding.objects.get(rule="wrapped").evidence == {
+        "shared": "why",
+        "wrapper": ["question:", "you are a pirate who knows sums.", "think step by step"],
+        "other_wrapper": ["you are a pirate who knows sums."],
+    }
 
 
 def test_a_plain_task_that_came_later_is_the_copy(dataset: Dataset):
@@ -336,6 +352,30 @@ def test_an_import_takes_an_approved_wrapper_off(dataset: Dataset):
     imported(dataset, [row("Why?"), row(f"{LINE} Why?")])
 
     assert copies(dataset) == [(1, 0)]
+
+
+@pytest.mark.parametrize("apart", [True, False], ids=["in two files", "in one"])
+def test_a_wrapped_copy_names_what_stands_around_it_and_around_the_older_one(dataset: Dataset, apart: bool):
+    wrapping.approve(proposed(dataset), reviewer=None)
+    rows = [row(f"{LINE} Why?"), row("Question: Why?\nAnswer:")]
+
+    for part in [rows[:1], rows[1:]] if apart else [rows]:
+        imported(dataset, part)
+
+    assert TaskFinding.objects.get(rule="wrapped").evidence == {
+        "shared": "why",
+        "wrapper": ["question: … answer"],
+        "other_wrapper": ["you are a pirate who knows sums."],
+    }
+
+
+def test_a_plain_copy_names_the_wrapper_of_the_older_one_only(dataset: Dataset):
+    imported(dataset, [row("Why? Think step by step.")])
+
+    imported(dataset, [row("Why?")])
+
+    evidence = TaskFinding.objects.get(rule="wrapped").evidence
+    assert evidence == {"shared": "why", "other_wrapper": ["think step by step"]}
 
 
 def test_a_stored_task_is_compared_nearly_without_the_spaces_own_wrappers(dataset: Dataset):

@@ -67,6 +67,20 @@ def test_a_near_duplicate_is_shown_beside_the_task_that_came_first(portal: Porta
 
 
 @pytest.mark.django_db
+@pytest.mark.parametrize("page", ["/tasks/{task}", "/submit/{upload}/findings"])
+def test_a_wrapped_copy_is_shown_with_what_stands_around_it(portal: Portal, page: str):
+    task = found(portal)
+    evidence = {"shared": "why", "wrapper": ["question: … answer", "think step by step"]}
+    TaskFinding.objects.filter(task=task, kind="near_duplicate").update(similarity=0.9996, evidence=evidence)
+    upload = task.memberships.get(dataset=portal.contributed).upload_id
+
+    shown = text(browser(portal.contributor).get(page.format(task=task.pk, upload=upload)))
+
+    assert "“question: … answer”, “think step by step”" in shown
+    assert "99.9 %" in shown
+
+
+@pytest.mark.django_db
 def test_another_teams_task_is_not_shown(portal: Portal):
     task = found(portal)
     others = Task.objects.exclude(memberships__dataset__team=portal.team).filter(state="approved").earliest("pk")
