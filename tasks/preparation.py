@@ -198,7 +198,7 @@ def _add(row: Row, context: Context, prepared: Prepared) -> None:
     prepared.splits.append(split_of(keys.exact_key, context.salt))
     prepared.folded.append(stripped)
     prepared.columns.append(_columns(row, known, keys, bare, answer, context.domain))
-    prepared.openings.add(stripped, row.line)
+    prepared.openings.add(stripped, row.line, wrappers.last_sign(row.messages[-1].content, keys.folded, stripped))
 
 
 def bare_key(stripped: str) -> str:

@@ -5,7 +5,9 @@ of a prompt, never out of its middle, and only for a second key: the stored prom
 breaks of a message are blanks, so a wrapper ends where a word does. Where it was part of a sentence after all, the rest
 is a key that no other task has.
 
-What many rows of an upload begin or end with is proposed, not approved: "What does this code print?" is such a piece.
+What many rows of an upload begin or end with is proposed, not approved: "Sort the following words:" is such a piece.
+What can be told to be of the question itself is not even proposed: a sentence with a question mark ("What does this
+code print?"), a list of options, a single word that is no label. Who means one of them as a wrapper adds it by hand.
 """
 
 import re
@@ -20,7 +22,8 @@ from tasks.text import TRAILING, normalise
 SHARED_BY_ROWS = 20  # a piece is proposed from here on
 SHARED_BY_SHARE = 0.001  # and above this share of the upload's rows
 PIECE_CHARACTERS = 200  # a longer sentence is no wrapper
-SHORTEST = 5  # characters of a piece that is proposed, but for "q:": an upload about Mr. Smith proposes nothing
+SHORTEST = 5  # characters of a piece that is proposed, but for "q:"
+OPTION_WORDS = 3  # of each in a list of options; a longer part is a sentence
 CAPACITY = 10_000  # pieces remembered: those of more than 1 in 5,000 rows are never forgotten
 LAYERS = 4  # wrappers taken off one prompt at most
 
@@ -28,9 +31,15 @@ Place = Literal["start", "end"]
 
 _SEPARATORS = " \n\t.,:;!?。！？…-*#"
 _BETWEEN = _SEPARATORS.rstrip("*#")  # two wrappers: a heading's marks belong to the second
-# One set of characters first, then the condition: three times as fast as alternatives.
-_FIRST_MARK = re.compile(r"[.?!:。？！\n](?:(?= )|(?<=[。？！\n]))")
-_LAST_MARK_BACKWARDS = re.compile(r"[.?!:。？！\n](?:(?<= .)|(?<=[。？！\n]))", re.DOTALL)
+# One set of characters first, then the condition: three times as fast as alternatives. Folded text has the full-width
+# signs of Chinese and Japanese as narrow ones, with no blank behind: there a sentence ends beside such a character.
+_UNSPACED = r"\u3040-\U0010ffff"
+_FIRST_MARK = re.compile(rf"[.?!:\n](?:(?=[ {_UNSPACED}])|(?<=\n)|(?<=[{_UNSPACED}].))")
+_LAST_MARK_BACKWARDS = re.compile(rf"[.?!:\n](?:(?<=[ {_UNSPACED}].)|(?<=\n)|(?=[{_UNSPACED}]))", re.DOTALL)
+_ASKING = ("?", "？", "؟")
+_OPTION = re.compile(r"(?:^|(?<=\s))(?:\([a-z0-9]{1,2}\)|[a-z0-9][.)])(?=\s)")  # (a), b., 3)
+_BETWEEN_OPTIONS = re.compile(r"\s[-*•|/]\s")
+_WITHOUT_BLANKS = re.compile(f"[{_UNSPACED}]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +137,8 @@ def wrapper(name: str, *, start: str = "", end: str = "") -> Wrapper:
 class Tally(msgspec.Struct):
     count: int
     line: int  # a row that has it
+    asking: int = 0  # of the rows that end with it, those that end with a question mark
+    labels: int = 0  # and those that end with a colon
 
 
 class Lines(msgspec.Struct):
@@ -140,13 +151,13 @@ class Lines(msgspec.Struct):
     lost: int = 0
     tallies: dict[str, Tally] = {}  # by "start" or "end", a blank, and the piece
 
-    def add(self, folded: str, line: int) -> None:
-        """Count one row, given without the wrappers that are approved."""
+    def add(self, folded: str, line: int, sign: str = "") -> None:
+        """Count one row, given without the wrappers that are approved, and the sign that ended it (`last_sign`)."""
         self.rows += 1
         if piece := first_piece(folded):
             self._count("start " + piece, 1, line)
         if piece := last_piece(folded):
-            self._count("end " + piece, 1, line)
+            self._count("end " + piece, 1, line, sign in _ASKING, sign == ":")
         while len(self.tallies) > CAPACITY:
             self._forget()
 
@@ -154,16 +165,18 @@ class Lines(msgspec.Struct):
         self.rows += other.rows
         self.lost += other.lost
         for key, tally in other.tallies.items():
-            self._count(key, tally.count, tally.line)
+            self._count(key, tally.count, tally.line, tally.asking, tally.labels)
         while len(self.tallies) > CAPACITY:
             self._forget()
 
-    def _count(self, key: str, count: int, line: int) -> None:
+    def _count(self, key: str, count: int, line: int, asking: int = 0, labels: int = 0) -> None:
         if (tally := self.tallies.get(key)) is not None:
             tally.count += count
             tally.line = min(tally.line, line)
+            tally.asking += asking
+            tally.labels += labels
         else:
-            self.tallies[key] = Tally(count, line)
+            self.tallies[key] = Tally(count, line, int(asking), int(labels))
 
     def _forget(self) -> None:
         """Take one from every count; what has none left goes."""
@@ -181,10 +194,23 @@ def first_piece(folded: str) -> str:
 
 
 def last_piece(folded: str) -> str:
-    """The last sentence without its mark, "" where the text is one sentence or the last is long."""
+    """The last sentence without its mark, "" where the text is one sentence or the last is long.
+
+    Behind a colon too, where more than a letter or a number stands there: 'end with a line "result: n"' is one piece.
+    """
     tail = folded[-PIECE_CHARACTERS - 1 :].rstrip(_SEPARATORS)
-    found = _LAST_MARK_BACKWARDS.search(tail[::-1])
-    return tail[len(tail) - found.start() :].lstrip(_SEPARATORS) if found else ""
+    for found in _LAST_MARK_BACKWARDS.finditer(tail[::-1]):
+        piece = tail[len(tail) - found.start() :].lstrip(_SEPARATORS)
+        if found[0] != ":" or len(piece) >= SHORTEST:
+            return piece
+    return ""
+
+
+def last_sign(content: str, folded: str, stripped: str) -> str:
+    """What ended a text before folding took it off: of the last message, or in front of the wrapper behind it."""
+    if folded.endswith(stripped):
+        return content.rstrip(" \n\t\"'”’)*_`")[-1:].replace("：", ":")
+    return folded[folded.rfind(stripped) + len(stripped) :].lstrip()[:1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,11 +227,33 @@ def propose(lines: Lines, approved: Wrappers) -> list[Proposal]:
     proposals = []
     for key, tally in lines.tallies.items():
         place, text = key.split(" ", 1)
+        where: Place = "start" if place == "start" else "end"
         common = tally.count >= SHARED_BY_ROWS and tally.count > SHARED_BY_SHARE * lines.rows
-        if common and (len(text) >= SHORTEST or text.endswith(":")) and not approved.knows(text):
-            where: Place = "start" if place == "start" else "end"
+        if common and not _of_the_question(text, tally) and not approved.knows(text):
             proposals.append(Proposal(where, text, tally.count, tally.count / lines.rows, tally.line))
     return sorted(proposals, key=lambda proposal: (-proposal.count, proposal.place, proposal.text))
+
+
+def _of_the_question(text: str, tally: Tally) -> bool:
+    """Whether a piece can be told to be no wrapper. Signs count where most of its rows have them."""
+    if text.endswith(_ASKING) or 2 * tally.asking > tally.count:
+        return True
+    label = text.endswith(":") or 2 * tally.labels > tally.count
+    one_word = " " not in text and not _WITHOUT_BLANKS.search(text)
+    return (
+        _offers(text) or not any(sign.isalpha() for sign in text) or (not label and (one_word or len(text) < SHORTEST))
+    )
+
+
+def _offers(text: str) -> bool:
+    """Whether it is a list of options, or one of them: "(a) yes (b) no", "yes - no"."""
+    found = [match.start() for match in _OPTION.finditer(text)]
+    parts = _BETWEEN_OPTIONS.split(text)
+    return (
+        found[:1] == [0]
+        or len(found) > 1
+        or (len(parts) > 1 and all(len(part.split()) <= OPTION_WORDS for part in parts))
+    )
 
 
 BUILT_IN = (

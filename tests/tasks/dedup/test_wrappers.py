@@ -4,10 +4,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.dedup import wrappers
-from tasks.dedup.wrappers import APPROVED, Lines, Wrapper, Wrappers, first_piece, last_piece, propose, strip, wrapper
+from tasks.dedup.wrappers import (
+    APPROVED,
+    Lines,
+    Wrapper,
+    Wrappers,
+    first_piece,
+    last_piece,
+    last_sign,
+    propose,
+    strip,
+    wrapper,
+)
 from tasks.text import normalise
 
 QUESTION = "how many apples are left"
+NAMES = [
+    f"{first}{last}" for first in ("an", "ber", "car", "do", "el", "fre") for last in ("na", "lo", "mi", "ri", "da")
+]
 
 
 def folded(text):
@@ -101,7 +115,8 @@ def test_a_wrapper_of_one_character_is_refused():
         ("read this. what is it? be brief", "read this.", "be brief"),
         ("question: what is it", "question:", "what is it"),
         ("one sentence only", "", ""),
-        ("请阅读。这是什么？请简短", "请阅读。", "请简短"),
+        (normalise("请阅读。这是什么？请简短"), "请阅读.", "请简短"),
+        ('what is it? end with "result: n"', "what is it?", 'end with "result: n"'),
         ("x" * 300 + ". what is it? " + "y" * 300, "", ""),
         ("system\n\nuser", "system", "user"),
         ("", "", ""),
@@ -114,8 +129,15 @@ def test_the_first_and_the_last_sentence(text, first, last):
 def counted(*texts):
     lines = Lines()
     for line, text in enumerate(texts, 1):
-        lines.add(text, line)
+        bare = folded(text)
+        lines.add(bare, line, last_sign(text, bare, bare))
     return lines
+
+
+def offered(pattern):
+    """What is proposed of thirty rows, with nothing approved; the pattern holds a {} for what tells them apart."""
+    rows = counted(*(pattern.format(f"{name} has {at} coins") for at, name in enumerate(NAMES)))
+    return [(proposal.place, proposal.text) for proposal in propose(rows, Wrappers([]))]
 
 
 def test_what_twenty_rows_begin_with_is_proposed_with_a_row_that_has_it():
@@ -146,6 +168,59 @@ def test_a_share_of_one_in_a_thousand_is_too_small():
 @pytest.mark.parametrize(("text", "proposed"), [("mr. smith has x", 0), ("q: what is x", 1)])
 def test_an_abbreviation_is_not_proposed_but_a_label_is(text, proposed):
     assert len(propose(counted(*(text + str(at) for at in range(20))), Wrappers([]))) == proposed
+
+
+@pytest.mark.parametrize(
+    ("pattern", "expected"),
+    [
+        ("Let's think step by step. {}.", [("start", "let's think step by step.")]),
+        ("{}. How many? Let's think step by step.", [("end", "let's think step by step")]),
+        ("{}. How many? Answer:", [("end", "answer")]),
+        ("Task: {}. Your solution:", [("end", "your solution"), ("start", "task:")]),
+        ("Answer with (a) or (b) only. {}.", []),
+        ("Use the rules in (a) below. {}.", [("start", "use the rules in (a) below.")]),
+        ("{}. 有多少？请一步步思考。", [("end", "请一步步思考")]),
+        ("{}. How? Think - step by step, please - and say.", [("end", "think - step by step, please - and say")]),
+    ],
+)
+def test_instructions_and_labels_are_proposed(pattern, expected):
+    assert offered(pattern) == expected
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        "What does this code print? {}.",
+        "{}. How many coins are there in all?",
+        "{}. 一共有多少？",
+        "{}. How many?\nOptions:\n(A) yes\n(B) no",
+        "{}. How many?\nOptions:\n- Yes\n- No",
+        "{}. How many? (c) a dozen",
+        "Sums. {}.",
+        "{}. Sums.",
+        "-----. {}.",
+        "12345: {}.",
+    ],
+)
+def test_what_belongs_to_the_question_is_not(pattern):
+    assert offered(pattern) == []
+
+
+def test_a_question_in_front_of_an_approved_wrapper_is_still_one():
+    lines = Lines()
+    for line, name in enumerate(NAMES):
+        content = f"{name} came. Who came first? Let's think step by step."
+        text = folded(content)
+        bare, _ = strip(text, APPROVED)
+        lines.add(bare, line, last_sign(content, text, bare))
+
+    assert propose(lines, APPROVED) == []
+
+
+def test_a_sign_counts_where_most_rows_have_it():
+    rows = [f"{name} came. Say who came first{'?' if at % 3 else '.'}" for at, name in enumerate(NAMES)]
+
+    assert propose(counted(*rows), APPROVED) == []
 
 
 def test_what_is_approved_is_not_proposed_again():
