@@ -78,7 +78,9 @@ class Prepared:
     splits: list[str] = field(default_factory=list)  # of a prompt that nobody has seen, with no family
     folded: list[str] = field(default_factory=list)
     columns: list[bytes] = field(default_factory=list)  # COLUMNS in COPY's text format
-    bands: np.ndarray = field(default_factory=lambda: np.empty((0, signature.BANDS), dtype=np.uint64))
+    near: np.ndarray = field(  # tasks.dedup.signature, by row
+        default_factory=lambda: np.empty((0, signature.WORDS), dtype=np.uint64)
+    )
     overlaps: dict[int, Overlap] = field(default_factory=dict)  # by row
     findings: dict[int, list[Found]] = field(default_factory=dict)  # by row
     issues: list[Issue] = field(default_factory=list)
@@ -187,10 +189,10 @@ def _add(row: Row, context: Context, prepared: Prepared) -> None:
     answer = fingerprint.answer_digest(row.item, row.gold)
     if known is not None:
         prepared.known_graders[known.digest] = known
-    prepared.lines.append(row.line)
-    prepared.exact_keys.append(bytes.fromhex(keys.exact_key))
     if names:
         prepared.wrapped[len(prepared.lines)] = names
+    prepared.lines.append(row.line)
+    prepared.exact_keys.append(bytes.fromhex(keys.exact_key))
     prepared.stripped_keys.append(None if bare is None else bytes.fromhex(bare))
     prepared.answers.append(bytes.fromhex(answer))
     prepared.signatures.append(int(keys.number_signature, 16))
@@ -250,12 +252,13 @@ def content_digest_of(messages: Any, item: Any, gold: str | None, grader: str | 
 
 
 def _compare(prepared: Prepared, context: Context) -> None:
-    """Bands of all rows at once, then what they share with held-out suites."""
-    prepared.bands = signature.bands(prepared.folded, prepared.signatures)
-    for row, own in enumerate(prepared.bands.astype("<u8", copy=False)):
-        prepared.columns[row] += b"\t\\\\x" + own.tobytes().hex().encode()
+    """Signatures of all rows at once, then what they share with held-out suites."""
+    prepared.near = signature.signatures(prepared.folded, prepared.signatures)
+    stored, width = signature.packed(prepared.near).tobytes().hex().encode(), 2 * signature.STORED_BYTES
+    for row in range(len(prepared.columns)):
+        prepared.columns[row] += b"\t\\\\x" + stored[row * width : (row + 1) * width]
     if context.suites and prepared.lines:
         index = _index(context.suites)
         keys = [key.hex() for key in prepared.exact_keys]
-        overlaps = index.probe(prepared.folded, keys, prepared.bands)
+        overlaps = index.probe(prepared.folded, keys, prepared.near[:, : signature.BANDS])
         prepared.overlaps = {row: overlap for row, overlap in enumerate(overlaps) if overlap is not None}

@@ -249,25 +249,29 @@ def _whole_cost(bench: Bench, more_seconds: float) -> list[Measure]:
     return [at_most(name, (row + more_seconds) / row, "×", 2)]
 
 
-def _bands(first: int, count: int) -> NDArray[np.uint64]:
+def _signatures(first: int, count: int) -> NDArray[np.uint64]:
     """Of the tasks from `first` on: any of them can be made anew."""
-    from tasks.dedup.signature import BANDS
+    from tasks.dedup.signature import WORDS
 
-    return np.random.default_rng([2, first]).integers(0, 2**64, size=(count, BANDS), dtype=np.uint64)
+    return np.random.default_rng([2, first]).integers(0, 2**64, size=(count, WORDS), dtype=np.uint64)
 
 
 def _fill(index: "BandIndex", stored: int, size: int) -> int:
     for first in range(stored, size, PROBED):
         ids = np.arange(first + 1, first + PROBED + 1)
-        index.extend(ids, _bands(first, PROBED), after=first)
+        index.extend(ids, _signatures(first, PROBED), after=first)
     return size
 
 
 def _probes(draw: np.random.Generator, size: int) -> NDArray[np.uint64]:
-    """One row in ten shares half of its bands with a stored task."""
+    """One row in ten shares half of its bands and its sketch with a stored task."""
+    from tasks.dedup.signature import BANDS
+
     first = int(draw.integers(0, size // PROBED)) * PROBED
-    probes = draw.integers(0, 2**64, size=_bands(first, PROBED).shape, dtype=np.uint64)
-    probes[::10, ::2] = _bands(first, PROBED)[::10, ::2]
+    stored = _signatures(first, PROBED)
+    probes = draw.integers(0, 2**64, size=stored.shape, dtype=np.uint64)
+    probes[::10, :BANDS:2] = stored[::10, :BANDS:2]
+    probes[::10, BANDS:] = stored[::10, BANDS:]
     return probes
 
 
@@ -285,10 +289,12 @@ def _look_up(index: "BandIndex", probes: NDArray[np.uint64]) -> float:
 def _beside_postgres(bench: Bench, size: int, draw: np.random.Generator) -> float:
     import psycopg
 
+    from tasks.dedup.signature import BANDS
+
     assert bench.served
     with psycopg.connect(os.environ["DATABASE_URL"], autocommit=True) as connection:
-        peers.fill_bands(connection, (_bands(first, PROBED) for first in range(0, size, PROBED)))
-        figures = [peers.probe_bands(connection, _probes(draw, size)) for _ in range(3)]
+        peers.fill_bands(connection, (_signatures(first, PROBED)[:, :BANDS] for first in range(0, size, PROBED)))
+        figures = [peers.probe_bands(connection, _probes(draw, size)[:, :BANDS]) for _ in range(3)]
         connection.execute("DROP TABLE lsh")
     return median(figures)
 

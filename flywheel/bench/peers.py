@@ -42,9 +42,9 @@ def ours(texts: Sequence[str]) -> float:
             chunk = texts[start : start + CHUNK]
             keys = [fingerprint.fingerprint((Message("user", text),)) for text in chunk]
             numbers = [int(key.number_signature, 16) for key in keys]
-            bands_n_b = signature.bands([key.folded for key in keys], numbers)
-            bands.older(index, bands_n_b, np.ones(len(chunk), dtype=np.bool_))
-            index.extend(np.arange(start + 1, start + len(chunk) + 1), bands_n_b, after=start)
+            signatures = signature.signatures([key.folded for key in keys], numbers)
+            bands.older(index, signatures, np.ones(len(chunk), dtype=np.bool_))
+            index.extend(np.arange(start + 1, start + len(chunk) + 1), signatures, after=start)
         return len(texts) / (time.perf_counter() - started)
 
 

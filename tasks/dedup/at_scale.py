@@ -20,10 +20,13 @@ from tasks.dedup.bands import SHORTLIST
 from tasks.dedup.families import Family, Near
 from tasks.dedup.fanning import Fan, locally
 from tasks.dedup.runs import LIMIT
+from tasks.dedup.signature import SKETCH_WORDS, alike
 
 if TYPE_CHECKING:
     import duckdb
+    import numpy as np
     import pyarrow as pa
+    from numpy.typing import NDArray
 
 MEMORY_BYTES = 2**30  # of DuckDB's memory_limit, where nothing else is said
 COMPARED_AT_ONCE = 4096  # rows with their candidates
@@ -60,6 +63,7 @@ def features_schema() -> "pa.Schema":
             ("grader", pa.string()),  # digest; "": none
             ("numbers", pa.uint64()),  # signature
             ("bands", pa.list_(pa.uint64())),
+            ("sketch", pa.binary(8 * SKETCH_WORDS)),
             ("folded", pa.string()),  # without approved wrappers
             (
                 "refused",
@@ -163,7 +167,8 @@ QUALIFY row_number() OVER (PARTITION BY newer ORDER BY shared DESC, older) <= {s
 """
 _PAIRS = """
 COPY (SELECT n.row, any_value(n.folded) AS folded, any_value(n.numbers) AS numbers, any_value(n.answer) AS answer,
-             list({{'row': o.row, 'folded': o.folded, 'numbers': o.numbers, 'answer': o.answer}}
+             any_value(n.sketch) AS sketch,
+             list({{'row': o.row, 'folded': o.folded, 'numbers': o.numbers, 'answer': o.answer, 'sketch': o.sketch}}
                   ORDER BY c.shared DESC, c.older) AS others
         FROM candidates c JOIN features n ON n.row = c.newer JOIN features o ON o.row = c.older
        WHERE c.newer NOT IN (SELECT row FROM conflicts)
@@ -203,7 +208,8 @@ def compare(pairs: "pa.Table") -> "pa.Table":
 
     found: list[tuple[int, int, str, float]] = []
     for row in pairs.to_pylist():
-        decided = families.decide(_near(row), [_near(other) for other in row["others"]])
+        others = [other for other, worth in zip(row["others"], _alike(row), strict=True) if worth]
+        decided = families.decide(_near(row), [_near(other) for other in others])
         if decided is not None:
             verdict = Verdict.NEAR_DUPLICATE if isinstance(decided, Family) else Verdict.SUSPECT
             found.append((row["row"], decided.task, str(verdict), decided.similarity / 100))
@@ -211,6 +217,14 @@ def compare(pairs: "pa.Table") -> "pa.Table":
     columns: Sequence[Sequence[Any]] = list(zip(*found, strict=True)) or [[], [], [], []]
     arrays = [pa.array(column, kind) for column, kind in zip(columns, types, strict=True)]
     return pa.table(arrays, names=["row", "other", "verdict", "similarity"])
+
+
+def _alike(row: dict[str, Any]) -> "NDArray[np.bool_]":
+    """Which of a row's candidates do not share a band with it by chance."""
+    import numpy as np
+
+    others = np.frombuffer(b"".join(other["sketch"] for other in row["others"]), dtype="<u8").reshape(-1, SKETCH_WORDS)
+    return alike(np.frombuffer(row["sketch"], dtype="<u8")[np.newaxis, :], others)
 
 
 def _near(row: dict[str, Any]) -> Near:

@@ -3,9 +3,9 @@
 The rule does not depend on how an upload is cut into chunks. Older are the stored tasks and the earlier rows of the
 chunk that become tasks. A bucket counts for a row while it has at most LIMIT older members; more of them are instances
 of a template. Of the members of the counting buckets the SHORTLIST that share most bands go on, the oldest first among
-equals.
+equals; and of these the ones whose sketches agree with the row's: the others share a band by chance.
 
-`BandIndex` is a cache of one space's `Task.bands`, for all processes of a machine: the folder can be deleted at any
+Rows come as their signatures, (n, WORDS): bands and sketch. `BandIndex` is a cache of one space's `Task.bands`, for all processes of a machine: the folder can be deleted at any
 time, and damaged files are answered as if it had been.
 """
 
@@ -23,8 +23,8 @@ import xxhash
 from numpy.typing import NDArray
 
 from tasks.dedup import runs
-from tasks.dedup.runs import LIMIT, Damaged, Found, Run
-from tasks.dedup.signature import BANDS, BANDS_VERSION
+from tasks.dedup.runs import LIMIT, Damaged, Found, Run, Sketches
+from tasks.dedup.signature import BANDS, BANDS_VERSION, SKETCH_WORDS, WORDS, alike
 
 SHORTLIST = 8
 FAN_IN = 8  # runs of a tier that become one of the next
@@ -89,6 +89,14 @@ class Stored:
 
     sizes: _Counts_n_b
     members: tuple[_Members, ...]
+    runs: tuple[Run, ...]
+
+    def sketches(self, tasks: _Ids) -> _U64:
+        """(n, SKETCH_WORDS) of tasks that were found."""
+        words_n = np.zeros((len(tasks), SKETCH_WORDS), dtype=np.uint64)
+        for run in self.runs:
+            run.sketch(tasks, words_n)
+        return words_n
 
     def pairs(self, counting: _Mask_n_b) -> Pairs:
         return _shortlist(self.members, counting)
@@ -105,22 +113,27 @@ class Within:
         return _shortlist([self.members], counting)
 
 
-def older(index: "BandIndex", bands: _U64, kept: NDArray[np.bool_]) -> Older:
+def older(index: "BandIndex", signatures: _U64, kept: NDArray[np.bool_]) -> Older:
     """Everything that the rows of a chunk have before them; `kept`: which rows become tasks."""
-    sorted_probes = _sorted(bands)
-    stored, earlier = index.lookup(bands, sorted_probes), within(bands, kept, sorted_probes)
+    sorted_probes = _sorted(signatures)
+    stored, earlier = index.lookup(signatures, sorted_probes), within(signatures, kept, sorted_probes)
     counting = stored.sizes + earlier.sizes <= LIMIT
     found = [stored.pairs(counting), earlier.pairs(counting)]
     rows, others, shared = (np.concatenate(columns) for columns in zip(*found, strict=True))
     in_chunk = np.repeat([False, True], [len(pairs.rows) for pairs in found])
     order = np.lexsort((others, in_chunk, -shared, rows))
     best = order[_ranks(rows[order]) < SHORTLIST]
-    return Older(rows[best], others[best], in_chunk[best], shared[best])
+    rows, others, in_chunk = rows[best], others[best], in_chunk[best]
+    sketches = np.empty((len(rows), SKETCH_WORDS), dtype=np.uint64)
+    sketches[in_chunk] = signatures[others[in_chunk], BANDS:]
+    sketches[~in_chunk] = stored.sketches(others[~in_chunk])
+    worth = alike(signatures[rows, BANDS:], sketches)
+    return Older(rows[worth], others[worth], in_chunk[worth], shared[best][worth])
 
 
-def within(bands: _U64, kept: NDArray[np.bool_], sorted_probes: tuple[_Ids, _U64] | None = None) -> Within:
+def within(signatures: _U64, kept: NDArray[np.bool_], sorted_probes: tuple[_Ids, _U64] | None = None) -> Within:
     """For every row and band the kept rows before it that have the same: how many, and which."""
-    order, hashes = _sorted(bands) if sorted_probes is None else sorted_probes
+    order, hashes = _sorted(signatures) if sorted_probes is None else sorted_probes
     kept_sorted = kept[order // BANDS]
     before: _Ids = np.cumsum(kept_sorted) - kept_sorted  # kept probes anywhere before
     begins = np.ones(len(hashes), dtype=np.bool_)
@@ -149,10 +162,10 @@ class BandIndex:
         self._refresh()
         return self._manifest.watermark
 
-    def lookup(self, bands: _U64, sorted_probes: tuple[_Ids, _U64] | None = None) -> Stored:
+    def lookup(self, signatures: _U64, sorted_probes: tuple[_Ids, _U64] | None = None) -> Stored:
         """Probe all runs in the order of their hashes. The answer holds what it needs, whatever is merged meanwhile."""
         self._refresh()
-        order, hashes = _sorted(bands) if sorted_probes is None else sorted_probes
+        order, hashes = _sorted(signatures) if sorted_probes is None else sorted_probes
         sizes = np.zeros(len(hashes), dtype=np.int64)
         members = []
         for run in self._runs:
@@ -162,9 +175,9 @@ class BandIndex:
                 members.append(_Members(order[found.probes], found.lefts, found.counts, run.ids, run.base))
         sizes_n_b = np.empty_like(sizes)
         sizes_n_b[order] = sizes
-        return Stored(sizes_n_b.reshape(-1, BANDS), tuple(members))
+        return Stored(sizes_n_b.reshape(-1, BANDS), tuple(members), self._runs)
 
-    def extend(self, ids: _Ids, bands: _U64, *, after: int) -> int:
+    def extend(self, ids: _Ids, signatures: _U64, *, after: int) -> int:
         """Add all tasks of the space with an id above `after`, up to the last one given, and return the watermark.
 
         What another process has added meanwhile is left out. Where the index has been lost meanwhile and covers less
@@ -175,16 +188,18 @@ class BandIndex:
             self._refresh()
             fresh = ids > self._manifest.watermark
             if after <= self._manifest.watermark and fresh.any():
-                self._extend(ids[fresh], bands[fresh])
+                self._extend(ids[fresh], signatures[fresh])
             return self._manifest.watermark
 
-    def _extend(self, ids: _Ids, bands: _U64) -> None:
+    def _extend(self, ids: _Ids, signatures: _U64) -> None:
         base = self._manifest.base if self._runs else int(ids[0])
         watermark = int(ids[-1])
         if watermark - base >= MOST_IDS:
             raise ValueError(f"Task ids of a space may span {MOST_IDS} at most.")
         path = self._new_path(watermark)
-        runs.write(path, bands.reshape(-1), np.repeat((ids - base).astype(np.uint32), BANDS), base)
+        own = (ids - base).astype(np.uint32)
+        sketches = Sketches(own, signatures[:, BANDS:])
+        runs.write(path, signatures[:, :BANDS].reshape(-1), np.repeat(own, BANDS), base, sketches)
         added = [*self._runs, Run(path)]
         while (due := _due([run.entries for run in added])) > 1:
             path = self._new_path(watermark)
@@ -271,11 +286,11 @@ def _tier(entries: int) -> int:
     return tier
 
 
-def _sorted(bands: _U64) -> tuple[_Ids, _U64]:
+def _sorted(signatures: _U64) -> tuple[_Ids, _U64]:
     """Probes in the order of their hashes, earlier rows first among equals: places (row * BANDS + band) and hashes."""
-    if bands.ndim != 2 or bands.shape[1] != BANDS:
-        raise ValueError(f"Bands come as (rows, {BANDS}).")
-    flat = np.ascontiguousarray(bands, dtype=np.uint64).reshape(-1)
+    if signatures.ndim != 2 or signatures.shape[1] != WORDS:
+        raise ValueError(f"Signatures come as (rows, {WORDS}).")
+    flat = np.ascontiguousarray(signatures[:, :BANDS], dtype=np.uint64).reshape(-1)
     order = np.argsort(flat, kind="stable")
     return order, flat[order]
 

@@ -14,6 +14,7 @@ import msgspec
 from tasks.dedup import at_scale
 from tasks.dedup.at_scale import Place, Verdict
 from tasks.dedup.contamination import Verdict as Held
+from tasks.dedup.signature import BANDS
 from tasks.errors import Invalid
 from tasks.formats import source
 from tasks.formats.block import Block
@@ -97,7 +98,8 @@ def _features(prepared: Prepared, first: int) -> "pa.Table":
         "answer": prepared.answers,
         "grader": [digest or "" for digest in prepared.graders],
         "numbers": pa.array(prepared.signatures, pa.uint64()),
-        "bands": _lists(prepared.bands),
+        "bands": _lists(prepared.near[:, :BANDS]),
+        "sketch": [own.tobytes() for own in prepared.near[:, BANDS:].astype("<u8")],
         "folded": prepared.folded,
         "refused": ["contaminated" if found else "" for found in held],
     }

@@ -162,15 +162,21 @@ class _Work:
         generation = 0 if suites is None else int(suites.name.rsplit("-", 1)[1])
         return _Asked(dataset, None if grader is None else grader.digest, generation, own, context)
 
-    @transaction.atomic
     def _commit(self, prepared: Prepared, asked: _Asked) -> bool:
         """False where the chunk was prepared with what no longer holds: nothing is written."""
+        merged = self._merge(prepared, asked)
+        if merged is not None and merged.added is not None:
+            neighbours.extend(asked.dataset.space, merged.added)
+        return merged is not None
+
+    @transaction.atomic
+    def _merge(self, prepared: Prepared, asked: _Asked) -> Merged | None:
         dataset = asked.dataset
         lock_space(dataset.space_id)  # before the upload's row, as everywhere
         grader = Dataset.objects.values_list("default_grader", flat=True).get(pk=dataset.pk)
         now = (grader, heldout.generation(dataset.space_id), wrapping.texts_of(dataset.space_id))
         if now != (asked.grader, asked.suites, asked.wrappers):
-            return False
+            return None
         held: Upload = leases.hold(Upload, self.upload.pk, self.attempt, UploadState.IMPORTING)
         merged = storing.store(prepared, dataset, self.upload.pk, self.waived)
         issues = [*prepared.issues, *merged.issues]
@@ -188,7 +194,7 @@ class _Work:
             counts=add_counts(held.counts, counted),
         )
         _record(self.upload, "upload.chunk", {"attempt": self.attempt, "line": prepared.line, **counted})
-        return True
+        return merged
 
 
 def _chained(first: Block, rest: Iterable[Block]) -> Iterator[Block]:

@@ -12,18 +12,18 @@ import msgspec
 import numpy as np
 from django.conf import settings
 from django.db import connection
+from numpy.typing import NDArray
 
 from tasks.dedup import wrappers
 from tasks.dedup.bands import BandIndex
 from tasks.dedup.families import Near
-from tasks.dedup.signature import BANDS
+from tasks.dedup.signature import STORED_BYTES, unpacked
 from tasks.models import Team
 from tasks.states import TaskState
 from tasks.text import folded
 from tasks.types import Message
 
 EXTENDED_AT_ONCE = 20_000  # tasks
-_BAND_BYTES = 8 * BANDS
 
 # State by state out of the index: a space may be a small part of the table. Tasks of an older version have no bands.
 BANDS_ABOVE = """
@@ -59,10 +59,22 @@ def caught_up(space: Team) -> BandIndex:
         rows = _bands_above(space.pk, after)
         if rows:
             ids = np.fromiter((pk for pk, _ in rows), dtype=np.int64, count=len(rows))
-            own = np.frombuffer(b"".join(bytes(one) for _, one in rows), dtype="<u8").reshape(-1, BANDS)
-            index.extend(ids, own, after=after)
+            index.extend(ids, unpacked(b"".join(bytes(own) for _, own in rows)), after=after)
         if len(rows) < EXTENDED_AT_ONCE:
             return index
+
+
+class Added(NamedTuple):
+    """All tasks that a transaction has added to a space, under its lock."""
+
+    after: int  # watermark of the index when it held the lock: no other task of the space lies between
+    ids: NDArray[np.int64]  # ascending
+    signatures: NDArray[np.uint64]  # as of tasks.dedup.signature
+
+
+def extend(space: Team, added: Added) -> None:
+    """Spare the next look-up to read what has just been written. To be called when it is committed, and not before."""
+    _index(folder_of(space), get_ident()).extend(added.ids, added.signatures, after=added.after)
 
 
 def _bands_above(space: int, after: int) -> list[tuple[int, Any]]:
@@ -71,7 +83,7 @@ def _bands_above(space: int, after: int) -> list[tuple[int, Any]]:
         "states": states,
         "space": space,
         "after": after,
-        "bytes": _BAND_BYTES,
+        "bytes": STORED_BYTES,
         "most": EXTENDED_AT_ONCE,
     }
     with connection.cursor() as cursor:

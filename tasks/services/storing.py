@@ -70,6 +70,7 @@ class Merged:
     found: Counter[str] = field(default_factory=Counter)  # findings by kind
     duplicates: int = 0
     issues: list[Issue] = field(default_factory=list)
+    added: neighbours.Added | None = None  # to the index of the space, once this is committed
 
 
 class _Older(NamedTuple):
@@ -104,6 +105,7 @@ def store(prepared: Prepared, dataset: Dataset, upload_id: int, waived: frozense
     chunk = _Chunk(prepared, dataset, known, exact, _ids(len(exact.new)), merged)
     chunk.find_copies()
     chunk.copy(upload_id)
+    merged.added = chunk.added()
     _count_findings(chunk)
     clashing = [chunk.ids[row] for row in exact.new if chunk.states[row] == TaskState.CONFLICT]
     open_conflicts(dataset.space_id, clashing)
@@ -166,11 +168,12 @@ def _as_array(keys: Iterable[bytes]) -> str:
 
 
 def _ids(count: int) -> list[int]:
+    """The sequence is looked up once: the planner would do it once a row."""
     with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT nextval(pg_get_serial_sequence('tasks_task', 'id')) FROM generate_series(1, %s)", [count]
-        )
-        return [pk for (pk,) in cursor.fetchall()]
+        cursor.execute("SELECT pg_get_serial_sequence('tasks_task', 'id')::regclass::oid")
+        [(sequence,)] = cursor.fetchall()
+        cursor.execute("SELECT array_agg(nextval(%s::oid::regclass)) FROM generate_series(1, %s)", [sequence, count])
+        return list(cursor.fetchone()[0] or ())
 
 
 # What may not come in
@@ -238,6 +241,7 @@ class _Chunk:
         self.splits: dict[int, str] = {}
         self.findings: list[tuple[Any, ...]] = []
         self._stored: dict[int, neighbours.Compared] = {}  # candidates, by id
+        self._after = 0  # the last task of the space before these
         self._wrapped: list[tuple[int, int]] = []  # (row, id of the task that asks the same)
         merged.states.update(self.states.values())
 
@@ -308,7 +312,8 @@ class _Chunk:
         kept = np.zeros(len(self.prepared.lines), dtype=np.bool_)
         kept[self.exact.new] = True
         index = neighbours.caught_up(self.dataset.space)
-        older = bands.older(index, self.prepared.bands, kept)
+        self._after = index.watermark
+        older = bands.older(index, self.prepared.near, kept)
         wanted = kept[older.rows]
         found: dict[int, list[tuple[int, bool]]] = {}
         columns = (older.rows[wanted].tolist(), older.others[wanted].tolist(), older.in_chunk[wanted].tolist())
@@ -358,6 +363,10 @@ class _Chunk:
     ) -> None:
         self.findings.append((self.ids[row], kind, rule, other, similarity, _encode(evidence).decode()))
         self.merged.found[kind] += 1
+
+    def added(self) -> neighbours.Added | None:
+        ids = np.fromiter(self.ids.values(), dtype=np.int64, count=len(self.ids))
+        return neighbours.Added(self._after, ids, self.prepared.near[self.exact.new]) if len(ids) else None
 
     def copy(self, upload_id: int) -> None:
         now = timezone.now().isoformat().encode()

@@ -14,6 +14,7 @@ from tasks.dedup import at_scale, bands, families, fingerprint, signature, wrapp
 from tasks.dedup.at_scale import Place, Verdict
 from tasks.dedup.families import Family, Near
 from tasks.dedup.runs import LIMIT
+from tasks.dedup.signature import BANDS
 from tasks.types import Message
 
 Prompt = tuple[str, str]  # and its answer
@@ -25,6 +26,7 @@ def features(prompts: Sequence[Prompt]) -> pa.Table:
     folded = [wrappers.strip(key.folded, wrappers.APPROVED)[0] for key in keys]
     numbers = [int(key.number_signature, 16) for key in keys]
     bare = [fingerprint.exact_key((Message("user", text),)) for text in folded]
+    near = signature.signatures(folded, numbers)
     return pa.table(
         {
             "row": list(range(1, len(prompts) + 1)),
@@ -33,7 +35,8 @@ def features(prompts: Sequence[Prompt]) -> pa.Table:
             "answer": [bytes.fromhex(fingerprint.answer_digest({"reference": answer})) for _, answer in prompts],
             "grader": [""] * len(prompts),
             "numbers": pa.array(numbers, pa.uint64()),
-            "bands": pa.array(signature.bands(folded, numbers).tolist(), pa.list_(pa.uint64())),
+            "bands": pa.array(near[:, :BANDS].tolist(), pa.list_(pa.uint64())),
+            "sketch": [own.tobytes() for own in near[:, BANDS:]],
             "folded": folded,
             "refused": [""] * len(prompts),
         },
@@ -144,9 +147,8 @@ def _one_by_one(folder: Path, table: pa.Table) -> dict[int, tuple[str, int | Non
     for row in rows:
         is_task.append((row["exact_key"], row["answer"]) not in kept)
         kept.setdefault((row["exact_key"], row["answer"]), row["row"])
-    older = bands.older(
-        bands.BandIndex(folder / "index"), np.array([row["bands"] for row in rows], np.uint64), np.array(is_task)
-    )
+    near = np.array([[*row["bands"], *np.frombuffer(row["sketch"], "<u8")] for row in rows], np.uint64)
+    older = bands.older(bands.BandIndex(folder / "index"), near, np.array(is_task))
     others: dict[int, list[int]] = {}
     for place, other in zip(older.rows.tolist(), older.others.tolist(), strict=True):
         others.setdefault(place, []).append(other)

@@ -10,11 +10,16 @@ from hypothesis.extra.numpy import arrays
 from tasks.dedup import bands, runs
 from tasks.dedup.bands import SHORTLIST, BandIndex, older, within
 from tasks.dedup.runs import LIMIT
-from tasks.dedup.signature import BANDS
+from tasks.dedup.signature import BANDS, SKETCH_WORDS, WORDS
 
 
 def unique_bands(count, seed=0):
-    return np.random.default_rng(seed).integers(0, 2**64, (count, BANDS), dtype=np.uint64)
+    """All of them with the same sketch."""
+    return with_sketches(np.random.default_rng(seed).integers(0, 2**64, (count, BANDS), dtype=np.uint64))
+
+
+def with_sketches(hashes):
+    return np.concatenate([hashes, np.zeros((len(hashes), SKETCH_WORDS), dtype=np.uint64)], axis=1)
 
 
 def ids(first, count):
@@ -39,7 +44,7 @@ def by_the_rule(history, chunk, kept):
     elders = [((name, False), row) for name, row in history]
     for place, row in enumerate(chunk):
         shared = {}
-        for band, value in enumerate(row):
+        for band, value in enumerate(row[:BANDS]):
             members = [name for name, other in elders if other[band] == value]
             if len(members) <= LIMIT:
                 for name in members:
@@ -86,6 +91,31 @@ def test_the_candidates_that_share_most_bands_come_first_and_the_oldest_of_equal
     assert answer.shared.tolist() == [5, 1, 1]
 
 
+def test_a_candidate_whose_sketch_says_otherwise_goes_no_further(index):
+    probe = unique_bands(1)
+    stored = np.repeat(probe, 2, axis=0)
+    stored[0, BANDS:] = ~probe[0, BANDS:]
+    index.extend(ids(1, 2), stored, after=0)
+
+    assert found(older(index, probe, everyone(probe))) == {0: [(2, False, BANDS)]}
+
+
+def test_an_earlier_row_whose_sketch_says_otherwise_goes_no_further(index):
+    rows = np.repeat(unique_bands(1), 3, axis=0)
+    rows[0, BANDS:] = ~rows[1, BANDS:]
+
+    assert found(older(index, rows, everyone(rows))) == {2: [(1, True, BANDS)]}
+
+
+def test_candidates_are_dropped_from_the_shortlist_and_none_come_instead(index):
+    probe = unique_bands(1)
+    stored = np.repeat(probe, SHORTLIST + 1, axis=0)
+    stored[:SHORTLIST, BANDS:] = ~probe[0, BANDS:]
+    index.extend(ids(1, SHORTLIST + 1), stored, after=0)
+
+    assert found(older(index, probe, everyone(probe))) == {}
+
+
 def test_no_more_than_the_shortlist_goes_on(index):
     probe = unique_bands(1)
     index.extend(ids(1, LIMIT), np.repeat(probe, LIMIT, axis=0), after=0)
@@ -123,7 +153,7 @@ few_values = arrays(np.uint64, st.tuples(st.integers(0, 60), st.just(BANDS)), el
 def test_the_answer_is_the_rule_s(tmp_path_factory, stored, chunk, data):
     kept = np.array(data.draw(st.lists(st.booleans(), min_size=len(chunk), max_size=len(chunk))), dtype=bool)
     place = np.arange(BANDS, dtype=np.uint64) << np.uint64(60)  # as the band's number is hashed into its value
-    stored, chunk = (rows * np.uint64(8191) + place for rows in (stored, chunk))
+    stored, chunk = (with_sketches(rows * np.uint64(8191) + place) for rows in (stored, chunk))
     index = BandIndex(tmp_path_factory.mktemp("bands"))
     cut = data.draw(st.integers(0, len(stored)))
     index.extend(ids(1, cut), stored[:cut], after=0)
@@ -171,6 +201,7 @@ def test_many_chunks_are_merged_into_few_runs(index, monkeypatch):
     monkeypatch.setattr(runs, "MERGED_AT_ONCE", 64)
     monkeypatch.setattr(runs, "SEARCHED_AT_ONCE", 256)
     stored = unique_bands(700)
+    stored[:, WORDS - 1] = np.arange(700)
     for first in range(0, 700, 7):
         index.extend(ids(first + 1, 7), stored[first : first + 7], after=first)
 
@@ -181,6 +212,7 @@ def test_many_chunks_are_merged_into_few_runs(index, monkeypatch):
         row: (row + 1, False, BANDS) for row in range(700)
     }
     assert len(list(index.folder.glob("*.run"))) == len(index._runs)
+    assert index.lookup(stored).sketches(ids(1, 700)).tolist() == stored[:, BANDS:].tolist()
 
 
 def test_an_answer_outlives_the_runs_that_it_came_from(index, monkeypatch):
@@ -244,7 +276,7 @@ def test_a_changed_byte_in_a_run_is_noticed_and_answered_by_starting_over(index,
 
     fresh = BandIndex(index.folder)
 
-    assert fresh.watermark == (10 if place == 60 else 0)  # the header ends with eight bytes that say nothing
+    assert fresh.watermark == 0
     assert fresh.extend(ids(1, 10), unique_bands(10), after=0) == 10
 
 
