@@ -21,7 +21,7 @@ class UploadState(StrEnum):
     UNMAPPED = "unmapped"  # read, and its columns wait for somebody to say what they are
     IMPORTING = "importing"
     IMPORTED = "imported"
-    FAILED = "failed"  # unreadable as a whole, or quarantined after three attempts
+    FAILED = "failed"  # unreadable as a whole, quarantined after three attempts, or withdrawn while unmapped
 
 
 class UploadMode(StrEnum):

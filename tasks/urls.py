@@ -38,6 +38,7 @@ urlpatterns = [
     path("submit/<int:pk>/rejected", exports.rejected, name="upload-rejected"),
     path("submit/<int:pk>/appeal", appeals.ask_for_row, name="upload-appeal"),
     path("submit/<int:pk>/retry", uploads.retry, name="upload-retry"),
+    path("submit/<int:pk>/withdraw", uploads.withdraw, name="upload-withdraw"),
     path("submit/<int:pk>/grader", graders.grader_page, name="upload-grader"),
     path("submit/<int:pk>/grader/progress", graders.grader_progress, name="upload-grader-progress"),
     path("submit/<int:pk>/grader/use", graders.use_grader, name="upload-grader-use"),

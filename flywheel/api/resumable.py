@@ -17,8 +17,8 @@ from rest_framework.decorators import action
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from flywheel.api.arriving import mapping_of, options_of
 from flywheel.api.resource import Given, Resource
-from flywheel.api.uploads import mapping_of, options_of
 from flywheel.http.auth import SignedInWithScope
 from flywheel.http.bodies import WholeBody
 from tasks.errors import FlywheelError, Invalid, TooLarge

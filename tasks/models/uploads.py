@@ -19,6 +19,9 @@ from tasks.states import (
     WrapperState,
 )
 
+# The failure of an upload that somebody has given up.
+WITHDRAWN = "Withdrawn before a row of it was imported: upload the same file again to have it after all."
+
 
 class UploadQuerySet(Moving):
     def for_user(self, user: Any, team: Team | None = None) -> "UploadQuerySet":
@@ -66,6 +69,11 @@ class Upload(StateModel):
 
     def __str__(self) -> str:
         return f"{self.filename} ({self.state})"
+
+    @property
+    def withdrawn(self) -> bool:
+        """Ended by a person, not by a fault."""
+        return bool(self.state == UploadState.FAILED and self.failure == WITHDRAWN)
 
     @property
     def storage_key(self) -> str:

@@ -228,7 +228,9 @@ def confirm(upload: Upload, given: Values[str, Any] | str, *, actor: User | None
         if remember and actor is not None:
             _remember(actor, upload.detected, given)
     if not go_on(upload, given, actor=actor):
-        raise Conflict("not_unmapped", "This file does not wait for a mapping: its rows are read already.")
+        upload.refresh_from_db(fields=["state", "failure"])
+        read = "This file does not wait for a mapping: its rows are read already."
+        raise Conflict("not_unmapped", upload.failure if upload.withdrawn else read)
 
 
 def go_on(upload: Upload, given: Values[str, Any] | str, *, actor: User | None) -> bool:

@@ -42,11 +42,11 @@ class File:
 
 def file(upload: Upload) -> File:
     """Only the rejected rows, in the format uploaded, with why in front of each."""
-    layout, path = layout_of(upload), pruning.kept_file(upload)
     found = reasons(upload)
     first = next(found, None)
     if first is None:
         raise NotFound("nothing_rejected", "No row of this upload is rejected: there is nothing to correct.")
+    layout, path = layout_of(upload), pruning.kept_file(upload)
     pieces = rejected.write(path, layout, _with(first, found))
     kind = "application/gzip" if layout.compressed else KINDS[layout.format]
     return File(_name(upload.filename, layout), kind, pieces)

@@ -4,6 +4,8 @@ Order of steps, so that a kill at any of them leaves nothing half-written: bytes
 renamed to incoming/<team>-<sha-256>-<random>.ready; linked to its storage key; row committed; .ready removed.
 The writer holds a lock on the file for as long as it lives. A .part or .ready without one is left over: `reap` removes
 it, with the stored file where no row came to it.
+
+The file of an upload that is withdrawn goes behind the commit. A kill in between leaves it to `manage.py prune`.
 """
 
 import errno
@@ -14,24 +16,27 @@ import time
 import uuid
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from django.conf import settings
 from django.db import connection, transaction
+from django.utils import timezone
 from django.utils.formats import number_format
 
 from tasks.crash import crash_point
 from tasks.errors import Conflict, Invalid, NoSpace, NotFound, TooLarge
 from tasks.models import Dataset, ProofRun, Upload, User
 from tasks.models.events import Subject, record
+from tasks.models.uploads import WITHDRAWN
 from tasks.services import mapping
 from tasks.services.access import require_role
 from tasks.services.storage import incoming, stored_file
 from tasks.services.wake import wake
 from tasks.states import ProofState, Role, UploadMode, UploadState
 
-__all__ = ["AS_USUAL", "Options", "check", "keep", "label_of", "reap", "receive", "retry", "stored_file"]
+__all__ = ["AS_USUAL", "Options", "check", "keep", "label_of", "reap", "receive", "retry", "stored_file", "withdraw"]
 
 EMPTY = "The file is empty: upload rows, for example one JSON object a line."
 LEFT_OVER_SECONDS = 5.0  # since the last write: a file is locked a moment after it is made
@@ -206,6 +211,8 @@ def _sync_folder(folder: Path) -> None:
 def retry(upload: Upload, *, actor: User | None) -> None:
     """Do again what failed: the import goes on behind the last chunk that was committed, the proof likewise."""
     require_role(actor, upload.team, Role.CONTRIBUTOR)
+    if upload.withdrawn:
+        raise Conflict("withdrawn", "This upload was withdrawn: upload the same file again to have it after all.")
     anew = {"tries": 0, "finished_at": None}
     if Upload.objects.advance(upload.pk, UploadState.FAILED, UploadState.RECEIVED, actor=actor, failure="", **anew):
         wake("import_upload", upload.pk)
@@ -216,6 +223,31 @@ def retry(upload: Upload, *, actor: User | None) -> None:
     ):
         raise Conflict("not_failed", "Nothing failed here: only a failed import or a refused proof can be done again.")
     wake("prove_upload", upload.pk)
+
+
+@transaction.atomic
+def withdraw(upload: Upload, *, actor: User | None) -> None:
+    """Give up a file that waits for its mapping: no row of it comes in, and it is no longer kept. The same bytes
+    uploaded again begin anew."""
+    require_role(actor, upload.team, Role.CONTRIBUTOR)
+    ended: dict[str, Any] = {"failure": WITHDRAWN, "finished_at": timezone.now()}
+    told = {"withdrawn": True}
+    if not Upload.objects.advance(upload.pk, UploadState.UNMAPPED, UploadState.FAILED, actor=actor, data=told, **ended):
+        raise Conflict(
+            "not_unmapped",
+            "Only a file that waits for its mapping can be withdrawn: withdraw the tasks or the dataset of one that is "
+            "imported.",
+        )
+    transaction.on_commit(partial(_drop, upload.team_id, upload.sha256), robust=True)
+
+
+@transaction.atomic
+def _drop(team_id: int, sha256: str) -> None:
+    """Under the file's lock: the same bytes may be another dataset's, or be uploaded again at this very moment."""
+    _lock_file(sha256)
+    alike = Upload.objects.filter(team_id=team_id, sha256=sha256)
+    if not alike.exclude(state=UploadState.FAILED, failure=WITHDRAWN).exists():
+        stored_file(Upload(team_id=team_id, sha256=sha256)).unlink(missing_ok=True)
 
 
 def reap(older_than_seconds: float = LEFT_OVER_SECONDS) -> int:

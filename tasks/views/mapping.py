@@ -43,6 +43,8 @@ ONE_LINE = 80  # characters of JSON that a cell shows as they are
 def mapping_page(request: HttpRequest, pk: int) -> HttpResponse:
     """POST with `preview` stores nothing and shows what the rows would become; with `confirm` the import begins."""
     upload = find(request, pk)
+    if upload.withdrawn and request.method != "POST":
+        return redirect("upload", pk)
     form = _form(request, upload)
     chosen = mapping.proposal(upload)
     wrong: list[str] = []

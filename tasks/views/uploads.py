@@ -221,6 +221,15 @@ def retry(request: HttpRequest, pk: int) -> HttpResponse:
     return redirect("upload", pk)
 
 
+@login_required
+@require_POST
+def withdraw(request: HttpRequest, pk: int) -> HttpResponse:
+    upload = find(request, pk)
+    uploads.withdraw(upload, actor=signed_in(request))
+    messages.success(request, f"{upload.filename} was withdrawn: nothing of it was imported, the file is gone.")
+    return redirect("submit")
+
+
 def find(request: HttpRequest, pk: int) -> Upload:
     mine = Upload.objects.for_user(request.user).select_related(
         "dataset__team", "dataset__space", "dataset__default_grader", "proof", "corrects"

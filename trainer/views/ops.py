@@ -9,6 +9,7 @@ from django.shortcuts import get_object_or_404, render
 from django.views.decorators.http import require_safe
 
 from tasks.models import Upload
+from tasks.models.uploads import WITHDRAWN
 from tasks.states import UploadState
 from tasks.views import live
 from tasks.views.listing import exported, page_of
@@ -95,7 +96,7 @@ def _alarms(user: Any, lines: Any) -> list[dict[str, Any]]:
             {"kind": kind, "pk": work.pk, "line": work.line, "at": work.finished_at or work.created_at, **_fault(work)}
             for work in model._default_manager.filter(**failed).select_related("line").order_by("-pk")[:5]
         ]
-    for upload in Upload.objects.for_user(user).filter(state=UploadState.FAILED)[:5]:
+    for upload in Upload.objects.for_user(user).filter(state=UploadState.FAILED).exclude(failure=WITHDRAWN)[:5]:
         at = upload.finished_at or upload.created_at
         alarms.append({"kind": "upload", "pk": upload.pk, "at": at, "sentence": upload.failure, "boundary": "import"})
     for report in GateReport.objects.filter(line__in=lines, verdict=Verdict.INVALID)[:5]:

@@ -8,14 +8,15 @@ from urllib.parse import quote
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
 
-from tasks.models import Dataset, ProofRun, Upload, User
-from tasks.services import accounts, datasets, leases, mapping, uploads
+from tasks.models import Dataset, Upload
+from tasks.services import datasets, uploads
 from tasks.services.importing import import_upload
-from tasks.states import Role, UploadState
-from tests import cast, world
+from tests import world
 from tests.cast import Person
 
 NDJSON = "application/x-ndjson"
+CSV = b"frage,antwort\nWas ist 1 + 1?,2\nWas ist 2 + 2?,4\n"
+CHOSEN = {"columns": {"frage": "prompt", "antwort": "reference"}}
 
 
 @pytest.fixture
@@ -237,124 +238,7 @@ def test_uploads_are_filtered_by_dataset(contributor: Person, dataset: Dataset):
     assert [upload["dataset"] for upload in shown] == [other.pk]
 
 
-# The matrix of its graders
-
-
-def loose(count: int) -> bytes:
-    """Rows whose grader accepts whatever contains the answer; the last one's own right answer fails."""
-    grader = {"type": "string_check", "input": "{{ sample.output_text }}", "reference": "{{ item.reference }}"}
-    rows = [
-        {"prompt": f"Is {n} odd?", "reference": ("yes", "no")[n % 2], "grader": {**grader, "operation": "like"}}
-        for n in range(count)
-    ]
-    failing = {"prompt": "Add 2 and 3.", "reference": 5, "gold": "It is 6.", "grader": {"type": "number"}}
-    return b"".join(json.dumps(row).encode() + b"\n" for row in [*rows, failing])
-
-
-@pytest.fixture
-def proved(contributor: Person) -> Upload:
-    return world.imported(world.private_dataset(contributor, "Loose"), loose(8), contributor)
-
-
-def test_the_matrix_counts_what_a_loose_grader_lets_through(contributor: Person, proved: Upload):
-    kinds = contributor.api.get(f"/api/v1/uploads/{proved.pk}/matrix").json()
-
-    cells = {
-        (kind["type"], line["name"], cell["outcome"]): (cell["count"], cell["meaning"])
-        for kind in kinds
-        for line in kind["lines"]
-        for cell in line["cells"]
-    }
-    assert cells["string_check", "every_candidate", "passed"] == (8, "false_accept")
-    assert cells["number", "gold", "failed"] == (1, "false_reject")
-
-
-def test_the_estimate_is_told_without_its_lines(contributor: Person, proved: Upload):
-    estimate = {"judged_rows": 9, "sample_rows": 2, "calls": 14, "tokens": 900, "models": ["m"]}
-    ProofRun.objects.update(estimate={**estimate, "lines": [1, 5], "candidates": [[1, 1, 60], [5, 1, 60]]})
-
-    assert contributor.api.get(f"/api/v1/uploads/{proved.pk}").json()["proof"]["estimate"] == estimate
-
-
-def test_a_cell_of_the_matrix_lists_its_rows_page_by_page(contributor: Person, proved: Upload):
-    path = f"/api/v1/uploads/{proved.pk}/matrix/rows?grader=string_check&row=every_candidate&cell=passed&limit=5"
-
-    first = contributor.api.get(path).json()
-    second = contributor.api.get(f"{path}&after={first['next_after']}").json()
-
-    lines = [row["line"] for page in (first, second) for row in page["rows"]]
-    assert (lines, second["next_after"]) == ([1, 2, 3, 4, 5, 6, 7, 8], None)
-
-
-def test_a_cell_that_the_matrix_does_not_have_is_400(contributor: Person, proved: Upload):
-    reply = contributor.api.get(f"/api/v1/uploads/{proved.pk}/matrix/rows?grader=number&row=gold&cell=nothing")
-
-    assert (reply.status_code, reply.json()["code"]) == (400, "unknown_cell")
-
-
-def test_proving_again_counts_what_could_not_be_graded(contributor: Person, proved: Upload):
-    assert contributor.api.post(f"/api/v1/uploads/{proved.pk}/prove", {}, format="json").json() == {"rows": 0}
-
-
-CELL = "matrix/rows?grader=string_check&row=every_candidate&cell=passed"
-
-
-@pytest.mark.parametrize(
-    ("method", "path"), [("GET", "matrix"), ("GET", CELL), ("POST", "prove"), ("POST", "judge")], ids=str
-)
-def test_the_proof_of_another_teams_upload_is_404(stranger: Person, proved: Upload, method: str, path: str):
-    reply = stranger.api.generic(method, f"/api/v1/uploads/{proved.pk}/{path}", "{}", content_type="application/json")
-
-    assert (reply.status_code, reply.json()["code"]) == (404, "not_found")
-
-
-@pytest.fixture
-def onlooker(contributor: Person) -> Person:
-    """In the team without being a contributor: what it holds may be seen, not changed."""
-    user = User.objects.create_user("olga")
-    accounts.join(contributor.team, user, Role.REVIEWER, actor=contributor.user)
-    return Person(user, contributor.team, cast.key(user, contributor.team))
-
-
-@pytest.mark.parametrize("path", ["matrix", CELL], ids=str)
-def test_who_only_looks_on_sees_the_matrix(onlooker: Person, proved: Upload, path: str):
-    assert onlooker.api.get(f"/api/v1/uploads/{proved.pk}/{path}").status_code == 200
-
-
-@pytest.mark.parametrize("path", ["prove", "judge"])
-def test_who_only_looks_on_can_neither_prove_again_nor_spend_tokens(onlooker: Person, proved: Upload, path: str):
-    reply = onlooker.api.post(f"/api/v1/uploads/{proved.pk}/{path}", {}, format="json")
-
-    assert (reply.status_code, reply.json()["code"]) == (403, "role_missing")
-
-
-@pytest.mark.parametrize("path", ["prove", "judge"])
-def test_a_key_that_only_reads_can_neither_prove_again_nor_spend_tokens(contributor: Person, proved: Upload, path: str):
-    reader = Person(contributor.user, contributor.team, cast.key(contributor.user, contributor.team, ["read"]))
-
-    assert reader.api.post(f"/api/v1/uploads/{proved.pk}/{path}", {}, format="json").status_code == 403
-
-
-def test_without_judges_there_is_nothing_to_agree_to(contributor: Person, proved: Upload):
-    reply = contributor.api.post(f"/api/v1/uploads/{proved.pk}/judge", {"rows": 5}, format="json")
-
-    assert (reply.status_code, reply.json()["code"]) == (409, "nothing_to_confirm")
-
-
-# Formats, modes and mappings
-
-CSV = b"frage,antwort\nWas ist 1 + 1?,2\nWas ist 2 + 2?,4\n"
-CHOSEN = {"columns": {"frage": "prompt", "antwort": "reference"}}
-
-
-@pytest.fixture
-def unmapped(contributor: Person, dataset: Dataset) -> Upload:
-    upload = Upload.objects.get(pk=send(contributor, dataset, CSV, filename="fragen.csv").json()["id"])
-    leases.claim(Upload, upload.pk, UploadState.RECEIVED, UploadState.IMPORTING)
-    upload.refresh_from_db()
-    mapping.look(upload)
-    upload.refresh_from_db()
-    return upload
+# How its rows are to be taken
 
 
 def test_how_a_file_is_taken_is_said_in_the_address(contributor: Person, dataset: Dataset):
@@ -398,43 +282,47 @@ def test_an_upload_of_another_dataset_cannot_be_corrected(contributor: Person, d
     assert send(contributor, dataset, CSV, corrects=str(first)).status_code == 404
 
 
-def test_a_file_that_waits_says_what_it_is(contributor: Person, unmapped: Upload):
-    told = contributor.api.get(f"/api/v1/uploads/{unmapped.pk}").json()
-
-    columns = [column["name"] for column in told["detected"]["columns"]]
-    assert (told["state"], told["format"], told["mapping"], columns) == ("unmapped", "csv", None, ["frage", "antwort"])
+# An upload that waits, given up
 
 
-def test_a_preview_shows_rows_beside_what_they_become(contributor: Person, unmapped: Upload):
-    reply = contributor.api.post(f"/api/v1/uploads/{unmapped.pk}/mapping/preview", {"mapping": CHOSEN}, format="json")
-
-    first = reply.json()[0]
-    assert (first["raw"], first["task"]["item"]) == ({"frage": "Was ist 1 + 1?", "antwort": "2"}, {"reference": "2"})
+def withdrawn(person: Person, upload: Upload) -> Any:
+    return person.api.post(f"/api/v1/uploads/{upload.pk}/withdraw", {}, format="json")
 
 
-def test_confirming_a_mapping_begins_the_import(contributor: Person, unmapped: Upload):
-    reply = contributor.api.post(f"/api/v1/uploads/{unmapped.pk}/mapping", {"mapping": CHOSEN}, format="json")
+def test_an_upload_that_waits_is_withdrawn(contributor: Person, unmapped: Upload):
+    reply = withdrawn(contributor, unmapped)
 
-    assert (reply.status_code, reply.json()["state"], reply.json()["mapping"]) == (200, "received", CHOSEN)
+    assert (reply.status_code, reply.json()["state"]) == (200, "failed")
+    assert "Withdrawn before a row of it was imported" in reply.json()["failure"]
 
 
-def test_a_mapping_is_confirmed_once(contributor: Person, unmapped: Upload):
-    contributor.api.post(f"/api/v1/uploads/{unmapped.pk}/mapping", {"mapping": CHOSEN}, format="json")
+def test_an_upload_is_withdrawn_once(contributor: Person, unmapped: Upload):
+    withdrawn(contributor, unmapped)
 
-    reply = contributor.api.post(f"/api/v1/uploads/{unmapped.pk}/mapping", {"mapping": CHOSEN}, format="json")
+    reply = withdrawn(contributor, unmapped)
 
     assert (reply.status_code, reply.json()["code"]) == (409, "not_unmapped")
 
 
-@pytest.mark.parametrize("path", ["mapping", "mapping/preview"])
-@pytest.mark.parametrize("given", [7, "nonsense", [], {"columns": {"x": "prompt"}}, {"colums": {}}])
-def test_a_mapping_that_makes_no_tasks_is_refused(contributor: Person, unmapped: Upload, path: str, given: Any):
-    reply = contributor.api.post(f"/api/v1/uploads/{unmapped.pk}/{path}", {"mapping": given}, format="json")
+def test_what_was_withdrawn_is_not_imported_again(contributor: Person, unmapped: Upload):
+    withdrawn(contributor, unmapped)
 
-    assert (reply.status_code, reply.json()["code"]) == (400, "bad_mapping")
+    reply = contributor.api.post(f"/api/v1/uploads/{unmapped.pk}/retry", {}, format="json")
+
+    assert (reply.status_code, reply.json()["code"]) == (409, "withdrawn")
 
 
-def test_who_only_looks_on_cannot_confirm(onlooker: Person, unmapped: Upload):
-    reply = onlooker.api.post(f"/api/v1/uploads/{unmapped.pk}/mapping", {"mapping": CHOSEN}, format="json")
+def test_what_was_withdrawn_has_no_rejected_rows(contributor: Person, unmapped: Upload):
+    withdrawn(contributor, unmapped)
 
-    assert reply.status_code == 403
+    reply = contributor.api.get(f"/api/v1/uploads/{unmapped.pk}/rejected")
+
+    assert (reply.status_code, reply.json()["code"]) == (404, "nothing_rejected")
+
+
+def test_who_only_looks_on_cannot_withdraw(onlooker: Person, unmapped: Upload):
+    assert withdrawn(onlooker, unmapped).status_code == 403
+
+
+def test_a_stranger_cannot_withdraw(stranger: Person, unmapped: Upload):
+    assert withdrawn(stranger, unmapped).status_code == 404

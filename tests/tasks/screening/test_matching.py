@@ -176,7 +176,7 @@ def written_numbers(seed: int) -> list[str]:
     numbers = [
         "4" + digit_groups(3, 4, 4, 4), "37" + digit_groups(2, 6, 5), digit_groups(3, 2, 4), digit_groups(3, 3, 3, 2),
         "1" + digit_groups(5) + "19800229" + digit_groups(3) + "x", digit_groups(8) + "Z", "X" + digit_groups(7) + "T",
-        "2 55 08 " + digit_groups(2, 3, 3, 2), digit_groups(2, 3, 3, 3), "GB82WEST12345698765432", "DE89 3704 0044 0532",
+        "2 55 08 " + digit_groups(2, 3, 3, 2), digit_groups(2, 3, 3, 3), "GB82WEST12345698765432", "DE89 3704 0044 05",
         "+" + digit_groups(2, 3, 6), "(415) 736-2671", "tel. 030 " + digit_groups(7), "MOBİLE 030 " + digit_groups(6),
         "mobıl：030 " + digit_groups(6), "WhatſApp is 030 " + digit_groups(6), "电话为 030 " + digit_groups(6),
         "٣" * 8 + "Z", digit_groups(3) + "-٣٣-" + digit_groups(4),

@@ -9,7 +9,9 @@ import pytest
 
 from tasks.errors import Conflict, Forbidden, Invalid, NoSpace, TooLarge
 from tasks.models import Dataset, Event, Upload
-from tasks.services import uploads
+from tasks.services import mapping, uploads
+from tasks.services.importing import import_upload
+from tasks.states import UploadState
 from tests.cast import Person
 from tests.tasks.pipeline import imported, sums
 
@@ -154,3 +156,130 @@ def test_an_upload_is_received_though_the_broker_is_down(dataset: Dataset, monke
 
     assert created
     assert not _left(files)
+
+
+# Given up
+
+
+@pytest.fixture
+def waiting(dataset: Dataset, contributor: Person) -> Upload:
+    return _waits(dataset, contributor)
+
+
+def _waits(dataset: Dataset, person: Person) -> Upload:
+    """A file whose columns nobody knows, looked at by the importer."""
+    body = b"frage,antwort\nWas ist 1 + 1?,2\n"
+    upload, _ = uploads.receive(dataset, [body], filename="fragen.csv", actor=person.user)
+    import_upload(upload.pk)
+    upload.refresh_from_db()
+    assert upload.state == UploadState.UNMAPPED
+    return upload
+
+
+def _withdrawn(upload: Upload, person: Person, finish: Any) -> Upload:
+    """`finish`: carries out what waits for the commit."""
+    with finish(execute=True):
+        uploads.withdraw(upload, actor=person.user)
+    upload.refresh_from_db()
+    return upload
+
+
+def test_a_file_that_is_withdrawn_ends_without_a_row_and_is_gone(
+    waiting: Upload, contributor: Person, django_capture_on_commit_callbacks: Any
+):
+    _withdrawn(waiting, contributor, django_capture_on_commit_callbacks)
+
+    assert (waiting.state, waiting.withdrawn, waiting.line) == ("failed", True, 0)
+    assert waiting.finished_at is not None
+    assert not uploads.stored_file(waiting).exists()
+
+
+def test_a_withdrawal_is_one_event_that_says_by_whom(waiting: Upload, contributor: Person):
+    before = Event.objects.count()
+
+    uploads.withdraw(waiting, actor=contributor.user)
+
+    event = Event.objects.latest("pk")
+    told = (event.kind, event.actor_id, event.data["old"], event.data["withdrawn"])
+    assert told == ("upload.failed", contributor.user.pk, "unmapped", True)
+    assert Event.objects.count() == before + 1
+
+
+def test_the_file_stays_until_the_withdrawal_is_committed(waiting: Upload, contributor: Person):
+    uploads.withdraw(waiting, actor=contributor.user)
+
+    assert uploads.stored_file(waiting).exists()
+
+
+def test_a_file_that_another_dataset_has_too_stays(
+    waiting: Upload, ungraded: Dataset, contributor: Person, django_capture_on_commit_callbacks: Any
+):
+    _waits(ungraded, contributor)
+
+    _withdrawn(waiting, contributor, django_capture_on_commit_callbacks)
+
+    assert uploads.stored_file(waiting).exists()
+
+
+def test_a_file_goes_with_the_last_upload_of_it(
+    waiting: Upload, ungraded: Dataset, contributor: Person, django_capture_on_commit_callbacks: Any
+):
+    other = _waits(ungraded, contributor)
+
+    for upload in (waiting, other):
+        _withdrawn(upload, contributor, django_capture_on_commit_callbacks)
+
+    assert not uploads.stored_file(waiting).exists()
+
+
+def test_bytes_that_come_again_before_the_file_goes_keep_it(
+    waiting: Upload, dataset: Dataset, contributor: Person, django_capture_on_commit_callbacks: Any
+):
+    with django_capture_on_commit_callbacks(execute=True):
+        uploads.withdraw(waiting, actor=contributor.user)
+        uploads.receive(dataset, [uploads.stored_file(waiting).read_bytes()], filename="x", actor=contributor.user)
+
+    assert uploads.stored_file(waiting).exists()
+
+
+def test_the_same_bytes_again_begin_anew(
+    waiting: Upload, dataset: Dataset, contributor: Person, django_capture_on_commit_callbacks: Any
+):
+    body = uploads.stored_file(waiting).read_bytes()
+    chosen = {"columns": {"frage": "prompt", "antwort": "reference"}}
+    _withdrawn(waiting, contributor, django_capture_on_commit_callbacks)
+
+    again, _ = uploads.receive(
+        dataset, [body], filename="x", actor=contributor.user, options=uploads.Options(mapping=chosen)
+    )
+    import_upload(again.pk)
+
+    again.refresh_from_db()
+    assert (again.pk, again.state, again.failure, again.counts["valid"]) == (waiting.pk, "imported", "", 1)
+
+
+def test_a_withdrawn_upload_cannot_be_confirmed(waiting: Upload, contributor: Person):
+    uploads.withdraw(waiting, actor=contributor.user)
+
+    with pytest.raises(Conflict, match="Withdrawn"):
+        mapping.confirm(waiting, {"columns": {"frage": "prompt", "antwort": "reference"}}, actor=contributor.user)
+
+
+def test_a_confirmed_upload_cannot_be_withdrawn(waiting: Upload, contributor: Person):
+    mapping.confirm(waiting, {"columns": {"frage": "prompt", "antwort": "reference"}}, actor=contributor.user)
+
+    with pytest.raises(Conflict, match="waits for its mapping"):
+        uploads.withdraw(waiting, actor=contributor.user)
+
+
+def test_a_withdrawn_upload_is_not_tried_again(waiting: Upload, contributor: Person):
+    uploads.withdraw(waiting, actor=contributor.user)
+    waiting.refresh_from_db()
+
+    with pytest.raises(Conflict, match="upload the same file again"):
+        uploads.retry(waiting, actor=contributor.user)
+
+
+def test_a_stranger_may_not_withdraw(waiting: Upload, stranger: Person):
+    with pytest.raises(Forbidden):
+        uploads.withdraw(waiting, actor=stranger.user)

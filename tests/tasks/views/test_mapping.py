@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from tasks.models import SavedMapping, Upload
-from tasks.services import leases, mapping, uploads
-from tasks.states import UploadState
+from tasks.services import accounts, leases, mapping, uploads
+from tasks.states import Role, UploadState
 from tests.fixtures_portal import Portal
 from tests.portal_client import browser, text
 
@@ -143,3 +143,37 @@ def test_a_stranger_sees_nothing(portal: Portal, waiting: Upload):
 
 def test_how_an_imported_file_was_read_can_still_be_seen(portal: Portal):
     assert browser(portal.contributor).get(f"/submit/{portal.upload.pk}/mapping").status_code == 200
+
+
+def test_an_upload_that_waits_is_withdrawn_on_its_page(portal: Portal, waiting: Upload):
+    page = text(browser(portal.contributor).get(f"/submit/{waiting.pk}/mapping"))
+
+    reply = browser(portal.contributor).post(f"/submit/{waiting.pk}/withdraw")
+
+    waiting.refresh_from_db()
+    assert ("Withdraw this upload" in page, reply["Location"], waiting.withdrawn) == (True, "/submit", True)
+
+
+def test_a_withdrawn_upload_says_so_and_offers_no_second_try(portal: Portal, waiting: Upload):
+    browser(portal.contributor).post(f"/submit/{waiting.pk}/withdraw")
+
+    page = text(browser(portal.contributor).get(f"/submit/{waiting.pk}"))
+
+    assert "Withdrawn before a row" in page
+    assert ("The import failed" in page, "Import again" in page) == (False, False)
+
+
+def test_the_columns_of_a_withdrawn_upload_lead_to_its_page(portal: Portal, waiting: Upload):
+    browser(portal.contributor).post(f"/submit/{waiting.pk}/withdraw")
+
+    reply = browser(portal.contributor).get(f"/submit/{waiting.pk}/mapping")
+
+    assert reply["Location"] == f"/submit/{waiting.pk}"
+
+
+def test_who_may_not_confirm_is_offered_no_withdrawal(portal: Portal, waiting: Upload):
+    accounts.join(portal.private.team, portal.stranger, Role.REVIEWER, actor=None)
+
+    page = text(browser(portal.stranger).get(f"/submit/{waiting.pk}/mapping"))
+
+    assert "Withdraw this upload" not in page

@@ -5,6 +5,8 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
+from tasks.models import Upload
+from tasks.models.uploads import WITHDRAWN
 from tests.fixtures_portal import Portal
 from tests.portal_client import browser, text
 from trainer.models import TrainingRun
@@ -14,6 +16,18 @@ pytestmark = pytest.mark.django_db
 
 def test_a_failed_run_is_an_alarm_with_its_sentence(portal: Portal):
     assert "The loss became NaN at step 8" in text(browser(portal.operator).get("/ops"))
+
+
+@pytest.mark.parametrize(("failure", "told"), [("The file broke off.", True), (WITHDRAWN, False)])
+def test_an_upload_is_an_alarm_unless_somebody_withdrew_it(portal: Portal, failure: str, told: bool):
+    team = portal.private.team
+    Upload.objects.create(
+        dataset=portal.private, team=team, sha256="0" * 64, bytes=1, filename="x", state="failed", failure=failure
+    )
+
+    page = browser(portal.contributor).get("/ops")
+
+    assert (failure in text(page)) == told
 
 
 def test_the_next_turn_is_told(portal: Portal):
