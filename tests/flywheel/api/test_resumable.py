@@ -6,6 +6,8 @@ import io
 from typing import Any
 
 import pytest
+from django.core.handlers.base import BaseHandler
+from django.test import RequestFactory
 
 from tasks.formats import hub
 from tasks.models import Dataset, PartialUpload, Upload
@@ -80,6 +82,16 @@ def test_head_tells_how_far_it_is(contributor: Person, address: str):
 
     told = (reply["Upload-Offset"], reply["Upload-Length"], reply["Cache-Control"], reply["Tus-Resumable"])
     assert (reply.status_code, told) == (200, (str(HALF), str(len(BODY)), "no-store", "1.0.0"))
+
+
+def test_head_sends_nothing_but_headers(contributor: Person, address: str):
+    product = BaseHandler()  # Django's test client drops by itself what should not be there
+    product.load_middleware()
+    headers = {**TUS, "Authorization": f"Bearer {contributor.secret}"}
+
+    reply = product.get_response(RequestFactory().head(address, headers=headers))
+
+    assert (reply.status_code, reply["Upload-Offset"], reply.content) == (200, "0", b"")
 
 
 def test_get_tells_a_person_how_far_it_is(contributor: Person, address: str):
