@@ -1,15 +1,22 @@
 """In which scripts and, where it can be told, in which language a text is written.
 
-A script is read from the characters: cheap, and certain. Which of the languages of one script it is would be a guess
-for most tasks, which are short and half formula; py3langid makes it for longer texts, where it is installed. A text
-that cannot be told is never called unwanted.
+A script is read from the characters: cheap, and certain. Which of the languages of one script it is, py3langid says of
+texts of 60 letters and more: a text is called unwanted where next to nothing speaks for any wanted language, neither in
+the whole nor in a sentence of it. What cannot be told (names, formulas, code, boards) never is. Among 20,000 English
+prompts (GSM8K, BBH, HumanEval, reasoning-gym) English was never given less than 5 %.
+
+The model is loaded with the first text that it is asked about, in the processes that ask: 0.7 s, 80 MB. A guess costs
+0.1 to 0.3 ms. Where no policy names languages neither is paid.
 """
 
+import re
 from collections import Counter
 from collections.abc import Collection
 from functools import cache, lru_cache
-from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from py3langid.langid import LanguageIdentifier
 
 _RANGES = (
     ("Latin", 0x41, 0x24F),
@@ -52,8 +59,18 @@ _SCRIPTS_OF = {
 }  # fmt: skip
 _SHARE = 0.2  # of the letters, from which a script is one that the text is written in
 _FEWEST_LETTERS = 60  # for a guess at the language: fewer, and names and formulas decide
+_FEWEST_OF_A_PART = 15  # letters
+_SENTENCE_END = re.compile(r"[.:;!?。？！：\n]")
+_READ = 5000  # characters, for a guess
 _FEWEST_LATIN = 30  # letters, to be more than a formula
-_SURE = 0.98
+_HARDLY = 0.002  # the probability of all wanted languages together, up to which a text is in none of them
+_LIKELY = 0.5  # the probability from which the language that a text is in is named
+_NONE = "zxx"  # py3langid's answer for texts that are in no language
+# What py3langid calls the varieties of a language, or a language that it knows under another code.
+_VARIETIES = {
+    "zh": {"wuu", "yue"}, "ar": {"ary", "arz"}, "no": {"nn"}, "nb": {"no", "nn"}, "nn": {"no"}, "ku": {"sdh"},
+    "uz": {"uzs"}, "el": {"grc"}, "he": {"hbo"}, "gn": {"gug"}, "ki": {"kik"}, "ff": {"fuv"},
+}  # fmt: skip
 
 
 @lru_cache(maxsize=20_000)
@@ -87,24 +104,42 @@ def unwanted(text: str, wanted: Collection[str]) -> str | None:
             return name
     if letters < _FEWEST_LETTERS or ("ja" in wanted and "Kana" in counts):
         return None
-    language = identify(text)
-    return None if language is None or language in wanted else language
+    return another(text, frozenset(wanted))
 
 
-def identify(text: str) -> str | None:
-    """The language, ISO 639-1, where it is as good as certain."""
-    identifier = _identifier()
-    if identifier is None:
+def another(text: str, wanted: frozenset[str]) -> str | None:
+    """The language (ISO 639, as py3langid has it) of a text that is as good as certainly in none of the wanted ones.
+
+    A language that py3langid does not know looks to it like a neighbour: where one is wanted nothing is said.
+    """
+    known = [{language, *_VARIETIES.get(language, ())} & _labels() for language in wanted]
+    if not all(known):
         return None
-    language, probability = identifier.classify(text[:5000])
-    return str(language) if probability >= _SURE else None
+    own = set[str]().union(*known)
+    probabilities = _probabilities(text[:_READ])
+    language = max(probabilities, key=probabilities.__getitem__)
+    if sum(probabilities[name] for name in own | {_NONE}) > _HARDLY or probabilities[language] < _LIKELY:
+        return None
+    return None if _in_part(text[:_READ], own) else language
+
+
+def _in_part(text: str, own: set[str]) -> bool:
+    """Whether a sentence or line is in a wanted language: that of a request to translate the others, for one."""
+    parts = (part for part in _SENTENCE_END.split(text) if sum(map(str.isalpha, part)) >= _FEWEST_OF_A_PART)
+    return any(sum(_probabilities(part)[name] for name in own) >= _LIKELY for part in parts)
+
+
+def _probabilities(text: str) -> dict[str, float]:
+    return dict(_identifier().rank(text))
 
 
 @cache
-def _identifier() -> Any:
-    """None where py3langid is not installed: then scripts alone decide."""
-    try:
-        langid = import_module("py3langid.langid")
-    except ImportError:
-        return None
+def _labels() -> frozenset[str]:
+    return frozenset(_identifier().labels)
+
+
+@cache
+def _identifier() -> "LanguageIdentifier":
+    from py3langid import langid  # here, because only few processes ever need it
+
     return langid.LanguageIdentifier.from_model_file(langid.MODEL_FILE, norm_probs=True)
