@@ -60,11 +60,7 @@ def general() -> tuple[tuple[str, str, SafeString], ...]:
     """(anchor, heading, text) of what the document says beside the graders themselves."""
     known = registry.types()
     found = documents.sections(DOCUMENT).items()
-    return tuple((_anchor(head), head, documents.html(text)) for head, text in found if head not in known)
-
-
-def _anchor(heading: str) -> str:
-    return heading.lower().replace(" ", "-")
+    return tuple((documents.anchor(head), head, documents.html(text)) for head, text in found if head not in known)
 
 
 def _entry(described: Mapping[str, Any], reader: User, patience: float) -> Entry:

@@ -1,4 +1,5 @@
-"""/docs: formats, graders and error codes, written out of the very tables that the code obeys."""
+"""/docs: formats as docs/formats.md has them, which tests hold against the code; graders and error codes written out of
+the very tables that the code obeys."""
 
 from django.contrib.auth.decorators import login_required
 from django.http import HttpRequest, HttpResponse
@@ -6,25 +7,19 @@ from django.shortcuts import render
 from django.views.decorators.http import require_safe
 
 from tasks.formats.codes import CODES
-from tasks.views import catalogue, examples
+from tasks.views import catalogue, documents
 from tasks.views.scope import signed_in
-
-FIELDS = (
-    ("prompt", "one of the two", "The question, as one text."),
-    ("messages", "one of the two", "The question as chat messages: system messages, then one user message."),
-    ("reference", "where the grader reads it", "The right answer; short for item.reference."),
-    ("item", "no", "An object that the grader reads through {{ item.field }}. Fields it does not know go here too."),
-    ("gold", "no", "A completion that must earn full score. Graders derive it from the reference where they can."),
-    ("grader", "no", "Its configuration. Without one the dataset's default grader decides."),
-    ("domain", "no", "A short name. Suites, guards and mixtures go by it. Without one the dataset's counts."),
-    ("metadata", "no", "An object of your own; kept and never read."),
-)
 
 
 @login_required
 @require_safe
 def formats(request: HttpRequest) -> HttpResponse:
-    return render(request, "tasks/docs_formats.html", {"fields": FIELDS, "example": examples.ROWS})
+    told = documents.sections("formats.md")
+    context = {
+        "introduction": documents.html(documents.introduction("formats.md")),
+        "sections": [(documents.anchor(heading), heading, documents.html(text)) for heading, text in told.items()],
+    }
+    return render(request, "tasks/docs_formats.html", context)
 
 
 @login_required

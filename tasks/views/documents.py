@@ -12,19 +12,32 @@ from django.conf import settings
 from django.utils.html import escape
 from django.utils.safestring import SafeString, mark_safe
 
-_FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_FENCE = re.compile(r"^```([^`\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _BLOCK = re.compile(r"\x00(\d+)\x00")
 _PAGES = {"graders.md": "/docs/graders", "formats.md": "/docs/formats", "errors.md": "/docs/errors"}
 
 
-@cache
+def introduction(name: str) -> str:
+    """What stands between the title and the first heading of the second level."""
+    return _parts(name)[0].partition("\n")[2]
+
+
 def sections(name: str) -> dict[str, str]:
     """Heading of the second level → what stands under it, in order; {} where the installation has no docs/."""
-    path = Path(settings.BASE_DIR) / "docs" / name
-    if not path.is_file():
-        return {}
-    parts = re.split(r"^## (.+)$", path.read_text(), flags=re.MULTILINE)
+    parts = _parts(name)
     return dict(zip(parts[1::2], parts[2::2], strict=True))
+
+
+@cache
+def _parts(name: str) -> list[str]:
+    """Title and introduction, then headings and what stands under each, by turns."""
+    path = Path(settings.BASE_DIR) / "docs" / name
+    return re.split(r"^## (.+)$", path.read_text() if path.is_file() else "", flags=re.MULTILINE)
+
+
+def anchor(heading: str) -> str:
+    """As links in the documents write it."""
+    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
 
 
 def tables(text: str) -> Iterator[list[list[str]]]:

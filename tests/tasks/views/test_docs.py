@@ -1,8 +1,12 @@
 """The reference pages are written out of the tables that the code obeys."""
 
 import json
+import re
+from html import unescape
+from pathlib import Path
 
 import pytest
+from django.conf import settings
 
 from tasks.formats.codes import CODES
 from tasks.graders import registry
@@ -16,6 +20,41 @@ from tests.portal_client import browser, text
 @pytest.mark.parametrize("line", examples.ROWS.splitlines())
 def test_every_sample_row_is_valid(line: str):
     assert isinstance(validate(json.loads(line), line=1), Row)
+
+
+@pytest.mark.django_db
+def test_the_page_of_formats_is_the_document_from_its_first_line_to_its_last(portal: Portal):
+    document = (Path(settings.BASE_DIR) / "docs" / "formats.md").read_text().partition("\n")[2]
+
+    page = browser(portal.stranger).get("/docs/formats").content.decode()
+
+    assert letters(unescape(shown(page))) == letters(plain(document))
+
+
+def shown(page: str) -> str:
+    """What of the page is made of the document."""
+    panels = re.findall(r'<section class="panel prose".*?</section>', page, re.DOTALL)
+    return re.sub(r"<[^>]+>", " ", " ".join(panels))
+
+
+def plain(markdown: str) -> str:
+    """The text without its signs."""
+    text = re.sub(r"^```.*$|^\|[-|]+\|$|^#+ |^(?:-|\d+\.) ", " ", markdown, flags=re.MULTILINE)
+    return re.sub(r"\[([^\]]+)\]\([^)]+\)", r"\1", text)
+
+
+def letters(text: str) -> str:
+    """Without blanks, and without what is a sign of Markdown in one place and stands for itself in another."""
+    return re.sub(r"[\s|*`#\\]+", "", text)
+
+
+@pytest.mark.django_db
+def test_every_place_of_the_page_to_which_it_links_is_there(portal: Portal):
+    page = browser(portal.stranger).get("/docs/formats").content.decode()
+
+    wanted = set(re.findall(r'href="#([\w-]+)"', page))
+
+    assert {"the-mapping", "limits"} <= wanted <= set(re.findall(r'id="([\w-]+)"', page))
 
 
 @pytest.mark.django_db

@@ -14,6 +14,7 @@ from tasks.views import documents
         ("1. one\n2. two", "<ol><li>one</li><li>two</li></ol>"),
         ("### Traps\nText.", "<h3>Traps</h3><p>Text.</p>"),
         ('```json\n{"a": "<b>"}\n```', '<pre tabindex="0"><code>{&quot;a&quot;: &quot;&lt;b&gt;&quot;}</code></pre>'),
+        ("```jsonl dialect=trl\n{}\n```", '<pre tabindex="0"><code>{}</code></pre>'),
         ("See [errors](errors.md#not_json).", '<p>See <a href="/docs/errors#not_json">errors</a>.</p>'),
         ("See [the code](../tasks/proof.py).", "<p>See the code.</p>"),
         ("<script>x</script>", "<p>&lt;script&gt;x&lt;/script&gt;</p>"),
@@ -44,3 +45,11 @@ def test_the_graders_document_has_a_section_for_number():
 
 def test_a_document_that_is_not_installed_has_no_sections():
     assert documents.sections("nothing.md") == {}
+
+
+def test_what_stands_before_the_first_section_is_the_introduction():
+    assert documents.introduction("formats.md").strip().startswith("An upload is JSON Lines")
+
+
+def test_a_heading_is_linked_as_in_the_documents():
+    assert documents.anchor("Rejected rows, and correcting them") == "rejected-rows-and-correcting-them"
