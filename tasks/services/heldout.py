@@ -5,12 +5,15 @@ it in chunks, each a transaction under the space's lock that keeps how far it ca
 else by a job that a kill or a lost message only delays. Until it is through nothing new is mixed (`require_scanned`):
 a contaminated task reaches no mixture that is built after the suite was frozen. Sealed tasks are what suites are made
 of, and are never touched.
+
+Wrappers come off both sides, the built-in ones and those that the suite's own space has approved: a suite binds its
+space only, whose tasks lose the same. After an approval the suites that hold the line are compared once more
+(wrapping); what was found about a task before is not found again, so that a person's answer to an appeal stands.
 """
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
-from heapq import merge
 from itertools import islice
 from pathlib import Path
 from tempfile import NamedTemporaryFile
@@ -21,24 +24,29 @@ import numpy as np
 from django.db import transaction
 from django.db.models import Max
 from django.utils import timezone
+from xxhash import xxh3_64_hexdigest
 
 from tasks.crash import crash_point
-from tasks.dedup import contamination, fingerprint, signature, wrappers
+from tasks.dedup import contamination, fingerprint, grams, signature, wrappers
 from tasks.dedup.contamination import HeldOut, Index, Overlap, Verdict
+from tasks.dedup.wrappers import Wrappers
 from tasks.errors import Conflict
 from tasks.formats.codes import CODES
 from tasks.models import HeldOutItem, HeldOutSuite, Task, TaskFinding, Team
 from tasks.models.events import Subject, record
+from tasks.preparation import approved
+from tasks.services import wrapping
 from tasks.services.copying import copy_rows, lock_space
 from tasks.services.wake import wake
+from tasks.services.walking import tasks_after
 from tasks.states import TASK_MOVES, Split, TaskState
 from tasks.text import folded
 from tasks.types import Message
 
 CHUNK = 2000  # tasks compared in one transaction: well under a second
+FEWEST_TOKENS = 5  # of an item without its wrappers: a shorter one is not looked for inside other texts
 AT_ONCE = 10_000  # stored tasks up to which a registration compares them itself
 _FINDING_COLUMNS = ("task_id", "kind", "rule", "other", "similarity", "evidence")
-_WRAPPERS = wrappers.APPROVED  # a space's own are left on: grams do not mind, and bands hardly
 _encode = msgspec.json.Encoder().encode
 
 
@@ -76,38 +84,44 @@ def generation(space_id: int) -> int:
 
 def index_of(space_id: int) -> Index:
     """All suites of a space, as tasks are compared with them."""
-    return _index(space_id, generation(space_id))
+    return _index(space_id, generation(space_id), wrapping.texts_of(space_id))
 
 
 def index_file(space_id: int, folder: Path) -> Path | None:
-    """The same for helper processes: a file that is written once a generation. None: there are no suites."""
+    """The same for helper processes: a file that is written once a generation and set of wrappers. None: there are no
+    suites. Its name ends in the generation."""
     newest = generation(space_id)
     if not newest:
         return None
-    path = folder / f"suites-{space_id}-{newest}"
+    own = wrapping.texts_of(space_id)
+    path = folder / f"suites-{space_id}-{xxh3_64_hexdigest(chr(10).join(own).encode())}-{newest}"
     if not path.exists():
         with NamedTemporaryFile(dir=folder, delete=False) as file:
-            file.write(_index(space_id, newest).to_bytes())
+            file.write(_index(space_id, newest, own).to_bytes())
         os.replace(file.name, path)
     return path
 
 
 @lru_cache(maxsize=8)
-def _index(space_id: int, newest: int) -> Index:
-    return _built(HeldOutItem.objects.filter(space=space_id, suite__lte=newest))
+def _index(space_id: int, newest: int, own: tuple[str, ...]) -> Index:
+    return _built(HeldOutItem.objects.filter(space=space_id, suite__lte=newest), approved(own))
 
 
 @lru_cache(maxsize=2)
-def _index_of_suite(suite_id: int) -> Index:
-    return _built(HeldOutItem.objects.filter(suite=suite_id))
+def _index_of_suite(suite_id: int, own: tuple[str, ...]) -> Index:
+    return _built(HeldOutItem.objects.filter(suite=suite_id), approved(own))
 
 
-def _built(items: Any) -> Index:
+def _built(items: Any, known: Wrappers) -> Index:
     """Wrappers are taken off, as they are from the tasks."""
     rows = items.order_by("pk").values_list("pk", "exact_key", "folded")
-    return Index.build(
-        HeldOut(pk, key, wrappers.strip(text, _WRAPPERS)[0]) for pk, key, text in rows.iterator(chunk_size=CHUNK)
-    )
+    return Index.build(HeldOut(pk, key, _bare(text, known)) for pk, key, text in rows.iterator(chunk_size=CHUNK))
+
+
+def _bare(text: str, known: Wrappers) -> str:
+    """An item without its wrappers, unless too little is left to be looked for inside other texts."""
+    bare, names = wrappers.strip(text, known)
+    return bare if not names or len(grams.words(bare)) >= FEWEST_TOKENS else text
 
 
 def require_scanned(space_id: int) -> None:
@@ -165,18 +179,18 @@ def _scan_chunk(suite_id: int) -> bool:
     return suite.scanned_at is None
 
 
-def tasks_after(space_id: int, after: int, most: int) -> Iterator[int]:
-    """Ids in ascending order, state by state out of the index: a space may be a small part of the table."""
-    rows = Task.objects.filter(space=space_id, pk__gt=after).order_by("pk").values_list("pk", flat=True)
-    return merge(*(rows.filter(state=state)[:most] for state in TaskState if state is not TaskState.WITHDRAWN))
-
-
 def _compare(suite: HeldOutSuite, pks: Sequence[int]) -> None:
     columns = Task.objects.filter(pk__in=pks).exclude(split=Split.SEALED).order_by("pk")
     rows = [_Stored(*row) for row in columns.values_list(*_Stored._fields)]
-    texts = [_text(row) for row in rows]
-    probed = _index_of_suite(suite.pk).probe(texts, [row.exact_key for row in rows], _bands(rows, texts))
-    overlaps = {row.pk: overlap for row, overlap in zip(rows, probed, strict=True) if overlap is not None}
+    own = wrapping.texts_of(suite.space_id)
+    texts = [_text(row, approved(own)) for row in rows]
+    probed = _index_of_suite(suite.pk, own).probe(texts, [row.exact_key for row in rows], _bands(rows, texts))
+    told = _told(pks)
+    overlaps = {
+        row.pk: overlap
+        for row, overlap in zip(rows, probed, strict=True)
+        if overlap is not None and (row.pk, overlap.item, overlap.verdict) not in told
+    }
     kept = {pk: overlap for pk, overlap in overlaps.items() if overlap.verdict is not Verdict.SIBLING}
     copy_rows("tasks_taskfinding", _FINDING_COLUMNS, (_finding(suite, pk, found) for pk, found in kept.items()))
     rejected = _reject(suite, [pk for pk, found in kept.items() if found.verdict is Verdict.CONTAMINATED])
@@ -187,8 +201,14 @@ def _compare(suite: HeldOutSuite, pks: Sequence[int]) -> None:
         )
 
 
-def _text(row: _Stored) -> str:
-    return wrappers.strip(folded(Message(**message) for message in row.messages), _WRAPPERS)[0]
+def _told(pks: Sequence[int]) -> set[tuple[int, int, str]]:
+    """(task, item, verdict) of what was found before: at its import, or when the suite was compared already."""
+    rows = TaskFinding.objects.filter(task__pk__any_of=list(pks), kind=TaskFinding.Kind.OVERLAP)
+    return {(pk, found.get("item"), found.get("verdict")) for pk, found in rows.values_list("task_id", "evidence")}
+
+
+def _text(row: _Stored, known: Wrappers) -> str:
+    return wrappers.strip(folded(Message(**message) for message in row.messages), known)[0]
 
 
 def _bands(rows: Sequence[_Stored], texts: Sequence[str]) -> np.ndarray:

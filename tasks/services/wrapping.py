@@ -5,6 +5,9 @@ is stored by a job, in chunks under the space's lock that keep how far they came
 approved at that moment, so that one pass serves several decisions and a later one begins again. Only the second key
 changes, and with it who is found to ask the same: prompts and splits stay as they are. Bands stay too: they tell what
 is nearly the same, which a line around it seldom decides.
+
+Items of held-out suites lose the space's wrappers too (heldout). After an approval the suites that hold such a line are
+compared with what is stored once more; a refusal takes no verdict on contamination back.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -18,13 +21,13 @@ from django.db.models import Min, Q, QuerySet
 from tasks.crash import crash_point
 from tasks.dedup import families, wrappers
 from tasks.errors import Conflict, Invalid
-from tasks.models import Membership, Task, TaskFinding, Team, User, Wrapper
+from tasks.models import HeldOutItem, HeldOutSuite, Membership, Task, TaskFinding, Team, User, Wrapper
 from tasks.models.events import Subject, record
 from tasks.preparation import approved, bare_key
 from tasks.services.access import require_role
 from tasks.services.copying import copy_rows, lock_space
-from tasks.services.heldout import tasks_after
 from tasks.services.wake import wake
+from tasks.services.walking import tasks_after
 from tasks.states import Role, TaskState, WrapperState
 from tasks.text import folded, whole_words
 from tasks.types import Message
@@ -104,8 +107,18 @@ def _decide(wrapper: Wrapper, state: WrapperState, reviewer: User | None) -> Wra
     Wrapper.objects.advance(wrapper.pk, old, state, actor=reviewer, data={"text": wrapper.text}, **changes)
     if keys_change:
         wake("rekey_space", wrapper.space_id)
+    if state is WrapperState.APPROVED:
+        _compare_suites_again(wrapper)
     wrapper.refresh_from_db()
     return wrapper
+
+
+def _compare_suites_again(wrapper: Wrapper) -> None:
+    line = wrapper.text.split(" ", 1)[1]
+    held = HeldOutItem.objects.filter(space=wrapper.space, folded__contains=line).values("suite")
+    for suite in HeldOutSuite.objects.filter(pk__in=held):
+        HeldOutSuite.objects.filter(pk=suite.pk).update(scanned=0, scanned_at=None)
+        wake("rescan_suite", suite.pk)
 
 
 def _checked(place: str, text: str) -> str:

@@ -5,7 +5,7 @@ import pytest
 from tasks.dedup.contamination import Index, Verdict
 from tasks.errors import Conflict
 from tasks.models import Dataset, Event, HeldOutItem, HeldOutSuite, Task, TaskFinding
-from tasks.services import heldout, sweeping
+from tasks.services import heldout, sweeping, wrapping
 from tasks.states import Split, TaskState
 from tasks.types import Message
 from tests.cast import Person
@@ -138,6 +138,85 @@ def test_an_approved_task_leaves_and_one_that_was_rejected_before_keeps_its_reas
         ("rejected", "wrong"),
     ]
     assert TaskFinding.objects.filter(kind="overlap").count() == 2
+
+
+# Wrappers of the space
+
+LINE = "You are a pirate who has learned to count and who loves the sea and all the ships on it more than his mother."
+SHORT = "How many of the 12 boats are left when 5 have sailed?"
+
+
+def _approve(dataset: Dataset, reviewer: Person, line: str = LINE) -> None:
+    wrapping.add(dataset.space, "start", line, reviewer=reviewer.user)
+
+
+def test_an_item_is_found_without_the_wrapper_that_its_space_has_approved(contributed: Dataset, reviewer: Person):
+    _approve(contributed, reviewer)
+    heldout.register(contributed.space, "d1", "suite", [_prompt(f"{LINE} {SHORT}")])
+
+    upload = imported(contributed, [{"prompt": f"Hello. {SHORT}", "reference": 7}])
+
+    assert upload.counts["rejected"] == {"contaminated": 1}
+
+
+def test_a_new_suite_finds_stored_tasks_without_the_wrapper(contributed: Dataset, reviewer: Person):
+    _approve(contributed, reviewer)
+    _stored(contributed, f"Hello. {SHORT}")
+
+    heldout.register(contributed.space, "d1", "suite", [_prompt(f"{LINE} {SHORT}")])
+
+    assert states(contributed) == ["rejected"]
+
+
+def test_a_wrapper_of_another_space_counts_for_nothing(dataset: Dataset, contributed: Dataset, reviewer: Person):
+    _approve(contributed, reviewer)
+    heldout.register(dataset.space, "d1", "suite", [_prompt(f"{LINE} {SHORT}")])
+
+    imported(dataset, [{"prompt": f"Hello. {SHORT}", "reference": 7}])
+
+    assert states(dataset) == ["valid"]
+
+
+def test_after_an_approval_suites_that_hold_the_line_are_compared_again(contributed: Dataset, reviewer: Person):
+    _stored(contributed, f"Hello. {SHORT}")
+    holding = heldout.register(contributed.space, "d1", "one", [_prompt(f"{LINE} {SHORT}")])
+    heldout.register(contributed.space, "d2", "two", [_prompt(STORY)])
+
+    _approve(contributed, reviewer)
+
+    assert list(heldout.unscanned()) == [holding]
+    heldout.rescan(holding.pk)
+    assert states(contributed) == ["rejected"]
+
+
+def test_comparing_again_finds_nothing_twice_and_leaves_what_was_let_in(contributed: Dataset, reviewer: Person):
+    (task,) = _stored(contributed, f"{LINE} {STORY}")
+    suite = heldout.register(contributed.space, "d1", "suite", [_prompt(f"{LINE} {STORY} Say why.")])
+    Task.objects.filter(pk=task.pk).update(state=TaskState.PROVED)
+
+    _approve(contributed, reviewer)
+    heldout.rescan(suite.pk)
+
+    assert TaskFinding.objects.filter(kind="overlap").count() == 1
+    assert states(contributed) == ["proved"]
+
+
+def test_an_item_of_which_too_little_would_be_left_keeps_its_wrapper(contributed: Dataset, reviewer: Person):
+    _approve(contributed, reviewer, "What is the capital city of")
+    heldout.register(contributed.space, "d1", "suite", [_prompt("What is the capital city of France?")])
+
+    upload = imported(contributed, [{"prompt": "Listen. What is the capital city of France?", "reference": 7}])
+
+    assert upload.counts["rejected"] == {"contaminated": 1}
+
+
+def test_helpers_read_another_file_once_a_wrapper_is_approved(contributed: Dataset, reviewer: Person, tmp_path: Path):
+    heldout.register(contributed.space, "d1", "one", [_prompt(STORY)])
+    before = heldout.index_file(contributed.space_id, tmp_path)
+
+    _approve(contributed, reviewer)
+
+    assert heldout.index_file(contributed.space_id, tmp_path) != before
 
 
 # Large spaces
