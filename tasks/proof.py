@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+import msgspec
+
 from tasks.graders import registry
 from tasks.text import excerpt, normalise
 from tasks.types import Grade, Outcome
@@ -45,16 +47,14 @@ class DecoyOutcome(StrEnum):
     UNGRADABLE = "ungradable"  # the grader failed on it, as it will fail on a model that says the same
 
 
-@dataclass(frozen=True, slots=True)
-class DecoyResult:
+class DecoyResult(msgspec.Struct, frozen=True, gc=False):
     kind: DecoyKind
     completion: str  # excerpt
     outcome: DecoyOutcome
     grade: Grade | None  # None where nothing was graded
 
 
-@dataclass(frozen=True, slots=True)
-class Claim:
+class Claim(msgspec.Struct, frozen=True):
     """A row that says it is verifiable. `gold` None: the grader derives one. `neighbours` are other rows' golds."""
 
     config: registry.Config
@@ -72,8 +72,7 @@ NOT_SAMPLED = "judge_not_sampled"  # judges cost tokens: they prove a sample
 UNAVAILABLE = "grader_unavailable"  # our fault: nothing is decided, the row is proved again
 
 
-@dataclass(frozen=True, slots=True)
-class Proof:
+class Proof(msgspec.Struct, frozen=True, gc=False):
     outcome: ProofOutcome
     code: str
     reason: str  # shown to the contributor as it stands
@@ -179,10 +178,9 @@ def _of_gold(config: registry.Config, gold: str, grade: Grade) -> Proof | None:
         reason = f"The gold answer cannot be graded: {grade.reason}"
         faults = _flags((grade,))
         return Proof(ProofOutcome.REJECTED, GOLD_UNGRADABLE, reason, excerpt(gold), grade, faults=faults)
-    judged = registry.asks_a_model(config)
-    if grade.correct and (judged or grade.score >= 1):
+    if grade.correct and (grade.score >= 1 or registry.asks_a_model(config)):
         return None
-    missed = "too little to be correct" if judged else "not full score"
+    missed = "too little to be correct" if registry.asks_a_model(config) else "not full score"
     reason = f"The gold answer earns {grade.score:.2f}, {missed}: {grade.reason}"
     return Proof(ProofOutcome.REJECTED, GOLD_FAILED, reason, excerpt(gold), grade)
 
@@ -201,17 +199,18 @@ def _prove_earned(
 ) -> Iterator[tuple[int, Proof]]:
     decoys = [_decoys(claims[at], gold, limit) for at, gold, _ in earned]
     tried = [
-        (claims[at], text)
-        for (at, _, _), own in zip(earned, decoys, strict=True)
-        for _, text in own
-        if text is not None
+        (claims[at], text) for (at, _, _), own in zip(earned, decoys, strict=True) for text in own if text is not None
     ]
     grades = iter(_grades(tried))
     for (at, gold, grade), own in zip(earned, decoys, strict=True):
-        results = tuple(
-            _result(claims[at], gold, kind, text, None if text is None else next(grades)) for kind, text in own
-        )
-        yield at, _of_decoys(gold, grade, results)
+        results = [
+            _result(claims[at], gold, kind, text, None if text is None else next(grades))
+            for kind, text in zip(_KINDS, own, strict=True)
+        ]
+        yield at, _of_decoys(gold, grade, tuple(results))
+
+
+_KINDS = tuple(DecoyKind)
 
 
 def _of_decoys(gold: str, gold_grade: Grade, results: tuple[DecoyResult, ...]) -> Proof:
@@ -240,17 +239,18 @@ _SAID = {
 }
 
 
-def _decoys(claim: Claim, gold: str, limit: int) -> tuple[tuple[DecoyKind, str | None], ...]:
+def _decoys(claim: Claim, gold: str, limit: int) -> tuple[str | None, ...]:
+    """One of each kind, in the order of DecoyKind; None where there is nothing to make it of."""
     own = normalise(gold)
     other = next((answer for answer in claim.neighbours if answer != gold and normalise(answer) != own), None)
     candidates = claim.neighbours[:MAX_CANDIDATES]
     return (
-        (DecoyKind.EMPTY, ""),
-        (DecoyKind.ECHO, claim.prompt),
-        (DecoyKind.OTHER_GOLD, other),
-        (DecoyKind.FLATTERY, FLATTERY),
-        (DecoyKind.EVERY_CANDIDATE, _every_candidate(claim.config, claim.item, gold, candidates)),
-        (DecoyKind.OVER_LONG, _over_long(FLATTERY if other is None else other, limit)),
+        "",
+        claim.prompt,
+        other,
+        FLATTERY,
+        _every_candidate(claim.config, claim.item, gold, candidates),
+        _over_long(FLATTERY if other is None else other, limit),
     )
 
 
@@ -264,8 +264,8 @@ def _every_candidate(
     listed: str | None = special(config, item, neighbours) if special else None
     if listed is not None:
         return listed
-    candidates = sorted(dict.fromkeys(neighbours), key=lambda answer: answer != gold)
-    return ", ".join(candidates) if any(answer != gold for answer in candidates) else None
+    others = [answer for answer in dict.fromkeys(neighbours) if answer != gold]
+    return ", ".join([gold, *others] if gold in neighbours else others) if others else None
 
 
 def _over_long(wrong: str, limit: int) -> str:

@@ -79,7 +79,10 @@ def _part(ring: Sequence[Row], wanted: frozenset[int]) -> Part:
 
 
 def graders_of(given: Iterable[Part]) -> set[str]:
-    return {Row(*row).grader_id for part in given for row in part.rows}
+    return {row[_GRADER] for part in given for row in part.rows}
+
+
+_GRADER = Row._fields.index("grader_id")
 
 
 def prove(given: Sequence[Part], configs: Configs) -> tuple[float, list[Kept]]:
@@ -92,7 +95,7 @@ def prove(given: Sequence[Part], configs: Configs) -> tuple[float, list[Kept]]:
 
 def claims_of(part: Part, configs: Configs) -> dict[int, proof.Claim]:
     """{task: claim} of the part's wanted rows."""
-    rows = [Row(*row) for row in part.rows]
+    rows = list(map(Row._make, part.rows))
     parsed = {digest: registry.parse(msgspec.json.decode(configs[digest])) for digest in {r.grader_id for r in rows}}
     items = [_item(row.item) for row in rows]
     golds = [

@@ -1,10 +1,12 @@
 """Frozen values that travel between the stages of the data side. No rows, no requests, no clock."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Any
+
+import msgspec
 
 _NOTHING: Mapping[str, float] = MappingProxyType({})
 _NO_TOKENS: Mapping[str, int] = MappingProxyType({})
@@ -16,18 +18,20 @@ class Outcome(StrEnum):
     UNGRADABLE = "ungradable"  # our fault or the grader author's, never the model's
 
 
-@dataclass(frozen=True, slots=True)
-class Grade:
-    """What a grader says about one completion. The same type proves, rewards and evaluates."""
+class Grade(msgspec.Struct, frozen=True, gc=False):
+    """What a grader says about one completion. The same type proves, rewards and evaluates.
+
+    A Struct: a frozen dataclass takes eight times as long to make, and a proof makes fourteen a row.
+    """
 
     outcome: Outcome
     score: float  # in [0, 1]
     read: str | None  # what we read out of the completion
     reason: str  # shown to the contributor as it stands
-    sub_scores: Mapping[str, float] = field(default_factory=lambda: _NOTHING)  # per field, each in [0, 1]
+    sub_scores: Mapping[str, float] = _NOTHING  # per field, each in [0, 1]
     errors: tuple[str, ...] = ()  # flags, e.g. "sample_parse_error", "invalid_variable_error"
     seconds: float = 0.0
-    usage: Mapping[str, int] = field(default_factory=lambda: _NO_TOKENS)  # tokens by judge model, prompt and completion
+    usage: Mapping[str, int] = _NO_TOKENS  # tokens by judge model, prompt and completion
 
     @property
     def correct(self) -> bool:
@@ -47,14 +51,12 @@ class Issue:
     evidence: Mapping[str, Any] | None = None  # what a check decided by, as JSON: the suite, the share, the shared text
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(msgspec.Struct, frozen=True, gc=False):
     role: str  # system | developer | user
     content: str
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(msgspec.Struct, frozen=True):
     """One parsed and validated row of an upload, before it becomes a Task."""
 
     line: int

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from time import perf_counter
 from typing import Any, Literal
 
@@ -96,7 +96,7 @@ def _checked(config: Config, completion: str, item: Mapping[str, Any]) -> Grade:
         grade = of_fault(fault)
     except Unavailable as refusal:
         grade = ungradable(refusal.sentence, "sandbox_unavailable")
-    return replace(grade, seconds=perf_counter() - started)
+    return msgspec.structs.replace(grade, seconds=perf_counter() - started)
 
 
 def _work(config: Config, completion: str, item: Mapping[str, Any]) -> Work:

@@ -6,7 +6,6 @@ workers would come to the same result. What is read and what counts as equal: do
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any, Literal, NamedTuple
 
 import msgspec
@@ -176,7 +175,7 @@ def _grade(config: Config, pending: _Pending, answer: Answer) -> Grade:
             grade = ungradable(f"The reference '{wanted}' cannot be used: {answer.detail}.", "bad_reference")
         case Verdict.LOST:
             grade = ungradable(f"The answer could not be compared: {answer.detail}", "sandbox_error")
-    return replace(grade, seconds=answer.seconds)
+    return msgspec.structs.replace(grade, seconds=answer.seconds)
 
 
 def gold(config: Config, item: Mapping[str, Any]) -> str | None:

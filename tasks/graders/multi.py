@@ -9,7 +9,6 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
-from dataclasses import replace
 from typing import Annotated, Any
 
 import msgspec
@@ -123,7 +122,7 @@ def _together(config: Config, parsed: Formula, grades: Mapping[str, Grade]) -> G
     usage = Counter[str]()
     for grade in grades.values():
         usage.update(grade.usage)
-    return replace(found, sub_scores=scores, errors=(*flags, *found.errors), usage=dict(usage))
+    return msgspec.structs.replace(found, sub_scores=scores, errors=(*flags, *found.errors), usage=dict(usage))
 
 
 _GRADED = (Outcome.CORRECT, Outcome.INCORRECT)

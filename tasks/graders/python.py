@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -104,7 +103,7 @@ def _grade(config: Config, completion: str, result: grading.Result, blameless: b
     else:
         flags = ("order_dependent",) if result.kind == "order_dependent" else ()
         grade = ungradable(_reason(result), "python_grader_runtime_error", *flags)
-    return replace(grade, seconds=result.seconds)
+    return msgspec.structs.replace(grade, seconds=result.seconds)
 
 
 _SAID: Mapping[str, str] = {

@@ -1,7 +1,7 @@
 """What a judge is asked: the author's messages with the reply in them, and the form that the answer must have."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from time import perf_counter
 from typing import Annotated, Any, Literal
 
@@ -123,7 +123,7 @@ def judged(
         except (ModelFault, AuthorFault) as fault:
             usage = fault.usage or usage if isinstance(fault, judging.NoVerdict) else usage
             found = of_fault(fault)
-        return replace(found, usage=usage, seconds=perf_counter() - started)
+        return msgspec.structs.replace(found, usage=usage, seconds=perf_counter() - started)
 
     def check_many(answers: Sequence[tuple[str, Mapping[str, Any]]]) -> Sequence[Grade]:
         def request(completion: str, item: Mapping[str, Any]) -> Callable[[judging.Ask], Grade]:

@@ -6,7 +6,6 @@ all of them run in confined processes, which the grader cannot do without.
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from time import perf_counter
 from typing import Any, NamedTuple
 
@@ -205,7 +204,7 @@ def _grade(config: Config, call: Call, result: Result) -> Grade:
         grade = ungradable(f"The entry cannot be scored: {result.detail}", "bad_reference")
     else:
         grade = wrong(call.answer, result.detail, _ENDED.get(result.fault, "answer_crash"))
-    return replace(grade, seconds=result.seconds)
+    return msgspec.structs.replace(grade, seconds=result.seconds)
 
 
 def _ends_by_itself(call: Call, seconds: float) -> bool:

@@ -20,6 +20,7 @@ MAX_DEPTH = 64
 _STEP = re.compile(r"""\.([\w-]+)|\[(\d{1,9})\]|\["([^"]*)"\]|\['([^']*)'\]""")
 _OPENING = re.compile(r"\{\{\s*(?=[A-Za-z_])")
 _NAMESPACES = ("item", "sample")
+_OBJECTS = (dict, Mapping)  # the first is told at once, the second asks an abstract class
 _SAMPLE_FIELDS = ("output_text", "output_json", "output_tools", "choices")
 
 
@@ -42,12 +43,23 @@ class Template:
         return self.text(completion, item)
 
     def text(self, completion: str, item: Mapping[str, Any]) -> str:
-        return "".join(
-            part if isinstance(part, str) else as_text(look_up(part, completion, item)) for part in self.parts
+        parts = self.parts
+        return (
+            _text(parts[0], completion, item)
+            if len(parts) == 1
+            else "".join([_text(part, completion, item) for part in parts])
         )
 
     def variables(self) -> Iterator[Variable]:
         return (part for part in self.parts if isinstance(part, Variable))
+
+    @property
+    def reads_reply(self) -> bool:
+        return any(variable.root == "sample" for variable in self.variables())
+
+
+def _text(part: str | Variable, completion: str, item: Mapping[str, Any]) -> str:
+    return part if isinstance(part, str) else as_text(look_up(part, completion, item))
 
 
 @remembered
@@ -103,7 +115,7 @@ def look_up(variable: Variable, completion: str, item: Mapping[str, Any]) -> Any
 
 def walk(value: Any, steps: tuple[str | int, ...]) -> Any:
     for step in steps:
-        if isinstance(value, Mapping):
+        if isinstance(value, _OBJECTS):
             value = value[str(step)]
         elif isinstance(value, list | tuple):
             value = value[int(step)] if isinstance(step, int) or _is_place(step) else _absent(step)

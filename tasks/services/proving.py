@@ -2,14 +2,14 @@
 
 Three stages, all resumable and fenced. Grading writes one Proof a task, piece by piece; where there are many, child
 processes grade the next pieces while we write one. Counting makes the upload's matrix, which decides what graders are
-refused. Settling moves the tasks by their proofs.
+refused. Settling moves the tasks by their proofs (tasks.services.verdicts).
 
 What cannot be decided now is left as it is: the rows of a judge until somebody agrees to its cost, and the rows of a
 grader that fails too often to decide anything (the error budget).
 """
 
 from collections import Counter, deque
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence, Set
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import chain
@@ -18,8 +18,7 @@ from typing import Any
 
 import msgspec
 from django.db import transaction
-from django.db.models import F, OuterRef, QuerySet, Subquery, Value
-from django.db.models.functions import Coalesce
+from django.db.models import F, OuterRef, QuerySet, Subquery
 from django.utils import timezone
 
 from tasks import evidence, proof, stretch
@@ -28,11 +27,12 @@ from tasks.crew import Crew
 from tasks.evidence import Kept
 from tasks.graders import judges, registry
 from tasks.models import DatasetTask, Grader, Proof, ProofRun, Task, Team, Upload
-from tasks.services import judged, leases, matrix, proofs
+from tasks.services import judged, leases, matrix, proofs, verdicts
 from tasks.services.copying import lock_space
 from tasks.services.grouping import Budget, Group, Groups
 from tasks.services.importing import add_counts
-from tasks.services.proofs import RETRIED, Found
+from tasks.services.proofs import RETRIED
+from tasks.services.verdicts import Verdicts
 from tasks.states import ProofState, TaskState
 from tasks.stretch import Part, Row
 
@@ -42,23 +42,10 @@ ALONE = 2000  # rows graded before child processes are worth their start
 MOVED_AT_ONCE = 2000  # lines
 FIRST_PIECE = 8  # rows graded before the first look at the clock
 PIECE_SECONDS = 4.0  # that a piece should not take longer than: progress is shown, and kept, piece by piece
-REFUSALS_TOLD = 20  # the rest is counted
+_DECIDED_BY_PROOF = (TaskState.VALID, TaskState.CONFLICT)
 QUARANTINED = (
     "Proving this upload stopped its worker three times at the same place: report it, then set its grader again."
 )
-
-
-_SETTLED = (
-    (proof.ProofOutcome.PROVED, TaskState.VALID, TaskState.PROVED),
-    (proof.ProofOutcome.UNPROVED, TaskState.VALID, TaskState.UNPROVED),
-    (proof.ProofOutcome.REJECTED, TaskState.VALID, TaskState.REJECTED),
-    (proof.ProofOutcome.REJECTED, TaskState.CONFLICT, TaskState.REJECTED),
-)
-_LET_IN = {
-    Team.Approval.PERSON: (),
-    Team.Approval.PROVED: (TaskState.PROVED,),
-    Team.Approval.ALL: (TaskState.PROVED, TaskState.UNPROVED),
-}
 
 
 @dataclass(slots=True)
@@ -98,6 +85,10 @@ class _Piece:
     within: _Stretch
     wanted: list[Row]
     is_last: bool  # of its stretch
+
+    @property
+    def tasks(self) -> list[int]:
+        return [row.task_id for row in self.wanted]
 
     @property
     def call(self) -> tuple[list[Part], stretch.Configs]:
@@ -149,7 +140,6 @@ class _Work:
         self.budget = Budget()
         self.groups: Groups
         self.matrix: dict[Group, proof.Tally] = {}
-        self.totals: Counter[str] = Counter()  # of settled rows
         self.overtaken = False  # a task has got a grader with whose other rows it was not counted
 
     def _hold(self) -> ProofRun:
@@ -174,7 +164,7 @@ class _Work:
             self.sample = set(held.estimate.get("lines", ()))
             return
         found = None
-        if self.judges and self._policy() != Team.Approval.ALL:
+        if self.judges and verdicts.policy(self.space) != Team.Approval.ALL:
             with leases.kept_alive(ProofRun, self.pk, self.attempt, ProofState.PROVING):
                 found = judged.estimate(self.upload, self.judges)
         with transaction.atomic():
@@ -200,7 +190,8 @@ class _Work:
 
     def _graded(self) -> Generator[tuple[_Piece, list[Kept]], None, None]:
         """Pieces in their order with their proofs: graded here while there are few, then ahead of us."""
-        pieces = self._pieces()
+        under_way: set[int] = set()  # tasks that a child grades, or whose proofs are not written yet
+        pieces = self._pieces(under_way)
         rows = 0
         for piece in pieces:
             yield piece, self.pace.keep(stretch.prove(*piece.call))
@@ -214,33 +205,37 @@ class _Work:
         def calls() -> Iterator[tuple[list[Part], stretch.Configs]]:
             for piece in chain((following,), pieces):
                 asked.append(piece)
+                under_way.update(piece.tasks)
                 yield piece.call
 
         with Crew(PROCESSES) as crew:
             for answer in crew.map("tasks.stretch:prove", calls()):
-                yield asked.popleft(), self.pace.keep(answer)
+                piece = asked.popleft()
+                yield piece, self.pace.keep(answer)
+                under_way.difference_update(piece.tasks)
 
-    def _pieces(self) -> Iterator[_Piece]:
-        """Every stretch of the upload has at least one, if an empty one, by which the lease is renewed."""
+    def _pieces(self, under_way: Set[int]) -> Iterator[_Piece]:
+        """Every stretch of the upload has at least one, if an empty one, by which the lease is renewed. A row that an
+        earlier stretch holds too may be under way there."""
         line = 0
         while rows := proofs.stretch(self.upload.pk, line, CHUNK_LINES):
             line = rows[-1].line
             now = _Stretch(rows)
-            left = [row for row in self._wanted(now) if not stretch.works_elsewhere(str(row.kind))]
+            left = [row for row in self._wanted(now, elsewhere=False) if row.task_id not in under_way]
             while True:
                 wanted, left = left[: self.pace.rows], left[self.pace.rows :]
                 yield _Piece(now, wanted, is_last=not left)
                 if not left:
                     break
 
-    def _wanted(self, now: _Stretch) -> list[Row]:
+    def _wanted(self, now: _Stretch, *, elsewhere: bool) -> list[Row]:
+        stopped = self.budget.stopped
         return [
             row
-            for ring in now.rings.values()
+            for kind, ring in now.rings.items()
+            if stretch.works_elsewhere(kind) is elsewhere
             for row in ring
-            if row.state in (TaskState.VALID, TaskState.CONFLICT)
-            and not row.proved
-            and self._group(row) not in self.budget.stopped
+            if not row.proved and row.state in _DECIDED_BY_PROOF and not (stopped and self._group(row) in stopped)
         ]
 
     def _kept_alive(self) -> Any:
@@ -248,7 +243,7 @@ class _Work:
 
     def _grade_elsewhere(self, now: _Stretch) -> None:
         """With the graders whose pools and sockets are in this process. A judge may be spared."""
-        wanted = {row.task_id: row for row in self._wanted(now) if stretch.works_elsewhere(str(row.kind))}
+        wanted = {row.task_id: row for row in self._wanted(now, elsewhere=True)}
         if not wanted:
             return
         given = stretch.parts(now.rings, list(wanted.values()))
@@ -263,7 +258,7 @@ class _Work:
             self._grade_piece([wanted[pk] for pk in piece], {pk: claims[pk] for pk in piece})
             left = [pk for pk in left if self._group(wanted[pk]) not in self.budget.stopped]
 
-    def _group(self, row: Row | Found) -> Group:
+    def _group(self, row: Row) -> Group:
         return self.groups.of(row.kind, row.grader_id)
 
     def _is_spared(self, row: Row, claim: proof.Claim) -> bool:
@@ -322,7 +317,7 @@ class _Work:
         """The grader failed too often: its failures decide nothing, so that a repair can still prove these rows."""
         held = self._hold()
         rows = DatasetTask.objects.filter(self.groups.rows(group), upload=self.upload)
-        tasks = Task.objects.filter(pk__in=rows.values("task"), state__in=(TaskState.VALID, TaskState.CONFLICT))
+        tasks = Task.objects.filter(pk__in=rows.values("task"), state__in=_DECIDED_BY_PROOF)
         kept = Proof.objects.filter(task__in=tasks.values("pk"), grader=F("task__grader"), code__in=RETRIED)
         gone, _ = kept.delete()
         self._keep(counts=add_counts(held.counts, {"tasks": -gone}))
@@ -337,75 +332,29 @@ class _Work:
 
     def settle(self) -> None:
         """Move tasks by their proofs, and in by the space's policy; a refused grader's tasks are all rejected."""
-        refused = {group: found for group, tally in self.matrix.items() if (found := proof.refusal(tally))}
-        sentences = {group: f"{self.groups.name(group)}: {refused[group].sentence}" for group in sorted(refused)}
-        told: dict[str, list[str]] = {}
-        for group, sentence in sentences.items():
-            told.setdefault(group.kind, []).append(sentence)
-        told = {kind: _some(all_of_them) for kind, all_of_them in told.items()}
-        self.totals = Counter()
+        refused = verdicts.refused(self.matrix, self.groups)
+        told = verdicts.by_kind(refused)
         with transaction.atomic():
-            refusals = [*chain.from_iterable(told.values()), *_some(list(self.budget.stopped.values()))]
-            before = {name: count for name, count in self._hold().counts.items() if name not in _TOTALS}
+            refusals = [*chain.from_iterable(told.values()), *verdicts.some(list(self.budget.stopped.values()))]
+            before = {name: count for name, count in self._hold().counts.items() if name not in verdicts.TOTALS}
             self._keep(refusals=refusals, counts={**before, "refused": told})
+        found = Verdicts(self.space, self.groups, self.matrix, refused)
         line: int | None = 0
         while line is not None:
-            line = self._settle(line, sentences)
+            line = self._settle(line, found)
             crash_point("prove.after_move")
+        self.overtaken = found.overtaken
 
     @transaction.atomic
-    def _settle(self, after: int, refused: Mapping[Group, str]) -> int | None:
-        """One event a move of a stretch. What a person has refused, or has taken a decision on back, stays with people;
-        what could not be graded waits for the grader, whatever the policy."""
+    def _settle(self, after: int, found: Verdicts) -> int | None:
+        """Returns the last line of the stretch, or None where there was none: then all are counted."""
         lock_space(self.space.pk)  # an import may be moving the same tasks, a change of grader replacing their graders
         held = self._hold()
         rows = proofs.found(self.upload.pk, after, MOVED_AT_ONCE)
-        counted = [row for row in rows if row.outcome and self._group(row) in self.matrix]
-        self.overtaken = self.overtaken or any(row.outcome and self._group(row) not in self.matrix for row in rows)
-        left = [row for row in counted if self._group(row) not in refused]
-        of_refused: dict[Group, list[Found]] = {}
-        for row in counted:
-            if (group := self._group(row)) in refused:
-                of_refused.setdefault(group, []).append(row)
-        moved: dict[int, TaskState] = {}
-        for group, own in of_refused.items():
-            why: dict[str, Any] = {"reason": refused[group][:300], "reason_code": "grader_refused"}
-            for old in (TaskState.VALID, TaskState.CONFLICT):
-                moved |= self._move(own, (old, TaskState.REJECTED), **why)
-        policy = self._policy()
-        for outcome, old, new in _SETTLED:
-            own = [row for row in left if row.outcome == outcome]
-            why = _NO_REASON if new is TaskState.PROVED else _WHY
-            moved |= self._move([row for row in own if not self._is_let_in(row, new, policy)], (old, new), **why)
-            moved |= self._let_in([row for row in own if self._is_let_in(row, new, policy)], (old, new), policy, **why)
-        for old in _LET_IN[policy]:
-            moved |= self._let_in([row for row in left if self._is_let_in(row, old, policy)], (old,), policy)
-        self.totals.update(chain.from_iterable(_totals(row, moved, self._group(row) in refused) for row in counted))
-        told = {name: count for name, count in self.totals.items() if name != "tasks" or not rows}
+        found.move(rows)
+        told = {name: count for name, count in found.totals.items() if name != "tasks" or not rows}
         self._keep(counts={**held.counts, **told})
         return rows[-1].line if rows else None
-
-    def _is_let_in(self, row: Found, state: TaskState, policy: Team.Approval) -> bool:
-        """Whether the policy lets the row in once it is in this state. A person's refusal stands, and so does a doubt
-        of ours."""
-        return state in _LET_IN[policy] and not row.with_people and row.code != proof.UNAVAILABLE
-
-    def _let_in(
-        self, rows: Sequence[Found], path: tuple[TaskState, ...], policy: Team.Approval, **changes: Any
-    ) -> dict[int, TaskState]:
-        """One UPDATE for rows that come in as they are proved: their moves are two events all the same."""
-        told = {"data": {"policy": policy}, "approved_at": timezone.now()}
-        return self._move(rows, (*path, TaskState.APPROVED), **told, **changes)
-
-    def _policy(self) -> Team.Approval:
-        """Of the space as it is now. The pool lets nothing unproved in without a person, whatever is set."""
-        set_to = Team.Approval(Team.objects.values_list("approval", flat=True).get(pk=self.space.pk))
-        return Team.Approval.PROVED if self.space.is_system and set_to == Team.Approval.ALL else set_to
-
-    def _move(self, rows: Sequence[Found], path: tuple[TaskState, ...], **changes: Any) -> dict[int, TaskState]:
-        pks = {row.task_id for row in rows if row.state == path[0]}
-        moved = Task.objects.advance_along(pks, path, team=self.space.pk, **changes) if pks else []
-        return dict.fromkeys(moved, path[-1])
 
     @transaction.atomic
     def finish(self) -> bool:
@@ -429,37 +378,6 @@ class _Work:
         )
 
 
-_TOTALS = (TaskState.PROVED, TaskState.UNPROVED, TaskState.REJECTED, TaskState.APPROVED)
-_OPEN = (TaskState.NEEDS_GRADER, TaskState.VALID, TaskState.CONFLICT)
-
-
-def _totals(row: Found, moved: Mapping[int, TaskState], refused: bool) -> Iterator[str]:
-    """What one row adds to the totals of its upload: counted anew by every proof, whenever the row was moved."""
-    if row.duplicate:
-        return
-    yield "tasks"
-    state = moved.get(row.task_id, row.state)
-    if state in _OPEN:
-        return
-    yield TaskState.REJECTED.value if refused else str(row.outcome)
-    if state == TaskState.APPROVED:
-        yield TaskState.APPROVED.value
-
-
 def _first(rows: QuerySet[Any], column: str = "pk") -> Subquery:
     """By index for each row. Exists() is planned as a hash over the whole table, read anew with every chunk."""
     return Subquery(rows.values(column)[:1])
-
-
-def _some(sentences: list[str]) -> list[str]:
-    more = len(sentences) - REFUSALS_TOLD
-    return [*sentences[:REFUSALS_TOLD], f"So it is with {more:,} more graders."] if more > 0 else sentences
-
-
-def _from_proof(column: str) -> Any:
-    own = Proof.objects.filter(task=OuterRef("pk"), grader=OuterRef("grader")).values(column)[:1]
-    return Coalesce(Subquery(own), Value(""))
-
-
-_WHY = {"reason": _from_proof("reason"), "reason_code": _from_proof("code")}
-_NO_REASON = {"reason": "", "reason_code": ""}

@@ -10,7 +10,7 @@ from tasks.errors import Conflict, Forbidden
 from tasks.graders import registry
 from tasks.graders.outcome import ungradable
 from tasks.models import Dataset, Event, Proof, ProofRun, Task, Team
-from tasks.services import accounts, judged, leases, matrix, proofs, proving, regrading, reproving, reviews
+from tasks.services import accounts, judged, leases, matrix, proofs, proving, regrading, reproving, reviews, verdicts
 from tasks.states import ProofState
 from tasks.types import Grade
 from tests.cast import Person
@@ -122,7 +122,7 @@ def test_few_rows_that_a_grader_accepts_too_much_on_do_not_hide_behind_many_of_a
 
 
 def test_thousands_of_graders_are_told_of_in_a_few_sentences(dataset: Dataset, monkeypatch: Any):
-    monkeypatch.setattr(proving, "REFUSALS_TOLD", 1)
+    monkeypatch.setattr(verdicts, "REFUSALS_TOLD", 1)
     other = {**WEAK, "reference": "never"}
     rows = [*(_weak(f"A {n}?") for n in range(20)), *({**_weak(f"B {n}?"), "grader": other} for n in range(20))]
 
