@@ -14,7 +14,9 @@ class Code(NamedTuple):
 
 CODES: Mapping[str, Code] = {
     # The file as a whole, or where it stops
-    "empty_file": Code("The file holds no rows.", "Upload a JSON Lines file: one JSON object a line."),
+    "empty_file": Code(
+        "The file holds no rows.", "Upload one with rows: in a table they stand below the names of its columns."
+    ),
     "unknown_format": Code(
         "This file cannot be read: {detail}.",
         "Upload JSON Lines, JSON, CSV, TSV, Parquet or XLSX, as it is or gzipped.",

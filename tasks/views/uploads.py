@@ -27,6 +27,7 @@ from tasks.views.waiting import no_worker
 
 PIECE_BYTES = 8 << 20  # that submit.js sends at a time: what a broken connection may cost at most
 ENDED = {UploadState.IMPORTED, UploadState.FAILED, UploadState.UNMAPPED}
+SAID_BESIDE = {"slug": "name"}  # what a sentence is about → the field of the form that makes it
 RESTING = {ProofState.DONE, ProofState.REFUSED, ProofState.WAITING}  # nothing moves until somebody does something
 
 
@@ -37,7 +38,10 @@ def submit(request: HttpRequest) -> HttpResponse:
     if request.method == "POST" and form.is_valid():
         if form.cleaned_data["hub"] and not form.cleaned_data["file"]:
             return _fetch(request, form)
-        upload, created = _receive(request, form)
+        try:
+            upload, created = _receive(request, form)
+        except FlywheelError as refused:
+            return refuse(request, form, refused)
         if not created:
             tell_again(request, upload)
         return _to(request, reverse("upload", args=[upload.pk]))
@@ -53,6 +57,13 @@ _AGAIN = {
 
 def tell_again(request: HttpRequest, upload: Upload) -> None:
     messages.info(request, _AGAIN.get(UploadState(upload.state), _AGAIN[UploadState.IMPORTED]))
+
+
+def refuse(request: HttpRequest, form: UploadForm, refused: FlywheelError) -> HttpResponse:
+    """The form as it was filled in, and what a verb said beside the field that it is about."""
+    field = SAID_BESIDE.get(refused.param or "", refused.param)
+    form.add_error(field if field in form.fields else "file", refused.sentence)
+    return page(request, form)
 
 
 def page(request: HttpRequest, form: UploadForm) -> HttpResponse:
@@ -108,6 +119,8 @@ def _fetch(request: HttpRequest, form: UploadForm) -> HttpResponse:
 def _receive(request: HttpRequest, form: UploadForm) -> tuple[Upload, bool]:
     given = form.cleaned_data
     file = given["file"]
+    if file and not file.size:  # said before a new dataset is made for it
+        raise Invalid("empty_file", uploads.EMPTY, "file")
     stream: Iterable[bytes] = file.chunks() if file else io.BytesIO(given["pasted"].encode())
     name = file.name if file else _pasted_name(given["pasted"])
     dataset, options = dataset_of(request, given), options_of(given)

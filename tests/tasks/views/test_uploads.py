@@ -71,6 +71,33 @@ def test_a_contribution_without_licence_and_consent_keeps_nothing(portal: Portal
     assert not Dataset.objects.filter(name="Fresh").exists()
 
 
+@pytest.mark.parametrize("path", ["/submit", "/submit/announced"])
+def test_a_name_that_is_taken_is_said_beside_it(portal: Portal, path: str):
+    form = new(portal, name=portal.private.name, team=portal.private.team_id, filename="a.jsonl", length=5)
+
+    reply = browser(portal.contributor).post(path, form)
+
+    assert (reply.status_code, list(reply.context["form"].errors)) == (400, ["name"])
+    assert "already: choose another name" in text(reply)
+
+
+def test_a_new_dataset_does_not_stay_where_its_announced_file_is_refused(portal: Portal, settings: Any):
+    settings.UPLOAD_MAX_BYTES = 4
+
+    reply = browser(portal.contributor).post("/submit/announced", new(portal, filename="a.jsonl", length=5))
+
+    assert (list(reply.context["form"].errors), Dataset.objects.filter(name="Fresh").exists()) == (["file"], False)
+
+
+def test_no_dataset_is_made_for_an_empty_file(portal: Portal):
+    empty = BytesIO(b"")
+    empty.name = "empty.jsonl"
+
+    browser(portal.contributor).post("/submit", new(portal, pasted="", file=empty))
+
+    assert not Dataset.objects.filter(name="Fresh").exists()
+
+
 def test_an_empty_file_is_refused_in_one_sentence(portal: Portal):
     empty = BytesIO(b"")
     empty.name = "empty.jsonl"
