@@ -114,6 +114,7 @@ def prove_upload(upload_id: int) -> None:
             work.grade()
             work.count()
             work.settle()
+            crash_point("prove.before_finish")
             if work.finish():
                 return
     except leases.FencedOff:
@@ -327,6 +328,7 @@ class _Work:
 
         def keep(counts: dict[str, proof.Tally]) -> None:
             self._keep(counts={**self._hold().counts, "matrix": counts, "refused": {}})
+            crash_point("prove.while_counting")
 
         self.matrix = matrix.count(self.upload.pk, self.groups, keep)
 

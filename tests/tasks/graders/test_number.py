@@ -237,6 +237,37 @@ def test_a_number_across_the_place_where_the_search_begins_is_read_whole_or_not_
     assert found.read in (None, "1,234,567.5")
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "93607 " * 40,
+        ", ".join(map(str, range(1000, 1040))),
+        "so 2.5 × 10^3 4 ×10^2 7 x 10^5",
+        "1 000 000 000 000 000 3/4 50 % 12",
+        "the 12. 34. 56. 78. 90. 5.0.1 12, 13",
+        "17 18 19 20 21 22 −3 −4 −5 -6.5e3",
+        "1, 22, 333, 4,444, 55,555, 666,666",
+    ],
+)
+def test_of_numbers_in_a_row_the_last_is_found_as_if_all_were_searched(monkeypatch, text):
+    near = grade(text, 0)
+    monkeypatch.setattr(number, "_NEAR", len(text))
+
+    far = grade(text, 0)
+
+    assert near.read is not None
+    assert near.read == far.read
+
+
+def test_a_row_of_numbers_is_not_searched_as_a_whole(monkeypatch):
+    counted = Counted(number._NUMBER)
+    monkeypatch.setattr(number, "_NUMBER", counted)
+
+    grade("93607 " * 33 + "5", 5)
+
+    assert counted.characters < 2 * number._NEAR
+
+
 def test_a_reference_that_is_longer_than_what_is_searched_is_the_authors_fault():
     found = registry.grade({"type": "number"}, "8", {"reference": "7 " + "x" * LONG + " 8"})
 

@@ -12,7 +12,7 @@ import pytest
 from django.db import connection
 from django.utils import timezone
 
-from tasks.models import Dataset, DatasetTask, GraderChange, ProofRun, Task, Upload
+from tasks.models import Dataset, DatasetTask, GraderChange, Proof, ProofFinding, ProofRun, Task, Upload
 from tasks.services import importing, proving, regrading, uploads
 from tests.cast import Person
 from tests.tasks.pipeline import content, imported, lines, proved, receive, states, sums
@@ -52,7 +52,9 @@ def _expire_leases() -> None:
         "import.before_finish",
         "prove.before_commit",
         "prove.after_chunk",
+        "prove.while_counting:2",
         "prove.after_move",
+        "prove.before_finish",
     ],
 )
 def test_a_kill_and_a_retry_give_the_same_rows(
@@ -69,6 +71,52 @@ def test_a_kill_and_a_retry_give_the_same_rows(
     assert upload.counts["rows"] == len(ROWS)
     assert upload.proof.counts["tasks"] == 9
     assert upload.issues.count() == 1
+
+
+_PROVE_AHEAD = """
+import django; django.setup()
+from tasks.services import matrix, proving
+proving.ALONE, proving.CHUNK_LINES, proving.MOVED_AT_ONCE, matrix.COUNTED_AT_ONCE = 0, 4, 4, 4
+proving.prove_upload({upload})
+"""
+
+
+@pytest.mark.parametrize(
+    "point",
+    [
+        "prove.before_commit:3",
+        "prove.after_chunk:2",
+        "prove.while_counting:3",
+        "prove.after_move:2",
+        "prove.before_finish",
+    ],
+)
+def test_a_proof_that_is_killed_while_child_processes_grade_ahead_keeps_what_an_undisturbed_one_keeps(
+    point: str, dataset: Dataset, server_environment: dict[str, str], files: Path
+):
+    rows = [*sums(18), *sums(3), {"prompt": "1 + 1?", "reference": 2, "gold": "3"}]  # repeated ones, one that fails
+    upload = imported(dataset, rows)
+    env = {**server_environment, "DATA_DIR": str(files.parent), "DJANGO_SETTINGS_MODULE": "flywheel.settings"}
+    command = [sys.executable, "-c", _PROVE_AHEAD.format(upload=upload.pk)]
+    killed = subprocess.run(command, env={**env, "FLYWHEEL_CRASH_AT": point}, check=False)
+    _expire_leases()
+    subprocess.run(command, env=env, check=True)
+    kept = _proved()
+    Proof.objects.all().delete()
+    Task.objects.update(state="valid")
+    ProofRun.objects.update(state="pending", counts={})
+
+    proving.prove_upload(upload.pk)
+
+    assert killed.returncode == -signal.SIGKILL
+    assert _proved() == kept
+
+
+def _proved() -> tuple[Any, ...]:
+    proofs = Proof.objects.order_by("task").values_list("task", "grader", "outcome", "code", "reason", "gold", "decoys")
+    cells = ProofFinding.objects.order_by("line", "cell").values_list("line", "kind", "cell", "outcome", "task")
+    moved = Task.objects.order_by("pk").values_list("pk", "state", "reason", "reason_code")
+    return list(proofs), list(cells), list(moved), ProofRun.objects.get().counts
 
 
 @pytest.mark.parametrize("point", ["regrade.before_commit", "regrade.after_chunk"])

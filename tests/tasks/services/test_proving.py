@@ -726,6 +726,21 @@ def test_many_rows_are_proved_in_child_processes_as_they_are_here(dataset: Datas
     assert ProofRun.objects.get().counts["tasks"] == 62
 
 
+def test_a_row_that_stands_in_two_stretches_is_graded_once(dataset: Dataset, monkeypatch: Any):
+    monkeypatch.setattr(proving, "CHUNK_LINES", 4)
+    monkeypatch.setattr(proving, "ALONE", 0)
+    upload = imported(dataset, [*sums(6), *sums(6)])
+    written: list[int] = []
+    store = proofs.store
+    monkeypatch.setattr(
+        proofs, "store", lambda rows, kept: written.extend(k.task_id for k in kept) or store(rows, kept)
+    )
+
+    proving.prove_upload(upload.pk)
+
+    assert sorted(written) == sorted({task.pk for task in tasks(dataset)})
+
+
 def _found() -> list[tuple[Any, ...]]:
     columns = ("task", "grader", "outcome", "code", "reason", "gold", "decoys")
     return list(Proof.objects.order_by("task").values_list(*columns))
