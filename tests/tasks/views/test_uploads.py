@@ -206,7 +206,7 @@ def test_a_finding_shows_rule_similarity_and_the_other_task(portal: Portal):
 
     page = text(browser(portal.contributor).get(f"/submit/{portal.upload.pk}/findings"))
 
-    assert ("0.91" in page, f"/tasks/{other.pk}" in page, "Compute this" in page) == (True, True, True)
+    assert ("91.0 %" in page, f"/tasks/{other.pk}" in page, "Compute this" in page) == (True, True, True)
 
 
 def test_a_hub_that_cannot_be_reached_is_said_beside_its_field(portal: Portal, monkeypatch: Any):
