@@ -1,8 +1,11 @@
 import pickle
+import re
 from collections.abc import Sequence
 from random import Random
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tasks.dedup import contamination, grams
 from tasks.dedup.contamination import HeldOut, Index, Overlap, Verdict
@@ -264,3 +267,87 @@ def test_a_templated_item_that_its_numbers_single_out_is_for_review_with_another
     suite = [f"Omar has {a} apples in his kitchen and buys {a + 8} more. How many has he now?" for a in range(101, 199)]
 
     assert verdict(suite[50].replace("kitchen", "cellar"), suite) is Verdict.REVIEW
+
+
+# What tells questions of a template apart besides words
+
+
+def test_another_quoted_word_is_another_question():
+    item = "Count how often the letter 'e' stands in this sentence: the rain in these hills falls mainly in the evening"
+
+    assert verdict(item.replace("'e'", "'a'"), [item]) is Verdict.SIBLING
+
+
+def _board(random: Random) -> str:
+    rows = ("".join(random.choices("#.@", k=5)) for _ in range(4))
+    return "Find the shortest way out of the maze below, where a # is a wall that nobody can pass:\n" + "\n".join(rows)
+
+
+def _sorting(random: Random) -> str:
+    words = " ".join("".join(random.choices("abcdefghij", k=5)) for _ in range(4))
+    return (
+        "Your task is to sort the words of the list below by their letters, in descending order. Write the sorted list "
+        f"on one line, with a comma between any two of its words: {random.randint(1000, 1040)} {words}"
+    )
+
+
+@pytest.mark.parametrize("ask", [_board, _sorting])
+def test_boards_and_lists_of_a_template_are_told_apart(ask):
+    prompts = templated(ask, 300, seed=2)
+
+    found = probe(Index.build(held_out(prompts[:80])), prompts[80:])
+
+    assert {overlap.verdict for overlap in found if overlap} <= {Verdict.SIBLING}
+
+
+@pytest.mark.parametrize("ask", [_board, _sorting])
+def test_contained_boards_and_lists_are_all_found_however_many_share_their_words(ask):
+    suite = templated(ask, 60, seed=2)
+
+    found = probe(Index.build(held_out(suite)), [f"Solve this. {prompt} Let us think." for prompt in suite])
+
+    assert {overlap and overlap.verdict for overlap in found} == {Verdict.CONTAMINATED}
+
+
+def test_a_list_that_goes_on_is_another_list():
+    suite = [
+        f"Add up all numbers of this list, and say what they make: {a} 0 1 0 {b} 1" for a in (0, 1) for b in (0, 1)
+    ]
+
+    assert verdict(f"{suite[1]} 1 1 0 1", suite) is Verdict.SIBLING
+
+
+def test_a_templated_item_that_its_numbers_single_out_together_is_for_review_with_another_word():
+    pairs = [(a, b) for a in range(110, 117) for b in range(210, 217)]
+    suite = [f"Omar buys {a} pears for {b} cents and eats three. What has he left?" for a, b in pairs]
+
+    assert verdict(suite[9].replace("eats", "throws away"), suite) is Verdict.REVIEW
+
+
+# Properties
+
+LETTERS = st.text(alphabet="abcdefgh ,.:;\n!?-*#", max_size=80)
+
+
+@settings(deadline=None, max_examples=60)
+@given(before=LETTERS, after=LETTERS, item=st.sampled_from(SUITE[:4]))
+def test_a_contained_copy_is_found_whatever_words_and_signs_surround_it(before, after, item):
+    assert verdict(f"{before} {item} {after}") is Verdict.CONTAMINATED
+
+
+@settings(deadline=None, max_examples=60)
+@given(data=st.data(), item=st.sampled_from(SUITE[:3]), other=st.integers(300, 999))
+def test_an_item_with_any_other_number_is_never_contaminated(data, item, other):
+    place = data.draw(st.sampled_from(list(re.finditer(r"\d+", item))))
+
+    assert verdict(f"{item[: place.start()]}{other}{item[place.end() :]}") in (Verdict.SIBLING, None)
+
+
+@settings(deadline=None, max_examples=20)
+@given(order=st.permutations(range(len(SUITE) + 20)))
+def test_the_order_of_items_does_not_matter(order):
+    suite = [*SUITE, *templated(_board, 20, seed=3)]
+    prompts = [f"Hello. {TRAIN}", TRAIN.replace("240", "250"), f"{suite[-1]} Go!", suite[-2].replace("wall", "fence")]
+    verdicts = [verdict(prompt, suite) for prompt in prompts]
+
+    assert [verdict(prompt, [suite[at] for at in order]) for prompt in prompts] == verdicts
