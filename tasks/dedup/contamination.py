@@ -40,7 +40,8 @@ from tasks.dedup import grams, particulars, suites
 from tasks.dedup.grams import Words
 from tasks.dedup.lookup import REVIEW_SHARE, Lookup, Tables, alike
 from tasks.dedup.particulars import Look
-from tasks.dedup.suites import GRAM, SIMILAR_RATIO, HeldOut
+from tasks.dedup.suites import GRAM, SIMILAR_RATIO
+from tasks.dedup.suites import HeldOut as HeldOut  # part of the interface
 from tasks.text import whole_words
 
 CONTAMINATED_SHARE = 0.8
