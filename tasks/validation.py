@@ -5,7 +5,7 @@ Every code, with its sentence and remedy, is in tasks.formats.codes.CODES.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from tasks.errors import Invalid
 from tasks.formats import native
@@ -19,9 +19,18 @@ __all__ = ["CODES", "check_against", "validate"]
 
 _ESCAPED_NUL = b"\\u0000"
 _MOST_SEEN = 256
-_seen: dict[
-    int, tuple[registry.Config, Sequence[templates.Variable]]
-] = {}  # holds the objects, so their ids stay theirs
+
+
+class _Asked(NamedTuple):
+    """What a row is asked on behalf of a grader."""
+
+    config: registry.Config
+    variables: Sequence[templates.Variable]
+    judged: bool
+    reference_problem: registry.ReferenceProblem | None
+
+
+_seen: dict[int, _Asked] = {}  # by the object's id; it is held, so that no other one gets that id
 
 
 def validate(
@@ -60,25 +69,27 @@ def check_against(grader: Mapping[str, Any] | registry.Config, item: Mapping[str
         return [issue(fault.code, line=line, field=fault.param or "grader", detail=fault.sentence)]
     # A judge that nobody knows is the author's to name rightly. A sandbox that is missing is ours to repair: the row is
     # taken, and its proof leaves it undecided until there is one.
-    if registry.asks_a_model(config) and (sentence := registry.unavailable(config)):
+    asked = _asked(config)
+    if asked.judged and (sentence := registry.unavailable(config)):
         return [issue("grader_unavailable", line=line, field="grader", detail=sentence)]
-    missing = [variable for variable in _item_variables(config) if not _holds(item, variable)]
+    missing = [variable for variable in asked.variables if not _holds(item, variable)]
     if missing:
         return [_missing(variable, line) for variable in dict.fromkeys(missing)]
-    if problem := registry.reference_problem(config, item):
+    if asked.reference_problem is not None and (problem := asked.reference_problem(item)):
         value = templates.as_text(item["reference"]) if "reference" in item else ""
         return [issue("reference_bad", line=line, field="reference", detail=problem, value=value)]
     return []
 
 
-def _item_variables(config: registry.Config) -> Sequence[templates.Variable]:
+def _asked(config: registry.Config) -> _Asked:
     """Remembered by the object, which rows share: to look it up by its JSON would cost more than all else here."""
     known = _seen.get(id(config))
-    if known is None or known[0] is not config:
+    if known is None or known.config is not config:
         if len(_seen) >= _MOST_SEEN:
             _seen.clear()
-        known = _seen[id(config)] = (config, registry.item_variables(config))
-    return known[1]
+        variables, problem = registry.item_variables(config), registry.reference_check(config)
+        known = _seen[id(config)] = _Asked(config, variables, registry.asks_a_model(config), problem)
+    return known
 
 
 def _holds(item: Mapping[str, Any], variable: templates.Variable) -> bool:

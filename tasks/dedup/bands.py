@@ -5,8 +5,8 @@ chunk that become tasks. A bucket counts for a row while it has at most LIMIT ol
 of a template. Of the members of the counting buckets the SHORTLIST that share most bands go on, the oldest first among
 equals; and of these the ones whose sketches agree with the row's: the others share a band by chance.
 
-Rows come as their signatures, (n, WORDS): bands and sketch. `BandIndex` is a cache of one space's `Task.bands`, for all processes of a machine: the folder can be deleted at any
-time, and damaged files are answered as if it had been.
+Rows come as their signatures, (n, WORDS): bands and sketch. `BandIndex` is a cache of one space's `Task.bands`, for all
+processes of a machine: the folder can be deleted at any time, and damaged files are answered as if it had been.
 """
 
 import fcntl

@@ -5,7 +5,6 @@ All of them start from tasks.text.normalise and change with NORM_VERSION.
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
@@ -20,8 +19,7 @@ _PLAIN_NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d{1,3})?")
 _encode = msgspec.json.Encoder(order="sorted").encode
 
 
-@dataclass(frozen=True, slots=True)
-class Fingerprint:
+class Fingerprint(msgspec.Struct, frozen=True, gc=False):
     exact_key: str  # 32 hex: the prompt without blanks, seeded with its numbers in their order
     number_signature: str  # 16 hex: its numbers, sorted
     template: str  # 32 hex: the prompt with its numbers masked
@@ -31,14 +29,14 @@ class Fingerprint:
 def fingerprint(messages: Iterable[Message]) -> Fingerprint:
     """Every message counts, with its role: the same question under another system prompt is another task."""
     parts = [(_role(message.role), normalise(message.content).rstrip(TRAILING)) for message in messages]
-    text = "\x1f".join(f"{role}\x1e{content}" for role, content in parts)
+    text = "\x1f".join([f"{role}\x1e{content}" for role, content in parts])
     pieces = _NUMBER.split(text)  # text and numbers by turns
     numbers = pieces[1::2]
     return Fingerprint(
         exact_key=_exact(text, numbers),
         number_signature=xxh3_64_hexdigest(",".join(sorted(numbers)).encode()),
         template=xxh3_128_hexdigest("#".join(pieces[::2]).encode()),
-        folded="\n\n".join(content for _, content in parts),
+        folded="\n\n".join([content for _, content in parts]),
     )
 
 

@@ -93,8 +93,8 @@ def alike(one_n: _U64, other_n: _U64) -> NDArray[np.bool_]:
 def packed(signatures_n: _U64) -> NDArray[np.uint8]:
     """(n, WORDS) as it is stored: (n, STORED_BYTES)."""
     stored = signatures_n.astype("<u8").view(np.uint8).reshape(-1, WORDS, 8)
-    bands = stored[:, :BANDS, 8 - BAND_BYTES :].reshape(len(stored), -1)
-    return np.concatenate([bands, stored[:, BANDS:].reshape(len(stored), -1)], axis=1)
+    bands = stored[:, :BANDS, 8 - BAND_BYTES :].reshape(-1, BANDS * BAND_BYTES)
+    return np.concatenate([bands, stored[:, BANDS:].reshape(-1, SKETCH_WORDS * 8)], axis=1)
 
 
 def unpacked(stored: bytes) -> _U64:
@@ -103,7 +103,7 @@ def unpacked(stored: bytes) -> _U64:
     words = np.zeros((len(raw), WORDS, 8), dtype=np.uint8)
     words[:, :BANDS, 8 - BAND_BYTES :] = raw[:, : BANDS * BAND_BYTES].reshape(len(raw), BANDS, BAND_BYTES)
     words[:, BANDS:] = raw[:, BANDS * BAND_BYTES :].reshape(len(raw), SKETCH_WORDS, 8)
-    signatures_n = words.reshape(len(raw), -1).view("<u8").astype(np.uint64)
+    signatures_n = words.reshape(-1, WORDS * 8).view("<u8").astype(np.uint64)
     signatures_n[:, :BANDS] = _filled(signatures_n[:, :BANDS])
     return signatures_n
 

@@ -26,7 +26,7 @@ and what its users need to know before they rely on it
 import hashlib
 import pkgutil
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache
+from functools import cache, partial
 from importlib import import_module
 from time import perf_counter
 from types import ModuleType
@@ -45,6 +45,7 @@ from tasks.types import Grade
 Config = msgspec.Struct
 Grader = Callable[[str, Mapping[str, Any]], Grade]
 Answer = tuple[str, Mapping[str, Any]]  # completion, item
+ReferenceProblem = Callable[[Mapping[str, Any]], str | None]  # of an item
 
 MAX_CONFIG_BYTES = 256_000
 _encode = msgspec.json.Encoder(order="sorted").encode
@@ -269,6 +270,12 @@ def reference_problem(config: Mapping[str, Any] | Config, item: Mapping[str, Any
     return _asked("reference_problem", config, item)
 
 
+def reference_check(config: Config) -> ReferenceProblem | None:
+    """`reference_problem` for many items of one grader, or None where the grader never has one."""
+    answer = getattr(module_of(config), "reference_problem", None)
+    return partial(_sentence, answer, config) if answer else None
+
+
 def unavailable(config: Mapping[str, Any] | Config) -> str | None:
     """Why nothing can be graded with this grader on this machine, as a sentence; None where it can."""
     return _asked("unavailable", config)
@@ -288,10 +295,13 @@ def asks_a_model(config: Mapping[str, Any] | Config) -> bool:
 def _asked(question: str, config: Mapping[str, Any] | Config, *given: Any) -> str | None:
     parsed = parse(config)
     answer = getattr(module_of(parsed), question, None)
+    return _sentence(answer, parsed, *given) if answer else None
+
+
+def _sentence(answer: Callable[..., str | None], config: Config, *given: Any) -> str | None:
     try:
-        sentence: str | None = answer(parsed, *given) if answer else None
+        return answer(config, *given)
     except AuthorFault as fault:
         return fault.reason
     except ModelFault:
         return None
-    return sentence

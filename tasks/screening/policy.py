@@ -4,7 +4,6 @@ Screening comes before the keys are computed: a masked prompt is another prompt.
 """
 
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import replace
 from enum import StrEnum
 from typing import Any, NamedTuple
 
@@ -85,7 +84,11 @@ def screen(row: Row, policy: Policy, *, waived: Collection[str] = (), source: by
     `source` is the JSON that the row was read from: where nothing in it is suspicious and no character is hidden behind
     an escape, nothing in the row is, and the row need not be walked.
     """
-    issues = [*_of_length(row, policy), *_of_licence(row, policy), *_of_language(row, policy)]
+    issues = [*_of_length(row, policy)]
+    if policy.licences:
+        issues += _of_licence(row, policy)
+    if policy.languages:
+        issues += _of_language(row, policy)
     if source and not _hides(source) and not matching.suspicious(source):
         return Screened(row, [found for found in issues if found.code not in waived], [])
     texts = list(_texts(row))
@@ -146,7 +149,7 @@ def _of_licence(row: Row, policy: Policy) -> Iterator[Issue]:
     """Of the row itself, where its metadata names one; the dataset's is checked when it is contributed."""
     field = "license" if "license" in row.metadata else "licence"
     named = row.metadata.get(field)
-    if policy.licences and named is not None:
+    if named is not None:
         allowed = {name.lower() for name in policy.licences}
         if not isinstance(named, str) or named.strip().lower() not in allowed:
             yield issue(
@@ -159,10 +162,9 @@ def _of_licence(row: Row, policy: Policy) -> Iterator[Issue]:
 
 
 def _of_language(row: Row, policy: Policy) -> Iterator[Issue]:
-    if policy.languages:
-        found = language.unwanted(row.messages[-1].content, policy.languages)
-        if found is not None:
-            yield issue("language_not_wanted", line=row.line, field="prompt", detail=found)
+    found = language.unwanted(row.messages[-1].content, policy.languages)
+    if found is not None:
+        yield issue("language_not_wanted", line=row.line, field="prompt", detail=found)
 
 
 # The texts of a row, by path
@@ -192,7 +194,7 @@ def _inside(path: str, value: Any) -> Iterator[tuple[str, str]]:
 
 def _with(row: Row, texts: Iterator[str]) -> Row:
     """The row with other texts, in the order of _texts. Not by path: a key may hold a dot."""
-    return replace(
+    return msgspec.structs.replace(
         row,
         messages=tuple(Message(message.role, next(texts)) for message in row.messages),
         gold=None if row.gold is None else next(texts),

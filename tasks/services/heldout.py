@@ -212,13 +212,12 @@ def _text(row: _Stored, known: Wrappers) -> str:
 
 
 def _bands(rows: Sequence[_Stored], texts: Sequence[str]) -> np.ndarray:
-    """As stored; computed where a row has none."""
-    width = signature.BANDS * 8
+    """As stored; computed where a row has none, or has them of another making."""
     found = np.zeros((len(rows), signature.BANDS), dtype=np.uint64)
-    for position, row in enumerate(rows):
-        if row.bands is not None and len(row.bands) == width:
-            found[position] = np.frombuffer(row.bands, dtype="<u8")
-    missing = [position for position, row in enumerate(rows) if row.bands is None or len(row.bands) != width]
+    usable = [row.bands is not None and len(row.bands) == signature.STORED_BYTES for row in rows]
+    stored = b"".join(bytes(row.bands) for row, own in zip(rows, usable, strict=True) if own and row.bands is not None)
+    found[usable] = signature.unpacked(stored)[:, : signature.BANDS]
+    missing = [position for position, own in enumerate(usable) if not own]
     if missing:
         found[missing] = contamination.bands_of([texts[position] for position in missing])
     return found

@@ -98,7 +98,7 @@ def test_a_judge_that_nobody_knows_is_refused_in_a_sentence(monkeypatch):
     monkeypatch.setattr("tasks.graders.number.unavailable", lambda config: "There is no such judge.", raising=False)
     monkeypatch.setattr("tasks.graders.number.ASKS_A_MODEL", True, raising=False)
 
-    issues = validate({"prompt": "1 + 1?", "reference": 2, "grader": {"type": "number"}}, line=3)
+    issues = validate({"prompt": "1 + 1?", "reference": 2, "grader": {"type": "number", "name": "asking"}}, line=3)
 
     assert [(found.line, found.code, found.sentence) for found in issues] == [
         (3, "grader_unavailable", "There is no such judge.")

@@ -1,6 +1,5 @@
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from tasks.errors import Invalid
 from tasks.screening.policy import Action, Policy, parse, screen

@@ -9,8 +9,8 @@ from tasks import stretch
 from tasks.errors import Conflict, Forbidden
 from tasks.graders import registry
 from tasks.graders.outcome import ungradable
-from tasks.models import Dataset, Event, Proof, ProofRun, Task, Team
-from tasks.services import accounts, judged, leases, matrix, proofs, proving, regrading, reproving, reviews, verdicts
+from tasks.models import Dataset, Event, Proof, ProofRun, Task
+from tasks.services import accounts, judged, leases, matrix, proofs, proving, regrading, reproving
 from tasks.states import ProofState
 from tasks.types import Grade
 from tests.cast import Person
@@ -121,17 +121,6 @@ def test_few_rows_that_a_grader_accepts_too_much_on_do_not_hide_behind_many_of_a
     assert states(dataset)[-20:] == ["rejected"] * 20
 
 
-def test_thousands_of_graders_are_told_of_in_a_few_sentences(dataset: Dataset, monkeypatch: Any):
-    monkeypatch.setattr(verdicts, "REFUSALS_TOLD", 1)
-    other = {**WEAK, "reference": "never"}
-    rows = [*(_weak(f"A {n}?") for n in range(20)), *({**_weak(f"B {n}?"), "grader": other} for n in range(20))]
-
-    upload = proved(dataset, rows)
-
-    assert states(dataset) == ["rejected"] * 40
-    assert upload.proof.refusals[1:] == ["So it is with 1 more graders."]
-
-
 def test_conflicting_tasks_are_proved_where_they_are(dataset: Dataset):
     proved(dataset, [*sums(20), {"prompt": "2 + 2?", "reference": 4}, {"prompt": "2 + 2?", "reference": 5}])
 
@@ -143,57 +132,6 @@ def test_a_conflicting_task_whose_gold_fails_is_rejected(dataset: Dataset):
     proved(dataset, [{"prompt": "2 + 2?", "reference": 4}, {"prompt": "2 + 2?", "reference": 5, "gold": "4"}])
 
     assert states(dataset) == ["conflict", "rejected"]
-
-
-@pytest.mark.parametrize(
-    ("approval", "expected"),
-    [("person", ["proved", "unproved"]), ("proved", ["approved", "unproved"]), ("all", ["approved", "approved"])],
-)
-def test_the_policy_of_the_space_lets_tasks_in(
-    dataset: Dataset, contributor: Person, approval: str, expected: list[str]
-):
-    accounts.set_approval(contributor.team, approval, actor=contributor.user)
-    check = {"type": "string_check", "input": "{{ sample.output_text }}", "reference": "x", "operation": "ne"}
-
-    proved(dataset, [sums(1)[0], {"prompt": "Say anything but x.", "grader": check}])
-
-    assert states(dataset) == expected
-
-
-def test_the_pool_lets_nothing_unproved_in_whatever_its_policy(contributed: Dataset):
-    Team.objects.filter(pk=contributed.space_id).update(approval="all")
-    check = {"type": "string_check", "input": "{{ sample.output_text }}", "reference": "x", "operation": "ne"}
-
-    proved(contributed, [sums(1)[0], {"prompt": "Say anything but x.", "grader": check}])
-
-    assert states(contributed) == ["approved", "unproved"]
-
-
-def test_what_the_policy_lets_in_carries_its_moment(dataset: Dataset, contributor: Person):
-    accounts.set_approval(contributor.team, "all", actor=contributor.user)
-
-    proved(dataset, sums(2))
-
-    assert not Task.objects.filter(approved_at=None).exists()
-
-
-def test_a_decision_that_was_undone_is_left_to_people(dataset: Dataset, contributor: Person):
-    upload = proved(dataset, sums(1))
-    reviews.undo(reviews.approve(tasks(dataset)[0], reviewer=contributor.user), actor=contributor.user)
-    accounts.set_approval(contributor.team, "all", actor=contributor.user)
-    ProofRun.objects.advance(upload.proof.pk, ProofState.DONE, ProofState.PENDING)
-
-    proving.prove_upload(upload.pk)
-
-    assert states(dataset) == ["proved"]
-
-
-def test_moves_are_told_by_one_event_a_chunk(dataset: Dataset, monkeypatch: Any):
-    monkeypatch.setattr(proving, "MOVED_AT_ONCE", 4)
-
-    proved(dataset, sums(10))
-
-    assert [event.data["count"] for event in Event.objects.filter(kind="task.proved").order_by("id")] == [4, 4, 2]
 
 
 def test_proving_what_is_proved_changes_nothing(dataset: Dataset):
@@ -754,17 +692,6 @@ def test_a_stretch_of_large_rows_is_shorter(dataset: Dataset, monkeypatch: Any):
 
     assert 1 <= len(first) < 10
     assert proofs.stretch(upload.pk, first[-1].line, 1000)[0].line == first[-1].line + 1
-
-
-def test_totals_are_those_of_the_upload_however_often_it_was_proved(dataset: Dataset):
-    upload = proved(dataset, sums(10))
-    change = regrading.change_grader(dataset, {"type": "number", "absolute_tolerance": 0.25}, actor=None)
-    regrading.run(change.pk)
-
-    proving.prove_upload(upload.pk)
-
-    counts = ProofRun.objects.get().counts
-    assert (counts["tasks"], counts["proved"], states(dataset)) == (10, 10, ["proved"] * 10)
 
 
 def test_a_proof_that_was_stopped_while_child_processes_worked_ahead_goes_on(dataset: Dataset, monkeypatch: Any):
