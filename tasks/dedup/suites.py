@@ -19,6 +19,7 @@ from tasks.dedup.grams import Places, Words
 from tasks.dedup.lists import Lists
 from tasks.dedup.lookup import REVIEW_SHARE, Lookup, Tables
 
+VERSION = 1  # of the tables as bytes: whoever changes what stands in them raises it, for they are kept in files
 GRAM = 8  # tokens
 SHORTEST_GRAM = 5  # tokens of the shortest item that is looked for inside other texts
 MOST_ITEMS_OF_A_GRAM = 64

@@ -412,4 +412,12 @@ class Migration(migrations.Migration):
             model_name='wrapper',
             constraint=models.UniqueConstraint(fields=('space', 'text'), name='one_wrapper_per_text'),
         ),
+        migrations.RemoveConstraint(
+            model_name='proof',
+            name='one_proof_per_grader',
+        ),
+        migrations.AddConstraint(
+            model_name='proof',
+            constraint=models.UniqueConstraint(models.F('task'), models.Func(models.F('grader'), models.Value(0), function='hashtextextended', output_field=models.BigIntegerField()), name='one_proof_per_grader'),
+        ),
     ]

@@ -27,7 +27,7 @@ from django.utils import timezone
 from xxhash import xxh3_64_hexdigest
 
 from tasks.crash import crash_point
-from tasks.dedup import contamination, fingerprint, grams, signature, wrappers
+from tasks.dedup import contamination, fingerprint, grams, signature, suites, wrappers
 from tasks.dedup.contamination import HeldOut, Index, Overlap, Verdict
 from tasks.dedup.wrappers import Wrappers
 from tasks.errors import Conflict
@@ -40,7 +40,7 @@ from tasks.services.copying import copy_rows, lock_space
 from tasks.services.wake import wake
 from tasks.services.walking import tasks_after
 from tasks.states import TASK_MOVES, Split, TaskState
-from tasks.text import folded
+from tasks.text import NORM_VERSION, folded
 from tasks.types import Message
 
 CHUNK = 2000  # tasks compared in one transaction: well under a second
@@ -88,13 +88,15 @@ def index_of(space_id: int) -> Index:
 
 
 def index_file(space_id: int, folder: Path) -> Path | None:
-    """The same for helper processes: a file that is written once a generation and set of wrappers. None: there are no
-    suites. Its name ends in the generation."""
+    """The same for helper processes: a file that is written once a generation, set of wrappers and version of this code.
+    None: there are no suites. Its name ends in the generation."""
     newest = generation(space_id)
     if not newest:
         return None
     own = wrapping.texts_of(space_id)
-    path = folder / f"suites-{space_id}-{xxh3_64_hexdigest(chr(10).join(own).encode())}-{newest}"
+    made_by = f"{suites.VERSION}.{signature.BANDS_VERSION}.{NORM_VERSION}"
+    known = xxh3_64_hexdigest("\n".join((made_by, *own)).encode())
+    path = folder / f"suites-{space_id}-{known}-{newest}"
     if not path.exists():
         with NamedTemporaryFile(dir=folder, delete=False) as file:
             file.write(_index(space_id, newest, own).to_bytes())
