@@ -43,6 +43,7 @@ CODES: Mapping[str, Code] = {
     "row_not_object": Code(
         "The row is {detail}, not a JSON object.", 'Write the row as {"prompt": …, "reference": …}.'
     ),
+    "key_twice": Code("The key '{detail}' stands twice in one object.", "Keep the one that is meant."),
     "ragged_row": Code("The row has {detail}.", "Give every row one cell for each column."),
     "cell_unreadable": Code("The cell cannot be read: {detail}.", "Write it as a text or a number, or leave it out."),
     "unmappable": Code("The row does not fit the mapping: {detail}.", "Correct the row or the mapping."),

@@ -1,12 +1,15 @@
 """JSON Lines: bytes to rows or Issues, in bounded memory.
 
 `blocks` only cuts the file at line breaks; `rows` parses a block, in another process where there is one. Blank lines
-are counted and skipped, CRLF and a leading BOM are accepted, and of a repeated key the last value counts, as in most
-parsers. A broken line is an Issue and the reading goes on.
+are counted and skipped, CRLF and a leading BOM are accepted. A key that an object has twice is an Issue: most parsers
+take the last value, and whoever wrote the row may have meant the first. A broken line is an Issue and the reading goes
+on.
 """
 
 import itertools
+import json
 import re
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -23,6 +26,7 @@ TRIED_LINES = 20  # as many lines without a single row, and the file is not JSON
 
 _BOM = b"\xef\xbb\xbf"
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
+_BEHIND_KEY = b'":'
 _decode = msgspec.json.Decoder().decode
 
 
@@ -154,6 +158,8 @@ def rows(block: Block) -> Iterator[tuple[int, dict[str, Any] | Issue, bytes]]:
             continue
         if row.__class__ is not dict or source.count(b"[") + source.count(b"{") > MAX_DEPTH:
             yield number, parse(source, number), source
+        elif source.count(_BEHIND_KEY) != len(row) and (key := _given_twice(source, row)) is not None:
+            yield number, issue("key_twice", line=number, detail=key[:80], value=_shown(source)), source
         else:
             yield number, row, source.removesuffix(b"\r")
 
@@ -179,7 +185,35 @@ def parse(source: bytes, number: int) -> dict[str, Any] | Issue:
         return issue("nested_too_deep", line=number, detail=str(MAX_DEPTH))
     if not isinstance(row, dict):
         return issue("row_not_object", line=number, detail=kind_of(row), value=_shown(source))
+    if (key := _given_twice(source, row)) is not None:
+        return issue("key_twice", line=number, detail=key[:80], value=_shown(source))
     return row
+
+
+def _given_twice(source: bytes, row: dict[str, Any]) -> str | None:
+    """A key that stands twice in one object of a row that could be decoded.
+
+    Every key that was written adds one to the count, as `":` in a text does: equal to the keys that are left, none was
+    lost. Only rows whose texts hold such a piece, or with blanks before their colons, are read once more.
+    """
+    if source.count(_BEHIND_KEY) == _keys_in(row):
+        return None
+    twice: list[str] = []
+
+    def look(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        read = dict(pairs)
+        if len(read) < len(pairs):
+            twice.extend(key for key, count in Counter(key for key, _ in pairs).items() if count > 1)
+        return read
+
+    json.loads(source, object_pairs_hook=look, parse_int=str)  # a number of 5,000 digits is no concern of ours
+    return twice[0] if twice else None
+
+
+def _keys_in(value: Any) -> int:
+    if isinstance(value, dict):
+        return len(value) + sum(map(_keys_in, value.values()))
+    return sum(map(_keys_in, value)) if isinstance(value, list) else 0
 
 
 def _unreadable(source: bytes, number: int, fault: Exception) -> Issue:

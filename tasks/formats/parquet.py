@@ -5,6 +5,7 @@ are null. A column of bytes that are UTF-8 is text; any other, and one that hold
 left out, which is told. A row's number is its place in the file.
 """
 
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any, BinaryIO
 
@@ -43,6 +44,8 @@ def _rows(stream: BinaryIO, position: int) -> Iterator[About | tuple[int, bytes 
     file = pq.ParquetFile(stream, pre_buffer=False, buffer_size=1 << 20)  # else a column of a row group is read whole
     if len(file.schema_arrow) > MAX_COLUMNS:
         raise Unreadable("unknown_format", f"it has {len(file.schema_arrow):,} columns, more than {MAX_COLUMNS:,}")
+    if twice := [name for name, count in Counter(file.schema_arrow.names).items() if count > 1]:
+        raise Unreadable("unknown_format", f"two of its columns are called '{twice[0][:80]}'")
     if file.metadata.num_rows > MAX_ROWS:
         raise Unreadable("file_too_costly", f"it has {file.metadata.num_rows:,} rows, more than {MAX_ROWS:,}")
     kept, left_out = _columns(file.schema_arrow)

@@ -28,6 +28,7 @@ FILES = {
     "not_utf8": b'{"a": "\xff"}\n',
     "nested_too_deep": b'{"a": ' + b"[" * 100 + b"]" * 100 + b"}\n",
     "row_not_object": b'{"a": 1}\n[1]\n',
+    "key_twice": b'{"a": 1, "a": 2}\n',
     "nul": b'{"a": "\x00"}\n',
     "lone_surrogate": b'{"a": "\\udc00"}\n',
 }

@@ -52,8 +52,30 @@ def test_the_last_line_needs_no_line_break(codes):
     assert codes(ROW + b"\n" + ROW) == ["row", "row"]
 
 
-def test_of_a_repeated_key_the_last_value_counts(stored):
-    assert read(stored(b'{"a": 1, "a": 2}\n'), LINES) == [(1, {"a": 2})]
+@pytest.mark.parametrize(
+    "line",
+    [
+        b'{"a": 1, "a": 1}',
+        b'{"a" : 1, "a" : 2}',
+        b'{"b": {"a": 1, "a": 2}}',
+        b'{"b": [{"a": 1}, {"a": 1, "a": 2}]}',
+        b'{"a": "\\"a\\": 1", "\\u0061": 2}',
+    ],
+)
+def test_a_key_that_stands_twice_in_an_object_is_told(codes, line):
+    assert codes(line) == ["key_twice"]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b'{"a": {"a": [{"a": 1}, {"a": 2}]}, "b" : 3}',
+        b'{"a": "{\\"a\\": 1, \\"a\\": 2}", "b": "\\":\\":"}',
+        b'{"a": ' + b"[" * 40 + b'{"a": 1}' + b"]" * 40 + b"}",
+    ],
+)
+def test_a_key_in_another_object_or_in_a_text_is_not_twice(codes, line):
+    assert codes(line) == ["row"]
 
 
 @pytest.mark.parametrize(

@@ -120,13 +120,22 @@ def test_a_bad_row_is_an_issue_and_the_good_ones_around_it_stay(
     assert megabytes < CAP
 
 
-def test_of_keys_that_are_given_twice_one_value_counts(worker: Worker, dataset: Dataset, tmp_path: Path):
-    """JSON says nothing of it; nearly every reader takes the last."""
-    path = _file(tmp_path, "rows.jsonl", b'{"prompt": "What is 1 + 1?", "prompt": "What is 2 + 2?", "reference": 4}\n')
+@pytest.mark.parametrize(
+    "row",
+    [
+        b'{"prompt": "What is 1 + 1?", "prompt": "What is 2 + 2?", "reference": 4}',
+        b'{"prompt": "What is 2 + 2?", "item": {"reference": 3, "reference": 4}}',
+        b'{"prompt" : "What is 2 + 2?", "reference" : 3, "r\\u0065ference" : 4}',
+    ],
+    ids=["key", "within", "escaped"],
+)
+def test_a_key_that_is_given_twice_is_an_issue(worker: Worker, dataset: Dataset, tmp_path: Path, row: bytes):
+    path = _file(tmp_path, "rows.jsonl", row + b"\n" + GOOD)
 
-    _imported(worker, dataset, path)
+    upload, _ = _imported(worker, dataset, path)
 
-    assert Task.objects.get().prompt == "What is 2 + 2?"
+    assert upload.counts["rejected"] == {"key_twice": 1}
+    assert upload.counts["valid"] == 3
 
 
 def test_a_csv_field_of_50_megabytes_is_an_issue(worker: Worker, dataset: Dataset, tmp_path: Path):
