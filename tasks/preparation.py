@@ -5,9 +5,10 @@ million on many. What is stored already, and what follows from it, is decided by
 """
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,6 +27,8 @@ from tasks.text import NORM_VERSION
 from tasks.types import Issue, Message, Row
 from tasks.validation import validate
 
+SCREENED_AT_ONCE = 32  # rows
+_Given = tuple[int, dict[str, Any] | Issue, bytes]  # number, row or what is wrong with it, JSON
 ANYBODY = judges.Judges({"*": judges.Endpoint("http://asked.later.invalid/v1")})
 _encode = msgspec.json.Encoder(order="sorted").encode
 
@@ -120,7 +123,7 @@ def prepare(block: Block, context: Context) -> Prepared:
 def _rows(block: Block, context: Context, prepared: Prepared) -> Iterator[Row]:
     default = None if context.default_grader is None else registry.parse(_decoded(context.default_grader))
     native, policy = _native(context.mapping), _policy(context.policy)
-    for number, raw, source in jsonl.rows(block):
+    for number, raw, source, calm in _told_calm(jsonl.rows(block)):
         mapped = raw if isinstance(raw, Issue) else native(raw, number)
         if isinstance(mapped, Issue):
             prepared.issues.append(mapped)
@@ -129,13 +132,21 @@ def _rows(block: Block, context: Context, prepared: Prepared) -> Iterator[Row]:
         if not isinstance(row, Row):
             prepared.issues.extend(row)
             continue
-        row, issues, findings = policies.screen(row, policy, waived=context.waived, source=source)
+        row, issues, findings = policies.screen(row, policy, waived=context.waived, calm=calm)
         if issues:
             prepared.issues.extend(issues)
             continue
         if findings:
             prepared.findings[len(prepared.lines)] = [_found(finding) for finding in findings]
         yield row
+
+
+def _told_calm(rows: Iterator[_Given]) -> Iterator[tuple[int, dict[str, Any] | Issue, bytes, bool]]:
+    """Rows with whether there is nothing to look for in them: most, and told of many at once."""
+    while some := list(islice(rows, SCREENED_AT_ONCE)):
+        all_calm = policies.is_calm(b"\n".join([source for _, _, source in some]))
+        for number, raw, source in some:
+            yield number, raw, source, all_calm or policies.is_calm(source)
 
 
 def _found(finding: policies.Finding) -> Found:
@@ -183,24 +194,40 @@ def known_grader(config: bytes) -> KnownGrader:
 def _add(row: Row, context: Context, prepared: Prepared) -> None:
     given = context.default_grader if row.grader is None else _encode(row.grader)
     known = None if given is None else known_grader(given)
-    keys = fingerprint.fingerprint(row.messages)
-    stripped, names = wrappers.strip(keys.folded, approved(context.wrappers))
-    bare = None if stripped == keys.folded else bare_key(stripped)
-    answer = fingerprint.answer_digest(row.item, row.gold)
+    keys = keys_of(row.messages, row.item, row.gold, approved(context.wrappers))
+    prompt = keys.prompt
     if known is not None:
         prepared.known_graders[known.digest] = known
-    if names:
-        prepared.wrapped[len(prepared.lines)] = names
+    if keys.taken_off:
+        prepared.wrapped[len(prepared.lines)] = keys.taken_off
     prepared.lines.append(row.line)
-    prepared.exact_keys.append(bytes.fromhex(keys.exact_key))
-    prepared.stripped_keys.append(None if bare is None else bytes.fromhex(bare))
-    prepared.answers.append(bytes.fromhex(answer))
-    prepared.signatures.append(int(keys.number_signature, 16))
+    prepared.exact_keys.append(bytes.fromhex(prompt.exact_key))
+    prepared.stripped_keys.append(None if keys.bare is None else bytes.fromhex(keys.bare))
+    prepared.answers.append(bytes.fromhex(keys.answer))
+    prepared.signatures.append(int(prompt.number_signature, 16))
     prepared.graders.append(None if known is None else known.digest)
-    prepared.splits.append(split_of(keys.exact_key, context.salt))
-    prepared.folded.append(stripped)
-    prepared.columns.append(_columns(row, known, keys, bare, answer, context.domain))
-    prepared.openings.add(stripped, row.line, wrappers.last_sign(row.messages[-1].content, keys.folded, stripped))
+    prepared.splits.append(split_of(prompt.exact_key, context.salt))
+    prepared.folded.append(keys.stripped)
+    prepared.columns.append(_columns(row, known, keys, context.domain))
+    sign = wrappers.last_sign(row.messages[-1].content, prompt.folded, keys.stripped)
+    prepared.openings.add(keys.stripped, row.line, sign)
+
+
+class Keys(NamedTuple):
+    """What a task is compared by, as of NORM_VERSION and the wrappers given."""
+
+    prompt: fingerprint.Fingerprint
+    stripped: str  # folded, without its wrappers: what bands are taken of
+    taken_off: tuple[str, ...]  # names of the wrappers, from the outside in
+    bare: str | None  # key without wrappers, 32 hex; None: it has none
+    answer: str  # digest, 32 hex
+
+
+def keys_of(messages: Sequence[Message], item: Mapping[str, Any], gold: str | None, known: wrappers.Wrappers) -> Keys:
+    prompt = fingerprint.fingerprint(messages)
+    stripped, taken_off = wrappers.strip(prompt.folded, known)
+    bare = None if stripped == prompt.folded else bare_key(stripped)
+    return Keys(prompt, stripped, taken_off, bare, fingerprint.answer_digest(item, gold))
 
 
 def bare_key(stripped: str) -> str:
@@ -208,9 +235,7 @@ def bare_key(stripped: str) -> str:
     return fingerprint.exact_key((Message("user", stripped),))
 
 
-def _columns(
-    row: Row, known: KnownGrader | None, keys: fingerprint.Fingerprint, bare: str | None, answer: str, domain: str
-) -> bytes:
+def _columns(row: Row, known: KnownGrader | None, keys: Keys, domain: str) -> bytes:
     messages, item = _encode(row.messages), _encode(row.item)
     digest = None if known is None else known.digest
     return b"\t".join(
@@ -221,11 +246,11 @@ def _columns(
             b"\\N" if digest is None else digest.encode(),
             _copied(row.domain or domain),
             _encode(row.metadata).replace(b"\\", b"\\\\") if row.metadata else b"{}",
-            keys.exact_key.encode(),
-            b"\\N" if bare is None else bare.encode(),
-            answer.encode(),
-            b"\\\\x" + keys.number_signature.encode(),
-            keys.template.encode(),
+            keys.prompt.exact_key.encode(),
+            b"\\N" if keys.bare is None else keys.bare.encode(),
+            keys.answer.encode(),
+            b"\\\\x" + keys.prompt.number_signature.encode(),
+            keys.prompt.template.encode(),
             b"\\\\x" + content_digest(messages, item, row.gold, digest).encode(),
             _NORM_VERSION,
         )

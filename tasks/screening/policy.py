@@ -78,18 +78,17 @@ def _wrong(policy: Policy) -> Iterator[tuple[str, bool]]:
     yield "`licences` holds an empty name.", not all(name.strip() for name in policy.licences)
 
 
-def screen(row: Row, policy: Policy, *, waived: Collection[str] = (), source: bytes = b"") -> Screened:
+def screen(row: Row, policy: Policy, *, waived: Collection[str] = (), calm: bool = False) -> Screened:
     """`waived`: codes of refusals that a reviewer has lifted for this row. What was found is then flagged.
 
-    `source` is the JSON that the row was read from: where nothing in it is suspicious and no character is hidden behind
-    an escape, nothing in the row is, and the row need not be walked.
+    `calm`: what is told of the JSON that the row was read from. Such a row need not be walked.
     """
     issues = [*_of_length(row, policy)]
     if policy.licences:
         issues += _of_licence(row, policy)
     if policy.languages:
         issues += _of_language(row, policy)
-    if source and not _hides(source) and not matching.suspicious(source):
+    if calm:
         return Screened(row, [found for found in issues if found.code not in waived], [])
     texts = list(_texts(row))
     if not matching.suspicious("\n".join(text for _, text in texts)):
@@ -101,6 +100,12 @@ def screen(row: Row, policy: Policy, *, waived: Collection[str] = (), source: by
     if not issues and any(finding.action is Action.MASK for finding in findings):
         row = _with(row, iter(changed))
     return Screened(row, issues, findings[:MOST_FINDINGS])
+
+
+def is_calm(source: bytes) -> bool:
+    """Whether nothing in some JSON is suspicious and no character is hidden behind an escape. Of several lines at once:
+    nothing suspicious goes on behind a line break."""
+    return not _hides(source) and not matching.suspicious(source)
 
 
 def _hides(source: bytes) -> bool:
