@@ -2,7 +2,8 @@
 and a sketch, by which most of those that share one by chance are told before any text is read.
 
 Shingles: 5 characters, blanks among them; 3 where most characters are Chinese, Japanese or Korean; the whole text where
-it is shorter. 48 permutations x -> (x ^ b) * a modulo 2^32 (a odd), the least of each over the text's shingles, four of
+it is shorter. Commas, full stops, quotes and the like do not count: a copy with other punctuation has other keys, and
+must meet its original here. 48 permutations x -> (x ^ b) * a modulo 2^32 (a odd), the least of each over the text's shingles, four of
 them a band, twelve bands. The signature of the task's numbers is hashed into every band, so tasks that differ in a
 number never meet.
 
@@ -15,7 +16,8 @@ The sketch is the lowest four bits of every minimum (Li and Koenig, b-bit minwis
 agree in J + (1 - J) / 16 of the 48 on average. With 200,000 tasks stored, of 12,700 pairs that share a band 2,679 were
 alike; from AGREEING on 2,900 are left, two of those alike are lost, and none of a similarity of 0.5 or more.
 
-Stored signatures depend on every constant here: whoever changes one raises BANDS_VERSION.
+Stored signatures depend on every constant here: whoever changes one raises BANDS_VERSION, and
+tasks.text.NORM_VERSION with it: that is what tells which rows have to be computed anew (tasks.services.rekeying).
 """
 
 from collections.abc import Iterator, Sequence
@@ -34,6 +36,8 @@ AGREEING = 18  # minima of 48 in which two sketches agree that are worth compari
 SHINGLE = 5  # characters
 SHINGLE_CJK = 3
 BLOCK_CHARACTERS = 1 << 16  # arrays of 256 kB stay in the second-level cache; a longer text is a block of its own
+
+PUNCTUATION = ",.;:!?'\"-"  # as tasks.text folds it; what stands in a number is in the number's signature
 
 _U32 = NDArray[np.uint32]
 _U64 = NDArray[np.uint64]
@@ -146,6 +150,9 @@ def _shingles(texts: Sequence[str]) -> tuple[_U32, NDArray[np.intp]]:
     codes = codes.astype(np.uint32, copy=False)
     lengths_n = np.fromiter(map(len, texts), dtype=np.intp, count=len(texts))
     padded_n = lengths_n + len(tail)
+    kept = _unpunctuated(codes)
+    padded_n = np.add.reduceat(kept, np.cumsum(padded_n) - padded_n, dtype=np.intp)
+    codes, lengths_n = codes[kept], padded_n - len(tail)
     begins_n = np.cumsum(padded_n) - padded_n
 
     hashes = _hashed(codes, SHINGLE)
@@ -158,8 +165,23 @@ def _shingles(texts: Sequence[str]) -> tuple[_U32, NDArray[np.intp]]:
     steps = np.zeros(len(codes) + 1, dtype=np.int8)  # +1 where a text's shingles begin, -1 behind its last one
     np.add.at(steps, begins_n, 1)
     np.add.at(steps, begins_n + counts_n, -1)
-    kept = np.cumsum(steps[:-1], dtype=np.int8).view(np.bool_)
-    return hashes[kept], np.cumsum(counts_n) - counts_n
+    inside = np.cumsum(steps[:-1], dtype=np.int8).view(np.bool_)
+    return hashes[inside], np.cumsum(counts_n) - counts_n
+
+
+_COUNTS = np.ones(128, dtype=np.bool_)
+_COUNTS[[ord(sign) for sign in PUNCTUATION]] = False
+
+
+def _unpunctuated(codes: _U32) -> NDArray[np.bool_]:
+    """Which characters count, and one blank where several would then stand together; none at a text's ends."""
+    counting = _COUNTS[np.minimum(codes, np.uint32(127))]
+    places = np.flatnonzero(counting)
+    left = codes[places]
+    blank, behind = left == 32, np.append(left[1:], np.uint32(0))
+    before = np.append(np.uint32(0), left[:-1])
+    counting[places[blank & ((behind == 32) | (behind == 0) | (before == 0))]] = False
+    return counting
 
 
 def _hashed(codes: _U32, width: int) -> _U32:

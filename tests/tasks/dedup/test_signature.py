@@ -92,6 +92,29 @@ def test_an_edited_text_keeps_a_sketch_alike_and_another_text_has_another():
     assert agreeing(TEXT, "how many sides does a polygon have if its angles sum to a full turn and a half") < AGREEING
 
 
+@pytest.mark.parametrize(
+    "other",
+    [
+        TEXT.replace(" and", ", and").replace("noon", "noon;"),
+        TEXT.replace(" and", " - and"),
+        f'"{TEXT}" ...',
+        TEXT.replace(" the", ": the!"),
+    ],
+)
+def test_other_punctuation_is_the_same_signature(other):
+    found = signatures([TEXT, other], [7, 7])
+
+    assert (found[0] == found[1]).all()
+
+
+def test_texts_of_punctuation_alone_have_a_signature_too():
+    found = signatures(["?!", TEXT, "...", "?! - ,"], [7, 7, 7, 7])
+
+    assert (found[0] == found[2]).all()
+    assert (found[0] == found[3]).all()
+    assert (found[0] != found[1]).any()
+
+
 def test_numbers_leave_the_sketch_as_it_is():
     found = signatures([TEXT, TEXT], [7, 8])
 
@@ -116,7 +139,7 @@ def test_chinese_is_cut_into_three_characters():
 
 
 def test_an_english_text_with_a_chinese_word_is_cut_into_five():
-    text = "translate 苹果 into english, please"
+    text = "translate 苹果 into english please"
 
     assert len(signature._shingles([text])[0]) == len(text) - 4
 
