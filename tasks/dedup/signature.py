@@ -3,9 +3,9 @@ and a sketch, by which most of those that share one by chance are told before an
 
 Shingles: 5 characters, blanks among them; 3 where most characters are Chinese, Japanese or Korean; the whole text where
 it is shorter. Commas, full stops, quotes and the like do not count: a copy with other punctuation has other keys, and
-must meet its original here. 48 permutations x -> (x ^ b) * a modulo 2^32 (a odd), the least of each over the text's shingles, four of
-them a band, twelve bands. The signature of the task's numbers is hashed into every band, so tasks that differ in a
-number never meet.
+must meet its original here. 48 permutations x -> (x ^ b) * a modulo 2^32 (a odd), the least of each over the text's
+shingles, four of them a band, twelve bands. The signature of the task's numbers is hashed into every band, so tasks
+that differ in a number never meet.
 
 Texts of Jaccard similarity J share a band with probability 1 - (1 - J^4)^12: 0.963 at 0.7, 0.998 at 0.8. Averaged over
 edits of 1 to 15 % in English word problems: 0.995 of the pairs from 0.7 up, 0.9996 from 0.8 up. Ten bands find 0.988

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from flywheel.bench.rows import Corpus
-from tasks.models import Dataset, DatasetTask, TaskFinding, Upload
+from tasks.models import Dataset, TaskFinding, Upload
 from tests.tasks.pipeline import imported
 
 QUESTIONS = [question for question, _ in Corpus(seed=5, size=900).rows() if str(question.reference).isdigit()]
