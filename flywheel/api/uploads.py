@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from django.conf import settings
 from django.http import StreamingHttpResponse
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema
@@ -18,7 +17,7 @@ from flywheel.api.resource import Asked, Nothing
 from flywheel.api.upload_mapping import MappedUploads
 from flywheel.api.upload_proof import ProvedUploads
 from flywheel.api.upload_shown import OneUploadOut, UploadOut
-from tasks.errors import Invalid, TooLarge
+from tasks.errors import Invalid
 from tasks.models import RowIssue, Upload
 from tasks.services import rejections, uploads
 
@@ -63,8 +62,7 @@ class Uploads(MappedUploads, ProvedUploads):
     def create(self, request: Request) -> Response:
         """Upload a file of rows: JSON Lines, JSON, CSV, TSV, Parquet or XLSX, as it is or gzipped. 201 when it is new;
         200 with the first upload when these bytes are there. Large files: POST /uploads/resumable."""
-        if int(request.META.get("CONTENT_LENGTH") or 0) > settings.UPLOAD_MAX_BYTES:
-            raise TooLarge("file_too_large", f"A file may have {settings.UPLOAD_MAX_BYTES:,} bytes: split it.", "file")
+        uploads.require_size(int(request.META.get("CONTENT_LENGTH") or 0))
         fields, filename, stream = arriving(request)
         dataset = fields.get("dataset", "")
         if not dataset:

@@ -63,7 +63,7 @@ def check(licence: str, consent_version: str) -> str:
     if consent_version != CONSENT_VERSION:
         raise Invalid(
             "consent_missing",
-            f"Contributing needs your consent to its text of version {CONSENT_VERSION}: read it and agree.",
+            f"Contributing needs your consent to this text of version {CONSENT_VERSION}: {CONSENT_TEXT}",
             "consent_version",
         )
     return found

@@ -120,7 +120,11 @@ def _write(file: BinaryIO, stream: Iterable[bytes]) -> tuple[str, int]:
 def require_size(size: int) -> None:
     if size > settings.UPLOAD_MAX_BYTES:
         limit = number_format(settings.UPLOAD_MAX_BYTES, use_l10n=False, force_grouping=True)
-        raise TooLarge("file_too_large", f"The file is larger than {limit} bytes: split it into several.", "file")
+        sentence = (
+            f"The file is larger than {limit} bytes: split it into several, or have `manage.py dedup_at_scale` "
+            "de-duplicate it as it is."
+        )
+        raise TooLarge("file_too_large", sentence, "file")
 
 
 @transaction.atomic

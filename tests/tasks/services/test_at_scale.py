@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,7 @@ def ray() -> Iterator[None]:
 
 def verdicts(*files: Path, folder: Path, by: Fan = locally) -> list[dict[str, Any]]:
     """By file and line."""
-    at_scale.deduplicate(files, folder / "out.parquet", CONTEXT, Place(folder / "scratch", fan=by))
+    at_scale.deduplicate(files, folder / "out.parquet", [CONTEXT] * len(files), Place(folder / "scratch", fan=by))
     return sorted(pq.read_table(folder / "out.parquet").to_pylist(), key=lambda row: (row["file"], row["line"]))
 
 
@@ -98,6 +99,14 @@ def test_ray_comes_to_the_same_verdicts(file: Path, tmp_path: Path):
     (tmp_path / "ray").mkdir()
 
     assert verdicts(file, folder=tmp_path / "ray", by=fan("local")) == verdicts(file, folder=tmp_path)
+
+
+def test_the_work_is_shared_by_whom_ray_address_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
+
+    with at_scale.place(tmp_path) as place:
+        assert isinstance(place.fan, partial)
+        assert place.fan.args == ("10.0.0.1:6379",)
 
 
 def test_the_command_writes_the_verdicts_and_tells_how_many(file: Path, tmp_path: Path, capsys: Any):
