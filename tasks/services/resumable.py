@@ -27,7 +27,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from tasks.crash import crash_point
-from tasks.errors import Busy, Conflict, Damaged, Invalid, Locked, NoSpace, NotFound, TooLarge
+from tasks.errors import Busy, Conflict, Damaged, Forbidden, Invalid, Locked, NoSpace, NotFound, TooLarge
 from tasks.models import Dataset, PartialUpload, User
 from tasks.services import uploads
 from tasks.services.access import require_role
@@ -269,13 +269,22 @@ def _settle(path: Path, file: BinaryIO) -> bool:
     known = PartialUpload.objects.select_related("dataset__team", "user")
     partial = known.filter(pk=name).first() if (name := _id(path)) else None
     if partial is not None and partial.upload_id is None:
-        if os.fstat(file.fileno()).st_size == partial.length:
-            _finish(partial, file)
+        whole = os.fstat(file.fileno()).st_size == partial.length
+        if whole and _is_taken(partial, file):
             return False
-        if partial.expires_at > timezone.now():
+        if not whole and partial.expires_at > timezone.now():
             return False
         partial.delete()
     path.unlink(missing_ok=True)
+    return True
+
+
+def _is_taken(partial: PartialUpload, file: BinaryIO) -> bool:
+    """False where its bytes cannot become an Upload as they were asked to, now or later: its last request was told."""
+    try:
+        _finish(partial, file)
+    except (Conflict, Forbidden, Invalid):
+        return False
     return True
 
 

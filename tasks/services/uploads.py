@@ -38,6 +38,10 @@ from tasks.states import ProofState, Role, UploadMode, UploadState
 
 __all__ = ["AS_USUAL", "Options", "check", "keep", "label_of", "reap", "receive", "retry", "stored_file", "withdraw"]
 
+MAPPED_OTHERWISE = (
+    "This very file was taken with another mapping, by which its rows stay: save it with any change (a blank line at its"
+    " end will do) and upload that with mode=replace, or upload the file into another dataset."
+)
 EMPTY = "The file is empty: upload rows, for example one JSON object a line."
 LEFT_OVER_SECONDS = 5.0  # since the last write: a file is locked a moment after it is made
 _FILE_LOCK = 0x66696C65  # advisory lock space: storing a file against reaping it
@@ -68,7 +72,8 @@ def receive(
     options: Options = AS_USUAL,
 ) -> tuple[Upload, bool]:
     """Store a file and queue its import. The same bytes again answer with the first upload and False: one that failed
-    is tried again, one that waits for its mapping takes the mapping given now."""
+    is tried again, one that waits for its mapping takes the mapping given now. Where another mapping is in use, one
+    that is given is refused: it would change nothing."""
     require_role(actor, dataset.team, Role.CONTRIBUTOR)
     check(options, dataset)
     part = incoming() / f"{uuid.uuid4().hex}.part"
@@ -147,6 +152,9 @@ def keep(
         sha256=sha256,
         defaults={"team": dataset.team, "uploaded_by": actor, "filename": label, "bytes": size, **given},
     )
+    if not created and _is_mapped_otherwise(upload, options.mapping):
+        ready.unlink(missing_ok=True)
+        raise Conflict("mapped_otherwise", MAPPED_OTHERWISE, "mapping")
     _link(ready, stored_file(upload))
     crash_point("upload.after_rename")
     transaction.on_commit(lambda: ready.unlink(missing_ok=True))
@@ -164,6 +172,17 @@ def keep(
 def label_of(filename: str) -> str:
     """The user's name for a file, without the folders that it may name."""
     return Path(filename.replace("\\", "/").replace("\0", "")).name[:255] or "upload.jsonl"
+
+
+def _is_mapped_otherwise(upload: Upload, given: Mapping[str, Any] | str | None) -> bool:
+    """Whether a mapping asks for other rows than the upload has, or is about to have. "auto" asks for none, and what
+    waits or has no row yet takes any."""
+    if not isinstance(given, Mapping) or upload.state == UploadState.UNMAPPED:
+        return False
+    if upload.state == UploadState.FAILED and not upload.line:
+        return False
+    used = upload.mapping
+    return not isinstance(used, dict) or mapping.parse(used) != mapping.parse(given)
 
 
 def _begin_again(upload: Upload, options: Options, actor: User | None) -> bool:

@@ -247,6 +247,15 @@ def test_how_a_file_is_taken_is_said_in_the_address(contributor: Person, dataset
     assert (reply.json()["mode"], reply.json()["mapping"]) == ("replace", CHOSEN)
 
 
+def test_the_same_bytes_with_another_mapping_are_a_conflict(contributor: Person, dataset: Dataset):
+    send(contributor, dataset, CSV, mapping=quote(json.dumps(CHOSEN)))
+    otherwise = {"columns": {"antwort": "prompt", "frage": "reference"}}
+
+    reply = send(contributor, dataset, CSV, mapping=quote(json.dumps(otherwise)))
+
+    assert (reply.status_code, reply.json()["code"]) == (409, "mapped_otherwise")
+
+
 def test_how_a_file_is_taken_is_said_in_a_form(contributor: Person, dataset: Dataset):
     file = SimpleUploadedFile("fragen.csv", CSV)
 

@@ -1,6 +1,7 @@
 """How rows are read is settled before the first one is imported: by the file, by what is known, or by a person."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -270,6 +271,40 @@ def test_the_same_bytes_after_a_failure_half_way_go_on_as_they_began(dataset: Da
     assert (again.state, again.format, again.mapping, again.mode, again.offset) == (
         "received", "csv", CHOSEN, "append", 1
     )  # fmt: skip
+
+
+OTHERWISE = {"columns": {"antwort": "prompt", "frage": "reference", "thema": "domain"}}
+
+
+@pytest.mark.parametrize("state", ["received", "importing", "imported"])
+def test_the_same_bytes_with_another_mapping_are_refused(dataset: Dataset, contributor: Person, state: str):
+    received(dataset, contributor, CSV, mapping=CHOSEN)
+    Upload.objects.update(state=state)
+
+    with pytest.raises(Conflict, match="mode=replace") as refused:
+        received(dataset, contributor, CSV, mapping=OTHERWISE)
+
+    assert refused.value.code == "mapped_otherwise"
+    assert Upload.objects.get().mapping == CHOSEN
+
+
+def test_a_file_that_is_refused_for_its_mapping_leaves_nothing_on_its_way(
+    dataset: Dataset, contributor: Person, files: Path
+):
+    received(dataset, contributor, CSV, mapping=CHOSEN)
+
+    with pytest.raises(Conflict):
+        received(dataset, contributor, CSV, mapping=OTHERWISE)
+
+    assert len(list((files / "incoming").iterdir())) == 1  # the first, whose transaction is the test's
+
+
+@pytest.mark.parametrize("given", [None, "auto", {**CHOSEN, "columns": dict(reversed(CHOSEN["columns"].items()))}])
+def test_the_same_bytes_without_another_mapping_are_the_first_upload(dataset: Dataset, contributor: Person, given: Any):
+    first = received(dataset, contributor, CSV, mapping=CHOSEN)
+    Upload.objects.update(state="imported")
+
+    assert received(dataset, contributor, CSV, mapping=given) == first
 
 
 def test_a_preview_shows_rows_as_they_would_be_read(waiting: Upload):

@@ -248,6 +248,19 @@ def test_what_has_expired_without_a_byte_is_removed(partial: PartialUpload):
     assert PartialUpload.objects.count() == 0
 
 
+def test_what_can_never_become_an_upload_is_removed(dataset: Dataset, contributor: Person, files: Path):
+    uploads.receive(dataset, [ROWS], filename="x", actor=contributor.user)
+    Upload.objects.update(mapping={"dialect": "native"}, state="imported")
+    given = Options(mapping={"columns": {"a": "prompt", "b": "reference"}})
+    partial = resumable.begin(dataset, length=len(ROWS), filename="x", actor=contributor.user, options=given)
+    with pytest.raises(Conflict):
+        append(partial, ROWS)
+
+    resumable.reap(older_than_seconds=-1)
+
+    assert (on_their_way(files), PartialUpload.objects.count()) == ([], 0)
+
+
 def test_bytes_that_nobody_knows_are_removed(dataset: Dataset, files: Path):
     (files / "incoming").mkdir(parents=True)
     (files / "incoming" / f"{'0' * 32}.tus").write_bytes(b"x")
