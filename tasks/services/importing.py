@@ -9,6 +9,8 @@ from collections import Counter, deque
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
+from functools import partial
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +27,7 @@ from tasks.formats.block import Block, Layout
 from tasks.models import Dataset, ProofRun, RowIssue, Upload, Wrapper
 from tasks.models.events import Subject, record
 from tasks.preparation import Context, Prepared, approved, prepare
-from tasks.services import heldout, leases, mapping, neighbours, storing, wrapping
+from tasks.services import heldout, leases, mapping, neighbours, openings, storing, wrapping
 from tasks.services.copying import copy_rows, lock_space
 from tasks.services.storing import Merged
 from tasks.services.uploads import stored_file
@@ -105,6 +107,8 @@ class _Work:
         self._under_way: deque[tuple[Block, _Asked]] = deque()
 
     def run(self) -> None:
+        with self._alive():
+            self.openings = self._begun()
         chunks = self._prepared()
         while (prepared := self._next(chunks)) is not None:
             block, asked = self._under_way.popleft()
@@ -113,8 +117,21 @@ class _Work:
             while not self._commit(prepared, asked):
                 asked = self._ask()  # its dataset has got another grader, its space another suite
                 prepared = prepare(block, asked.context)
-            self.openings.merge(prepared.openings)
+            openings.forget(self.upload.pk, but=prepared.line)
             crash_point("import.after_chunk")
+
+    def _begun(self) -> wrappers.Lines:
+        """Counts of the rows that earlier attempts have committed."""
+        known = openings.read(self.upload.pk, self.upload.line)
+        return self._counted_again() if known is None else known
+
+    def _counted_again(self) -> wrappers.Lines:
+        """Up to the resume offset, a chunk in memory at a time; nothing is written."""
+        total, end, context = wrappers.Lines(), self.upload.line, self._ask().context
+        blocks = source.blocks(self.path, self.layout, size=lambda line: max(1, min(chunk_rows(line), end - line)))
+        for block in takewhile(lambda block: block.last <= end, blocks):
+            total.merge(prepare(block, context).openings)
+        return total
 
     def _next(self, chunks: Iterator[Prepared]) -> Prepared | None:
         """Gigabytes may lie before the next row: what a resumed archive has to be unpacked again, one endless line."""
@@ -145,7 +162,22 @@ class _Work:
         return block, asked.context
 
     def _ask(self) -> _Asked:
-        return _asked(self.upload.dataset_id, self.mapping, self.waived)
+        dataset = Dataset.objects.select_related("default_grader", "space").get(pk=self.upload.dataset_id)
+        grader, space = dataset.default_grader, dataset.space
+        own = wrapping.texts_of(space.pk)
+        suites = heldout.index_file(space.pk, _cache("suites"))
+        context = Context(
+            domain=dataset.domain,
+            default_grader=None if grader is None else _encode(grader.config),
+            mapping=self.mapping,
+            policy=_encode(space.screening),
+            wrappers=own,
+            suites="" if suites is None else str(suites),
+            waived=self.waived,
+            salt=space.split_salt,
+        )
+        generation = 0 if suites is None else int(suites.name.rsplit("-", 1)[1])
+        return _Asked(dataset, None if grader is None else grader.digest, generation, own, context)
 
     def _commit(self, prepared: Prepared, asked: _Asked) -> bool:
         """False where the chunk was prepared with what no longer holds: nothing is written."""
@@ -167,6 +199,8 @@ class _Work:
         issues = [*prepared.issues, *merged.issues]
         keep_issues(self.upload.pk, issues)
         counted = _counted(prepared, merged, issues)
+        self.openings.merge(prepared.openings)
+        openings.write(self.upload.pk, prepared.line, self.openings)
         crash_point("import.before_commit")
         leases.keep(
             Upload,
@@ -180,30 +214,6 @@ class _Work:
         )
         _record(self.upload, "upload.chunk", {"attempt": self.attempt, "line": prepared.line, **counted})
         return merged
-
-
-def context_of(dataset: Dataset, mapping: bytes) -> Context:
-    """With what rows of the dataset are prepared now. `mapping`: a Mapping as JSON."""
-    return _asked(dataset.pk, mapping, frozenset()).context
-
-
-def _asked(dataset_id: int, mapping: bytes, waived: frozenset[str]) -> _Asked:
-    dataset = Dataset.objects.select_related("default_grader", "space").get(pk=dataset_id)
-    grader, space = dataset.default_grader, dataset.space
-    own = wrapping.texts_of(space.pk)
-    suites = heldout.index_file(space.pk, _cache("suites"))
-    context = Context(
-        domain=dataset.domain,
-        default_grader=None if grader is None else _encode(grader.config),
-        mapping=mapping,
-        policy=_encode(space.screening),
-        wrappers=own,
-        suites="" if suites is None else str(suites),
-        waived=waived,
-        salt=space.split_salt,
-    )
-    generation = 0 if suites is None else int(suites.name.rsplit("-", 1)[1])
-    return _Asked(dataset, None if grader is None else grader.digest, generation, own, context)
 
 
 def _chained(first: Block, rest: Iterable[Block]) -> Iterator[Block]:
@@ -263,22 +273,23 @@ def _cut(found: Issue, limits: list[int | None]) -> Iterator[Any]:
 
 
 @transaction.atomic
-def _finish(upload: Upload, attempt: int, openings: wrappers.Lines) -> None:
+def _finish(upload: Upload, attempt: int, counted: wrappers.Lines) -> None:
     crash_point("import.before_finish")
     if not Upload.objects.advance(
         upload.pk, UploadState.IMPORTING, UploadState.IMPORTED, attempt=attempt, finished_at=timezone.now()
     ):
         raise leases.FencedOff
-    _propose_wrappers(upload, openings)
+    _propose_wrappers(upload, counted)
+    transaction.on_commit(partial(openings.forget, upload.pk), robust=True)
     ProofRun.objects.get_or_create(upload=upload)
     wake("settle_upload", upload.pk)
     wake("prove_upload", upload.pk)
 
 
-def _propose_wrappers(upload: Upload, openings: wrappers.Lines) -> None:
+def _propose_wrappers(upload: Upload, counted: wrappers.Lines) -> None:
     """What many rows begin or end with is for the space's reviewers to look at; nothing is taken off before."""
     space = upload.dataset.space_id
-    for proposal in wrappers.propose(openings, approved(wrapping.texts_of(space)))[:MOST_PROPOSALS]:
+    for proposal in wrappers.propose(counted, approved(wrapping.texts_of(space)))[:MOST_PROPOSALS]:
         text = f"{proposal.place} {proposal.text}"[:300]
         about = {"rows": proposal.count, "upload": upload, "example": f"line {proposal.line}"}
         Wrapper.objects.get_or_create(space_id=space, text=text, defaults=about)

@@ -4,7 +4,7 @@ in two spaces that saw the same files."""
 from collections.abc import Mapping
 from typing import Any
 
-from tasks.models import Dataset, DatasetTask, RowIssue, TaskFinding, Upload
+from tasks.models import Dataset, DatasetTask, RowIssue, TaskFinding, Upload, Wrapper
 from tasks.services import datasets
 
 _IDS = frozenset({"task", "other", "oldest", "family", "upload", "dataset"})
@@ -21,6 +21,7 @@ def outcome(dataset: Dataset) -> dict[str, Any]:
         "rows": sorted(_row(row, names) for row in _rows(dataset)),
         "findings": sorted(_findings(dataset, names), key=repr),
         "issues": sorted(_issues(dataset, names), key=repr),
+        "wrappers": sorted(_wrappers(dataset), key=repr),
     }
 
 
@@ -63,6 +64,12 @@ def _issues(dataset: Dataset, names: Mapping[int, str]) -> list[tuple[Any, ...]]
         (one.upload.sha256, one.line, one.field, one.code, one.sentence, one.value, _named(one.evidence, names))
         for one in found
     ]  # fmt: skip
+
+
+def _wrappers(dataset: Dataset) -> list[tuple[Any, ...]]:
+    """That its files have proposed, with how many rows each."""
+    proposed = Wrapper.objects.filter(space=dataset.space, upload__dataset=dataset)
+    return list(proposed.values_list("upload__sha256", "text", "state", "rows", "example"))
 
 
 def _named(value: Any, names: Mapping[int, str]) -> Any:

@@ -208,6 +208,71 @@ def test_a_large_file_may_be_killed_at_any_moment(worker: Start, db: None):
     assert outcome(disturbed) == outcome(calm)
 
 
+INSTRUCTION = "Answer as a pirate who knows sums."
+
+
+def _instructed() -> bytes:
+    """One line before most questions of every chunk, copies among them."""
+    rows: list[Any] = [as_row(question) for question, _ in Corpus(3, ROWS, planted=0.2).rows()]
+    for place, row in enumerate(rows):
+        if place % 3:
+            row["prompt"] = f"{INSTRUCTION} {row['prompt']}"
+    return lines(rows)
+
+
+def _proposals(dataset: Dataset) -> list[tuple[Any, ...]]:
+    return outcome(dataset)["wrappers"]
+
+
+@pytest.fixture
+def proposed(db: None) -> list[tuple[Any, ...]]:
+    """By an import that nobody disturbed."""
+    dataset = _space("calm")
+    importing.import_upload(receive(dataset, _instructed()).pk)
+    return _proposals(dataset)
+
+
+def test_an_import_proposes_the_line_that_many_of_its_rows_begin_with(proposed: list[tuple[Any, ...]]):
+    assert ("start answer as a pirate who knows sums.", 160) in [(text, rows) for _, text, _, rows, _ in proposed]
+
+
+@pytest.mark.parametrize("point", ["import.before_commit:2", "import.after_chunk:4", "import.before_finish"])
+def test_an_import_that_is_killed_proposes_the_same_lines(
+    proposed: list[tuple[Any, ...]], disturbed: Dataset, worker: Start, point: str
+):
+    upload = receive(disturbed, _instructed())
+    assert not worker(FLYWHEEL_CRASH_AT=point).run(upload.pk)
+    _let_go()
+
+    assert worker().run(upload.pk)
+
+    assert _proposals(disturbed) == proposed
+
+
+def test_what_the_cache_has_lost_of_an_import_is_counted_again(
+    proposed: list[tuple[Any, ...]], disturbed: Dataset, worker: Start, settings: Any
+):
+    upload = receive(disturbed, _instructed())
+    assert not worker(FLYWHEEL_CRASH_AT="import.after_chunk:4").run(upload.pk)
+    for kept in Path(settings.DATA_DIR, "cache", "openings").iterdir():
+        kept.write_bytes(b"")  # as a power cut leaves it
+    _let_go()
+
+    assert worker().run(upload.pk)
+
+    assert _proposals(disturbed) == proposed
+
+
+def test_an_import_that_is_done_leaves_no_counts(disturbed: Dataset, worker: Start, settings: Any):
+    upload = receive(disturbed, _instructed())
+    assert not worker(FLYWHEEL_CRASH_AT="import.before_commit:3").run(upload.pk)
+    _let_go()
+
+    assert worker().run(upload.pk)
+
+    assert list(Path(settings.DATA_DIR, "cache", "openings").iterdir()) == []
+
+
 def test_what_is_told_of_chunks_adds_up_after_a_kill(disturbed: Dataset, worker: Start):
     upload = receive(disturbed, corpus())
     worker(FLYWHEEL_CRASH_AT="import.before_commit:3").run(upload.pk)
