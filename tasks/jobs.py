@@ -10,6 +10,7 @@ from tasks.services import (
     proving,
     pruning,
     regrading,
+    rekeying,
     settling,
     sweeping,
     waiting,
@@ -49,11 +50,13 @@ def change_grader(change_id: int) -> None:
 
 @shared_task
 def rescan_suite(suite_id: int) -> None:
+    rekeying.rekey_for_suite(suite_id)
     heldout.rescan(suite_id)
 
 
 @shared_task
 def rekey_space(space_id: int) -> None:
+    rekeying.rekey(space_id)
     wrapping.rekey(space_id)
 
 

@@ -1,6 +1,7 @@
 """One normalisation of text. It makes keys and compares answers; a stored prompt is never changed by it.
 
-Whoever changes what `normalise` returns raises NORM_VERSION: stored keys carry it and are computed anew.
+Whoever changes what `normalise` returns raises NORM_VERSION: stored keys carry it and are computed anew
+(tasks.services.rekeying). It is raised together with tasks.dedup.signature.BANDS_VERSION too, which no row carries.
 """
 
 import re

@@ -27,7 +27,7 @@ from tasks.formats.block import Block, Layout
 from tasks.models import Dataset, ProofRun, RowIssue, Upload, Wrapper
 from tasks.models.events import Subject, record
 from tasks.preparation import Context, Prepared, approved, prepare
-from tasks.services import heldout, leases, mapping, neighbours, openings, storing, wrapping
+from tasks.services import heldout, leases, mapping, neighbours, openings, rekeying, storing, wrapping
 from tasks.services.copying import copy_rows, lock_space
 from tasks.services.storing import Merged
 from tasks.services.uploads import stored_file
@@ -45,6 +45,8 @@ _encode = msgspec.json.Encoder().encode
 
 def import_upload(upload_id: int) -> None:
     """Import an upload, if nobody else does. Repeated or late calls change nothing."""
+    for space in Upload.objects.filter(pk=upload_id).values_list("dataset__space", flat=True):
+        rekeying.rekey(space)  # before the lease: it may take minutes
     attempt = leases.claim(Upload, upload_id, UploadState.RECEIVED, UploadState.IMPORTING)
     if attempt is None:
         _quarantine(upload_id)
@@ -115,6 +117,8 @@ class _Work:
             with self._alive():
                 neighbours.caught_up(asked.dataset.space)  # what takes long, before others have to wait for us
             while not self._commit(prepared, asked):
+                with self._alive():
+                    rekeying.rekey(asked.dataset.space_id)
                 asked = self._ask()  # its dataset has got another grader, its space another suite
                 prepared = prepare(block, asked.context)
             openings.forget(self.upload.pk, but=prepared.line)
@@ -192,7 +196,7 @@ class _Work:
         lock_space(dataset.space_id)  # before the upload's row, as everywhere
         grader = Dataset.objects.values_list("default_grader", flat=True).get(pk=dataset.pk)
         now = (grader, heldout.generation(dataset.space_id), wrapping.texts_of(dataset.space_id))
-        if now != (asked.grader, asked.suites, asked.wrappers):
+        if now != (asked.grader, asked.suites, asked.wrappers) or rekeying.is_behind(dataset.space_id):
             return None
         held: Upload = leases.hold(Upload, self.upload.pk, self.attempt, UploadState.IMPORTING)
         merged = storing.store(prepared, dataset, self.upload.pk, self.waived)

@@ -20,16 +20,18 @@ from tasks.dedup.families import Near
 from tasks.dedup.signature import STORED_BYTES, unpacked
 from tasks.models import Team
 from tasks.states import TaskState
-from tasks.text import folded
+from tasks.text import NORM_VERSION, folded
 from tasks.types import Message
 
 EXTENDED_AT_ONCE = 20_000  # tasks
 
-# State by state out of the index: a space may be a small part of the table. Tasks of an older version have no bands.
+# State by state out of the index: a space may be a small part of the table. Tasks behind NORM_VERSION have other bands;
+# they get theirs before any is looked up (rekeying).
 BANDS_ABOVE = """
 SELECT t.id, t.bands FROM unnest(%(states)s::text[]) s(state), LATERAL (
        SELECT t.id, t.bands FROM tasks_task t
-        WHERE t.state = s.state AND t.space_id = %(space)s AND t.id > %(after)s AND octet_length(t.bands) = %(bytes)s
+        WHERE t.state = s.state AND t.space_id = %(space)s AND t.id > %(after)s
+          AND t.norm_version = %(version)s AND octet_length(t.bands) = %(bytes)s
         ORDER BY t.id LIMIT %(most)s) t
  ORDER BY t.id LIMIT %(most)s
 """
@@ -42,7 +44,13 @@ SELECT t.id, t.messages, t.number_signature, t.answer_digest, t.family, t.state,
 def folder_of(space: Team) -> Path:
     """Named by what no other space has, in this database or in one that is restored beside its files."""
     name = f"{connection.settings_dict['NAME']}:{space.pk}:{space.split_salt}:{space.created_at.isoformat()}"
+    name += f":{NORM_VERSION}"
     return Path(settings.DATA_DIR) / "cache" / "bands" / blake2b(name.encode(), digest_size=12).hexdigest()
+
+
+def forget(space: Team) -> None:
+    """Begin the index anew with the next look-up: bands below its watermark have changed."""
+    (folder_of(space) / "manifest.json").unlink(missing_ok=True)
 
 
 @lru_cache(maxsize=16)
@@ -83,6 +91,7 @@ def _bands_above(space: int, after: int) -> list[tuple[int, Any]]:
         "states": states,
         "space": space,
         "after": after,
+        "version": NORM_VERSION,
         "bytes": STORED_BYTES,
         "most": EXTENDED_AT_ONCE,
     }

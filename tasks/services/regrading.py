@@ -24,7 +24,7 @@ from tasks.models import Dataset, DatasetTask, DatasetVersionTask, Grader, Grade
 from tasks.models.events import Subject, record
 from tasks.models.moves import ids_digest
 from tasks.preparation import content_digest_of
-from tasks.services import graders, leases
+from tasks.services import graders, leases, rekeying
 from tasks.services.access import require_role
 from tasks.services.copying import lock_space
 from tasks.services.importing import add_counts, keep_issues
@@ -130,6 +130,7 @@ class _Work:
     def chunk(self) -> bool:
         """Take the next tasks; False once there are none left and the change is done. What takes long is done before
         the space is locked."""
+        rekeying.rekey(self.space)  # its copies are the newest tasks, and must be of the newest version
         checked = self._check(self._next())
         crash_point("regrade.checked")
         with transaction.atomic():

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tasks.models import DatasetTask, GraderChange, ProofRun, Upload
-from tasks.services import fetching, heldout, idempotency, leases, resumable, settling, uploads, wrapping
+from tasks.services import fetching, heldout, idempotency, leases, rekeying, resumable, settling, uploads, wrapping
 from tasks.services.wake import wake
 from tasks.states import ChangeState, ProofState, TaskState, UploadState
 
@@ -19,7 +19,8 @@ def sweep() -> dict[str, int]:
     settled = _oldest(settling.due(), "pk")
     waiting = list(_datasets_with_work())
     suites = _oldest(heldout.unscanned(), "pk")
-    spaces = list(wrapping.due().order_by("space_id").values_list("space_id", flat=True).distinct()[:AT_ONCE])
+    decided = wrapping.due().order_by("space_id").values_list("space_id", flat=True).distinct()[:AT_ONCE]
+    spaces = sorted({*decided, *rekeying.behind(AT_ONCE)})
     fetches = [str(pk) for pk in _oldest(fetching.due(), "pk")]
     jobs: dict[str, Sequence[int | str]] = {
         "import_upload": imports,

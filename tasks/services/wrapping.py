@@ -179,7 +179,7 @@ class _Asking(NamedTuple):
     live: bool  # a copy may be credited to it: it is not rejected
 
 
-class _Copy(NamedTuple):
+class Copy(NamedTuple):
     task: int
     other: int  # the oldest that asks the same
 
@@ -198,6 +198,15 @@ def _rekey(space_id: int, pks: Sequence[int]) -> None:
     _regroup(copies, gone)
     counted = {"keys": len(changed), "found": len(copies), "gone": len(gone), "to": pks[-1]}
     record("team.rekeyed", subject=Subject("team", str(space_id)), team=space_id, data=counted)
+
+
+def follow(space_id: int, changed: Collection[int], told: Sequence[Copy]) -> int:
+    """After the keys of tasks have changed for another reason (rekeying): say which ask what others ask inside a
+    wrapper, and join families, those of the copies that are told already too. Returns how many were said."""
+    copies = _copies(space_id, changed)
+    _tell(copies, approved(texts_of(space_id)))
+    _regroup([*told, *copies], [])
+    return len(copies)
 
 
 def _changes(pks: Sequence[int], known: wrappers.Wrappers) -> Iterator[tuple[int, str | None]]:
@@ -220,16 +229,16 @@ def _questions(pks: Collection[int]) -> dict[int, _Question]:
     return {pk: _Question(stripped or exact, answer) for pk, exact, stripped, answer in rows}
 
 
-def _forget(changed: Collection[int]) -> list[_Copy]:
+def _forget(changed: Collection[int]) -> list[Copy]:
     """What was found by the old keys of these tasks; what still holds is found again."""
     pks = list(changed)
     rows = TaskFinding.objects.filter(Q(task__pk__any_of=pks) | Q(other__any_of=pks), rule=_RULE)
-    found = {pk: _Copy(task, other or 0) for pk, task, other in rows.values_list("pk", "task_id", "other")}
+    found = {pk: Copy(task, other or 0) for pk, task, other in rows.values_list("pk", "task_id", "other")}
     TaskFinding.objects.filter(pk__any_of=list(found)).delete()
     return list(found.values())
 
 
-def _copies(space_id: int, pks: Collection[int]) -> list[_Copy]:
+def _copies(space_id: int, pks: Collection[int]) -> list[Copy]:
     """Who asks what one of these tasks asks, and is not told yet. Of one prompt only the graders differ."""
     groups = _asking(space_id, set(_questions(pks).values()))
     pairs = [pair for group in groups.values() for pair in _pairs(group)]
@@ -242,11 +251,11 @@ def _copies(space_id: int, pks: Collection[int]) -> list[_Copy]:
     return [pair for pair in pairs if pair.task not in wrapped and pair not in near]
 
 
-def _pairs(group: Sequence[_Asking]) -> Iterator[_Copy]:
+def _pairs(group: Sequence[_Asking]) -> Iterator[Copy]:
     oldest = next((asking for asking in group if asking.live), None)
     for later in group:
         if oldest is not None and later.task > oldest.task and later.exact_key != oldest.exact_key:
-            yield _Copy(later.task, oldest.task)
+            yield Copy(later.task, oldest.task)
 
 
 def _asking(space_id: int, questions: Collection[_Question]) -> dict[_Question, list[_Asking]]:
@@ -262,7 +271,7 @@ def _asking(space_id: int, questions: Collection[_Question]) -> dict[_Question, 
     return groups
 
 
-def _tell(copies: Sequence[_Copy], known: wrappers.Wrappers) -> None:
+def _tell(copies: Sequence[Copy], known: wrappers.Wrappers) -> None:
     kind = TaskFinding.Kind.NEAR_DUPLICATE.value
     rows = Task.objects.filter(pk__any_of=list({pk for copy in copies for pk in copy})).values_list("pk", "messages")
     bare = {pk: wrappers.strip(_text(messages), known) for pk, messages in rows}
@@ -287,7 +296,7 @@ def taken_off(pks: Collection[int], known: wrappers.Wrappers) -> dict[int, tuple
     return {pk: wrappers.strip(_text(messages), known)[1] for pk, messages in rows.values_list("pk", "messages")}
 
 
-def _regroup(found: Sequence[_Copy], gone: Sequence[_Copy]) -> None:
+def _regroup(found: Sequence[Copy], gone: Sequence[Copy]) -> None:
     """Families follow from links. A task joins the family of the task that its first link leads to; whoever has lost
     its only link is its own again; one that came into its family without a link goes where the oldest of it goes."""
     touched = {pk for pair in (*found, *gone) for pk in pair}
