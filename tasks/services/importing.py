@@ -166,22 +166,7 @@ class _Work:
         return block, asked.context
 
     def _ask(self) -> _Asked:
-        dataset = Dataset.objects.select_related("default_grader", "space").get(pk=self.upload.dataset_id)
-        grader, space = dataset.default_grader, dataset.space
-        own = wrapping.texts_of(space.pk)
-        suites = heldout.index_file(space.pk, _cache("suites"))
-        context = Context(
-            domain=dataset.domain,
-            default_grader=None if grader is None else _encode(grader.config),
-            mapping=self.mapping,
-            policy=_encode(space.screening),
-            wrappers=own,
-            suites="" if suites is None else str(suites),
-            waived=self.waived,
-            salt=space.split_salt,
-        )
-        generation = 0 if suites is None else int(suites.name.rsplit("-", 1)[1])
-        return _Asked(dataset, None if grader is None else grader.digest, generation, own, context)
+        return _asked(self.upload.dataset_id, self.mapping, self.waived)
 
     def _commit(self, prepared: Prepared, asked: _Asked) -> bool:
         """False where the chunk was prepared with what no longer holds: nothing is written."""
@@ -218,6 +203,30 @@ class _Work:
         )
         _record(self.upload, "upload.chunk", {"attempt": self.attempt, "line": prepared.line, **counted})
         return merged
+
+
+def context_of(dataset: Dataset, mapping: bytes) -> Context:
+    """With what rows of the dataset are prepared now. `mapping`: a Mapping as JSON."""
+    return _asked(dataset.pk, mapping, frozenset()).context
+
+
+def _asked(dataset_id: int, mapping: bytes, waived: frozenset[str]) -> _Asked:
+    dataset = Dataset.objects.select_related("default_grader", "space").get(pk=dataset_id)
+    grader, space = dataset.default_grader, dataset.space
+    own = wrapping.texts_of(space.pk)
+    suites = heldout.index_file(space.pk, _cache("suites"))
+    context = Context(
+        domain=dataset.domain,
+        default_grader=None if grader is None else _encode(grader.config),
+        mapping=mapping,
+        policy=_encode(space.screening),
+        wrappers=own,
+        suites="" if suites is None else str(suites),
+        waived=waived,
+        salt=space.split_salt,
+    )
+    generation = 0 if suites is None else int(suites.name.rsplit("-", 1)[1])
+    return _Asked(dataset, None if grader is None else grader.digest, generation, own, context)
 
 
 def _chained(first: Block, rest: Iterable[Block]) -> Iterator[Block]:
