@@ -14,6 +14,7 @@ from rest_framework.response import Response
 from flywheel.api.arriving import PARAMETERS, REQUEST, arriving, options_of
 from flywheel.api.datasets import sent
 from flywheel.api.resource import Asked, Nothing
+from flywheel.api.upload_findings import FoundUploads
 from flywheel.api.upload_mapping import MappedUploads
 from flywheel.api.upload_proof import ProvedUploads
 from flywheel.api.upload_shown import OneUploadOut, UploadOut
@@ -45,7 +46,7 @@ class ByLine(CursorPagination):
     max_page_size = 500
 
 
-class Uploads(MappedUploads, ProvedUploads):
+class Uploads(MappedUploads, FoundUploads, ProvedUploads):
     streams_body = frozenset({"create"})
 
     @property

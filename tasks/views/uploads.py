@@ -213,7 +213,7 @@ def findings(request: HttpRequest, pk: int) -> HttpResponse:
     upload = find(request, pk)
     kind = request.GET.get("kind", "")
     after = whole(request.GET.get("after")) or 0
-    rows = found.duplicates(upload, after) if kind == found.DUPLICATE else found.findings(upload, kind, after)
+    rows = found.page(upload, kind, after)
     context = {
         "upload": upload,
         "kind": kind,
