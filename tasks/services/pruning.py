@@ -32,13 +32,14 @@ from tasks.crash import crash_point
 from tasks.errors import Conflict, FlywheelError
 from tasks.models import Appeal, ProofFinding, RowIssue, Team, Upload
 from tasks.models.events import Subject, record
-from tasks.services import storage, uploads
+from tasks.services import resumable, storage, uploads
 from tasks.states import AppealState, ProofState, UploadState
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
 ROWS_AT_ONCE = 10_000
 FILES_AT_ONCE = 100
+INCOMING_DAYS = 1  # the sweep removes such files within minutes: what it has not is behind a fault, or nobody sweeps
 _PRUNE_LOCK = 0x7072756E
 _ENDED = (UploadState.IMPORTED, UploadState.FAILED)
 
@@ -125,6 +126,7 @@ def _alone() -> Iterator[None]:
 def rules() -> list[Rule]:
     """Of the data side."""
     return [
+        Rule("incoming", INCOMING_DAYS, _incoming),
         Rule("upload_files", settings.PRUNE_FILES_DAYS, _upload_files),
         Rule("row_issues", settings.PRUNE_ISSUES_DAYS, _row_issues),
         Rule("proof_findings", settings.PRUNE_FINDINGS_DAYS, _proof_findings),
@@ -202,6 +204,31 @@ def remove(path: Path) -> None:
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
+
+
+# Files on their way
+
+
+def _incoming(before: datetime) -> Iterator[Chunk]:
+    """What uploads that were killed or given up have left: no request writes to it, or can go on with it."""
+    left = (path for path in sorted(storage.incoming().iterdir()) if _is_old(path, before) and _is_left(path))
+    for paths in batches(left):
+        yield Chunk(len(paths), sum(map(size_of, paths)), partial(_drop_incoming, paths, before))
+
+
+def _is_left(path: Path) -> bool:
+    with suppress(FileNotFoundError), path.open("rb") as file:
+        return not uploads.has_a_writer(file) and (path.suffix != ".tus" or resumable.is_over(path))
+    return False
+
+
+def _drop_incoming(paths: Sequence[Path], before: datetime) -> None:
+    """As the sweep does it: under the file's lock, with the stored file to which no row came."""
+    tell("incoming", {"names": [path.name for path in paths], "bytes": sum(map(size_of, paths))})
+    crash_point("prune.before_files")
+    idle = (timezone.now() - before).total_seconds()
+    for path in paths:
+        (resumable if path.suffix == ".tus" else uploads).reap_one(path, idle)
 
 
 # Stored files of uploads

@@ -251,17 +251,27 @@ def give_up(partial: PartialUpload, *, actor: User) -> None:
 
 def reap(older_than_seconds: float = LEFT_OVER_SECONDS) -> int:
     """Finish what is whole, remove what nobody has gone on with in time; returns how many files were removed."""
-    removed = 0
-    for path in incoming().glob("*.tus"):
-        try:
-            with path.open("rb") as file:
-                idle = time.time() - os.fstat(file.fileno()).st_mtime
-                if idle > older_than_seconds and not uploads.has_a_writer(file):
-                    removed += _settle(path, file)
-        except FileNotFoundError:
-            continue
+    removed = sum(reap_one(path, older_than_seconds) for path in incoming().glob("*.tus"))
     _forget_expired()
     return removed
+
+
+def reap_one(path: Path, older_than_seconds: float) -> bool:
+    """True: it was nobody's, or too old, and is gone."""
+    try:
+        with path.open("rb") as file:
+            idle = time.time() - os.fstat(file.fileno()).st_mtime
+            return idle > older_than_seconds and not uploads.has_a_writer(file) and _settle(path, file)
+    except FileNotFoundError:
+        return False
+
+
+def is_over(path: Path) -> bool:
+    """Whether nobody can go on with a file that came in pieces, and it does not wait to become an upload."""
+    partial = PartialUpload.objects.filter(pk=name).first() if (name := _id(path)) else None
+    if partial is None or partial.upload_id is not None:
+        return True
+    return offset(partial) != partial.length and partial.expires_at <= timezone.now()
 
 
 def _settle(path: Path, file: BinaryIO) -> bool:

@@ -39,8 +39,8 @@ from tasks.states import ProofState, Role, UploadMode, UploadState
 __all__ = ["AS_USUAL", "Options", "check", "keep", "label_of", "reap", "receive", "retry", "stored_file", "withdraw"]
 
 MAPPED_OTHERWISE = (
-    "This very file was taken with another mapping, by which its rows stay: save it with any change (a blank line at its"
-    " end will do) and upload that with mode=replace, or upload the file into another dataset."
+    "This very file was taken with another mapping, by which its rows stay: save it with any change (a blank line at"
+    " its end will do) and upload that with mode=replace, or upload the file into another dataset."
 )
 EMPTY = "The file is empty: upload rows, for example one JSON object a line."
 LEFT_OVER_SECONDS = 5.0  # since the last write: a file is locked a moment after it is made
@@ -275,19 +275,20 @@ def _drop(team_id: int, sha256: str) -> None:
 
 def reap(older_than_seconds: float = LEFT_OVER_SECONDS) -> int:
     """Remove what killed uploads left over; returns how many files."""
-    removed = 0
-    for path in incoming().iterdir():
-        if path.suffix == ".tus":
-            continue  # a file on its way in pieces: resumable.reap knows how long it may wait
-        try:
-            with path.open("rb") as file:
-                if time.time() - os.fstat(file.fileno()).st_mtime <= older_than_seconds or has_a_writer(file):
-                    continue
-                _reap_one(path)
-        except FileNotFoundError:
-            continue  # its upload has just finished
-        removed += 1
-    return removed
+    paths = [path for path in incoming().iterdir() if path.suffix != ".tus"]  # a piece is resumable.reap's
+    return sum(reap_one(path, older_than_seconds) for path in paths)
+
+
+def reap_one(path: Path, older_than_seconds: float) -> bool:
+    """False where it is young, has a writer, or is gone: its upload has just finished."""
+    try:
+        with path.open("rb") as file:
+            if time.time() - os.fstat(file.fileno()).st_mtime <= older_than_seconds or has_a_writer(file):
+                return False
+            _remove(path)
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def has_a_writer(file: BinaryIO) -> bool:
@@ -300,7 +301,7 @@ def has_a_writer(file: BinaryIO) -> bool:
 
 
 @transaction.atomic
-def _reap_one(path: Path) -> None:
+def _remove(path: Path) -> None:
     if path.suffix == ".ready":
         team, sha256, _ = path.name.split("-")
         _lock_file(sha256)

@@ -15,8 +15,8 @@ from django.db import connection
 from django.utils import timezone
 
 from tasks.errors import Conflict
-from tasks.models import Appeal, Dataset, Event, ProofFinding, ProofRun, RowIssue, Task, Upload
-from tasks.services import pruning, storage
+from tasks.models import Appeal, Dataset, Event, PartialUpload, ProofFinding, ProofRun, RowIssue, Task, Upload
+from tasks.services import pruning, resumable, storage
 from tasks.services.pruning import Gone, Pruned, Rule, kept_file, prune, prune_by_the_clock, rules
 from tests.cast import Person
 from tests.tasks.pipeline import receive, sums
@@ -45,6 +45,71 @@ def _issues(upload: Upload, code: str, count: int) -> None:
 
 def _pruned(kind: str, *, dry_run: bool = False) -> Pruned:
     return next(found for found in prune(rules(), dry_run=dry_run) if found.kind == kind)
+
+
+# Files on their way
+
+
+def _left(name: str) -> Path:
+    path = storage.incoming() / name
+    path.write_bytes(b"12345")
+    _age(path)
+    return path
+
+
+@pytest.mark.parametrize("name", ["a1.part", f"1-{'a' * 64}-b2.ready", "c3.tus", f"{'0' * 32}.tus"])
+def test_what_an_upload_has_left_behind_goes(name: str, files: Path):
+    path = _left(name)
+
+    found = _pruned("incoming")
+
+    assert (found.count, found.bytes, path.exists()) == (1, 5, False)
+    assert Event.objects.get(kind="prune.incoming").data == {"names": [name], "bytes": 5}
+
+
+def test_a_dry_run_lists_what_an_upload_has_left_behind(files: Path):
+    path = _left("a1.part")
+
+    found = _pruned("incoming", dry_run=True)
+
+    assert (found.count, found.bytes, path.exists()) == (1, 5, True)
+
+
+def test_a_file_to_which_somebody_writes_stays(files: Path):
+    path = _left("a1.part")
+
+    with path.open("rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        assert _pruned("incoming").count == 0
+
+    assert path.exists()
+
+
+def test_a_young_file_on_its_way_stays(files: Path):
+    path = storage.incoming() / "a1.part"
+    path.write_bytes(b"12345")
+
+    assert _pruned("incoming").count == 0
+    assert path.exists()
+
+
+@pytest.mark.parametrize(("hours", "count"), [(1, 0), (-1, 1)])
+def test_pieces_go_once_their_upload_has_expired(dataset: Dataset, contributor: Person, hours: int, count: int):
+    partial = resumable.begin(dataset, length=9, filename="rows.jsonl", actor=contributor.user)
+    PartialUpload.objects.update(expires_at=timezone.now() + timedelta(hours=hours))
+    path = _left(f"{partial.pk.hex}.tus")
+
+    assert _pruned("incoming").count == count
+    assert path.exists() == (not count)
+
+
+def test_pieces_that_are_whole_are_not_pruned(dataset: Dataset, contributor: Person):
+    partial = resumable.begin(dataset, length=5, filename="rows.jsonl", actor=contributor.user)
+    PartialUpload.objects.update(expires_at=timezone.now() - LONG_AGO)
+    path = _left(f"{partial.pk.hex}.tus")
+
+    assert _pruned("incoming").count == 0
+    assert path.exists()
 
 
 # Files of uploads
