@@ -88,8 +88,8 @@ def index_of(space_id: int) -> Index:
 
 
 def index_file(space_id: int, folder: Path) -> Path | None:
-    """The same for helper processes: a file that is written once a generation, set of wrappers and version of this code.
-    None: there are no suites. Its name ends in the generation."""
+    """The same for helper processes: a file that is written once a generation, set of wrappers and version of what is
+    in it. None: there are no suites. Its name ends in the generation."""
     newest = generation(space_id)
     if not newest:
         return None
