@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
-from django.db import transaction
+from django.db import connection, transaction
 
 from tasks.crash import crash_point
 from tasks.errors import Conflict, Invalid, NotFound
@@ -37,6 +37,10 @@ from tasks.validation import validate
 BLOCK_ROWS = 1000
 CORRECTED = "corrected"
 EDITABLE = ("messages", "item", "gold", "grader", "domain", "metadata")
+_TAKE_OVER = """
+UPDATE tasks_datasettask m SET task_id = given.task, duplicate = true
+  FROM unnest(%s::bigint[], %s::bigint[]) given(line, task) WHERE m.upload_id = %s AND m.line = given.line
+"""
 
 
 # One task
@@ -187,14 +191,15 @@ def _take_lines(upload: Upload, tasks: Mapping[int, int]) -> int:
     assert first is not None
     standing = dict(DatasetTask.objects.filter(upload=first, line__in=tasks).values_list("line", "task__state"))
     refused = set(RowIssue.objects.filter(upload=first, line__in=tasks).values_list("line", flat=True))
-    for line in [line for line, state in standing.items() if state == TaskState.REJECTED]:
-        DatasetTask.objects.filter(upload=first, line=line).update(task=tasks[line], duplicate=True)
+    rejected = [line for line, state in standing.items() if state == TaskState.REJECTED]
+    with connection.cursor() as cursor:
+        cursor.execute(_TAKE_OVER, [rejected, [tasks[line] for line in rejected], first])
     new = [line for line in tasks if line not in standing and line in refused]
     DatasetTask.objects.bulk_create(
         DatasetTask(dataset_id=upload.dataset_id, upload_id=first, line=line, task_id=tasks[line], duplicate=True)
         for line in new
     )
-    return len(new) + sum(state == TaskState.REJECTED for state in standing.values())
+    return len(new) + len(rejected)
 
 
 def _take_task(upload: Upload, old: int, new: int) -> int:

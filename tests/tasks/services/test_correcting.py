@@ -4,6 +4,8 @@ import json
 from typing import Any
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 
 from tasks.errors import Conflict, Forbidden, Invalid, NotFound
 from tasks.models import Dataset, DatasetTask, Event, Task, Upload
@@ -95,6 +97,19 @@ def test_corrected_rows_are_merged_and_no_longer_rejected(dataset: Dataset):
 
     assert (again.counts["valid"], again.counts["corrected"]) == (2, 2)
     assert [reason.line for reason in rejections.reasons(first)] == [3]
+
+
+@pytest.mark.parametrize("rejected", [2, 9])
+def test_lines_are_taken_over_with_one_statement_however_many_they_are(dataset: Dataset, rejected: int):
+    failing = [{"prompt": f"What is {n} + 0?", "reference": n + 1, "gold": f"{n}"} for n in range(rejected)]
+    first = proved(dataset, failing)
+    rows = [{**row, "prompt": f"Add 0 to {n}.", "reference": n} for n, row in enumerate(rows_of(first))]
+    with CaptureQueriesContext(connection) as asked:
+        again = corrected(first, rows)
+
+    assert again.counts["corrected"] == rejected
+    assert sum('UPDATE "tasks_datasettask"' in one["sql"] for one in asked) == 0
+    assert sum("UPDATE tasks_datasettask" in one["sql"] for one in asked) == 1
 
 
 def test_the_first_upload_says_by_which_one_a_line_was_corrected(dataset: Dataset):
