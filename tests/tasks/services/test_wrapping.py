@@ -389,6 +389,27 @@ def test_a_stored_task_is_compared_nearly_without_the_spaces_own_wrappers(datase
     assert TaskFinding.objects.get().rule == "near"
 
 
+CLOSED = [
+    "not (a and b) or c where a is true",
+    "b or not c and a where b is false",
+    "c and c or not a where c is true",
+    "a or b or not b where a is false",
+]
+RULES = "Evaluate this boolean expression by the usual rules of precedence and answer with one word, true or false."
+
+
+@pytest.mark.parametrize(("added", "near"), [(False, 3), (True, 0)])
+def test_closed_questions_are_one_family_until_the_line_that_they_share_is_a_wrapper(
+    dataset: Dataset, added: bool, near: int
+):
+    if added:
+        wrapping.add(dataset.space, "start", RULES, reviewer=None)
+
+    upload = imported(dataset, [row(f"{RULES} {question}", 1) for question in CLOSED])
+
+    assert (upload.counts["valid"], upload.counts["found"].get("near_duplicate", 0)) == (4, near)
+
+
 def test_an_upload_does_not_propose_what_is_approved(dataset: Dataset):
     wrapping.approve(proposed(dataset), reviewer=None)
 
