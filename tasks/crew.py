@@ -81,7 +81,7 @@ class _Member:
                 env=_environment(),
             )
         self._calls: SimpleQueue[bytes | None] = SimpleQueue()
-        self._answers: SimpleQueue[tuple[bool, Any]] = SimpleQueue()
+        self._answers: SimpleQueue[bytearray | None] = SimpleQueue()  # as they came: unpacked they are twice as large
         self._thread = Thread(target=self._talk, name="crew", daemon=True)
         self._thread.start()
 
@@ -89,7 +89,10 @@ class _Member:
         self._calls.put(pickle.dumps((function, tuple(call)), protocol=5))
 
     def answer(self) -> Any:
-        good, value = self._answers.get()
+        raw = self._answers.get()
+        if raw is None:
+            raise CrewError("A helper process died.")
+        good, value = pickle.loads(raw)  # noqa: S301 - from our own child
         if not good:
             raise CrewError(value)
         return value
@@ -101,7 +104,7 @@ class _Member:
                 raw = _receive(self._socket)
             except OSError:
                 raw = None
-            self._answers.put((False, "A helper process died.") if raw is None else pickle.loads(raw))  # noqa: S301 - our own child
+            self._answers.put(raw)
 
     def close(self) -> None:
         self._calls.put(None)
@@ -127,13 +130,13 @@ def _send(channel: socket.socket, raw: bytes) -> None:
     channel.sendall(raw)
 
 
-def _receive(channel: socket.socket) -> bytes | None:
+def _receive(channel: socket.socket) -> bytearray | None:
     """The next frame; None where the other side is gone."""
     head = _exactly(channel, _LENGTH.size)
     return None if head is None else _exactly(channel, _LENGTH.unpack(head)[0])
 
 
-def _exactly(channel: socket.socket, count: int) -> bytes | None:
+def _exactly(channel: socket.socket, count: int) -> bytearray | None:
     buffer = bytearray(count)
     view = memoryview(buffer)
     while view:
@@ -141,7 +144,7 @@ def _exactly(channel: socket.socket, count: int) -> bytes | None:
         if not read:
             return None
         view = view[read:]
-    return bytes(buffer)
+    return buffer
 
 
 def serve(descriptor: int) -> None:
@@ -159,7 +162,7 @@ def _spare_what_is_loaded() -> None:
     gc.freeze()
 
 
-def _answered(raw: bytes) -> tuple[bool, Any]:
+def _answered(raw: bytes | bytearray) -> tuple[bool, Any]:
     try:
         function, call = pickle.loads(raw)  # noqa: S301 - from our parent
         module, _, name = function.partition(":")

@@ -26,7 +26,7 @@ from tasks.dedup.signature import SKETCH_WORDS
 LIMIT = 32  # members up to which a bucket names copies; beyond, it is a template
 KEPT = LIMIT + 1
 MERGED_AT_ONCE = 1 << 19  # entries: 6 MB of the files
-SEARCHED_AT_ONCE = 1 << 22
+SEARCHED_AT_ONCE = 1 << 20  # entries: what is looked at is memory of this process until it is released
 
 _MAGIC = b"FWBANDS\x02"
 _HEADER = struct.Struct("<8sQQqQQQ")  # magic, entries, room, base, checksum, log2 of filter words, tasks
