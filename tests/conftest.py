@@ -1,11 +1,18 @@
 """Fixtures that any test may use. The database starts with the first test that needs it (see servers.py)."""
 
 import os
+from math import inf
 from urllib.parse import urlsplit, urlunsplit
 
 import pytest
 
 from tests import servers as test_servers
+
+
+@pytest.fixture(autouse=True)
+def counts_of_now(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However slow the machine is, pages of this process count anew."""
+    monkeypatch.setattr("tasks.views.recent.QUICK_SECONDS", inf)
 
 
 @pytest.fixture(scope="session")

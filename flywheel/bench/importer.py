@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -115,13 +115,14 @@ def start(module: str, verb: str, pk: int) -> "subprocess.Popen[bytes]":
 
 
 @contextmanager
-def watching(*pids: int) -> Iterator[Any]:
-    """Samples these processes and all below them; gives a function that tells the largest sum so far, in MB."""
+def watching(pid: int, megabytes: Callable[[int], float] | None = None) -> Iterator[Callable[[], float]]:
+    """Samples a process and all below it; gives a function that tells the largest sum so far, in MB."""
     largest, over = [0.0], Event()
+    measured = megabytes or tree_megabytes
 
     def sample() -> None:
         while not over.wait(SAMPLE_SECONDS):
-            largest[0] = max(largest[0], sum(map(tree_megabytes, pids)))
+            largest[0] = max(largest[0], measured(pid))
 
     thread = Thread(target=sample, daemon=True)
     thread.start()
@@ -141,6 +142,13 @@ def tree_megabytes(pid: int) -> float:
             with suppress(psutil.Error, OSError):
                 total += process.memory_full_info().pss / MEGABYTE
     return total
+
+
+def largest_child_megabytes(pid: int) -> float:
+    """Of a worker's processes the one that works hardest, with its helpers."""
+    with suppress(psutil.Error):
+        return max((tree_megabytes(child.pid) for child in psutil.Process(pid).children()), default=0.0)
+    return 0.0
 
 
 def seconds_to_first_issue(upload: int) -> float:

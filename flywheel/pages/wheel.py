@@ -1,6 +1,7 @@
 """The wheel: how far rows and models have come, as six live counts, and where they stand on a ring."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +12,7 @@ from django.urls import reverse
 
 from tasks.models import Task, Team, Upload
 from tasks.states import TaskState
+from tasks.views.recent import recent
 from trainer.models import AliasMove, Line, TrainingRun
 from trainer.states import AliasName, RunState
 
@@ -52,7 +54,7 @@ def _placed(number: int, count: int, unit: str, meaning: str, address: str, *, n
 
 def _counts(user: Any) -> dict[str, int]:
     spaces = Team.objects.filter(pk__in=user.team_ids()) | Team.objects.filter(is_system=True)
-    states = dict(Task.objects.filter(space__in=spaces).order_by().values_list("state").annotate(n=Count("pk")))
+    states = _states(sorted(spaces.values_list("pk", flat=True)))
     approved = states.get(TaskState.APPROVED, 0)
     proved = approved + states.get(TaskState.PROVED, 0)
     valid = proved + sum(states.get(state, 0) for state in (TaskState.VALID, TaskState.UNPROVED, TaskState.CONFLICT))
@@ -67,3 +69,9 @@ def _counts(user: Any) -> dict[str, int]:
         "trained": TrainingRun.objects.filter(line__in=lines, state=RunState.SUCCEEDED).count(),
         "promoted": promotions.count(),
     }
+
+
+def _states(spaces: Sequence[int]) -> dict[str, int]:
+    """Tasks by state."""
+    rows = Task.objects.filter(space__in=spaces).order_by().values_list("state").annotate(n=Count("pk"))
+    return recent(("wheel", tuple(spaces)), lambda: dict(rows))

@@ -19,6 +19,7 @@ from tasks.services import appeals, reviews, wrapping
 from tasks.states import Role, TaskState, WrapperState
 from tasks.views import examples
 from tasks.views.listing import exported, page_of, whole
+from tasks.views.recent import recent
 from tasks.views.records import answer_of, record_of
 from tasks.views.scope import signed_in
 
@@ -52,7 +53,8 @@ def queue(request: HttpRequest) -> HttpResponse:
     waiting = waiting_for(request.user)
     asked = request.GET.copy()
     asked.pop("state", None)
-    counts = dict(narrowed(waiting, asked).order_by().values_list("state").annotate(n=Count("pk")))
+    whose = _whose(request)
+    counts = recent(("waiting", *whose), lambda: _by_state(narrowed(waiting, asked)))
     state = request.GET.get("state") or next((s.value for s in BY_RISK if counts.get(s)), "")
     rows = narrowed(waiting, request.GET).filter(state=state)
     if reply := exported(request, map(_facts, rows.select_related("grader")[:10_000]), name="review-queue"):
@@ -63,13 +65,13 @@ def queue(request: HttpRequest) -> HttpResponse:
     context = {
         "page": page,
         "rows": [(task, answer_of(task), found.get(task.pk, [])) for task in page.rows],
-        "findings": _finding_counts(waiting.filter(state=state)),
+        "findings": recent(("findings", *whose, state), lambda: _finding_counts(waiting.filter(state=state))),
         "appeals": appeals.queue(signed_in(request)).count(),
         "wrappers": wrapping.visible_to(signed_in(request)).filter(state=WrapperState.PROPOSED).count(),
         "state": state,
         "states": [(s.value, counts.get(s, 0)) for s in BY_RISK],
         "total": sum(counts.values()),
-        "domains": waiting.filter(state=state).order_by("domain").values_list("domain", flat=True).distinct()[:20],
+        "domains": recent(("domains", *whose, state), lambda: _domains(waiting.filter(state=state))),
         "spaces": teams_with(signed_in(request), Role.REVIEWER),
         "dataset": Dataset.objects.for_user(request.user).filter(pk=whole(request.GET.get("dataset")) or 0).first(),
         "filter": _filter_of(asked).urlencode(),
@@ -78,6 +80,21 @@ def queue(request: HttpRequest) -> HttpResponse:
         "example": examples.ROW,
     }
     return render(request, "tasks/review_queue.html", context)
+
+
+def _whose(request: HttpRequest) -> tuple[int, str]:
+    """For whom something is counted: the reviewer, and the filter but for the state."""
+    asked = request.GET.copy()
+    asked.pop("state", None)
+    return signed_in(request).pk, _filter_of(asked).urlencode()
+
+
+def _by_state(waiting: QuerySet[Task]) -> dict[str, int]:
+    return dict(waiting.order_by().values_list("state").annotate(n=Count("pk")))
+
+
+def _domains(waiting: QuerySet[Task], most: int = 20) -> list[str]:
+    return list(waiting.order_by("domain").values_list("domain", flat=True).distinct()[:most])
 
 
 def _found_of(tasks: Sequence[Task]) -> dict[int, list[str]]:
@@ -141,7 +158,7 @@ def review_page(request: HttpRequest, pk: int) -> HttpResponse:
         **record_of(task, request.user),
         "next": older,
         "previous": newer,
-        "left": waiting.count(),
+        "left": recent(("left", *_whose(request), request.GET.get("state", "")), waiting.count),
         "last": last,
         "filter": _filter_of(request.GET).urlencode(),
         "reasons": Review.ReasonCode.choices,
