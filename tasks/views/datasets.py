@@ -17,7 +17,7 @@ from tasks.services import appeals, datasets, trying, withdrawals
 from tasks.states import Role, Split, TaskState, Visibility
 from tasks.types import Grade
 from tasks.views import corrections, examples, exports
-from tasks.views.listing import Page, exported, page_of
+from tasks.views.listing import Page, exported, facts_of, page_of
 from tasks.views.records import record_of
 from tasks.views.scope import dataset_of as find
 from tasks.views.scope import signed_in
@@ -33,7 +33,7 @@ def dataset_list(request: HttpRequest) -> HttpResponse:
         rows = rows.filter(visibility=visibility)
     if team := request.GET.get("team"):
         rows = rows.filter(team__slug=team)
-    if reply := exported(request, map(_facts, rows[:10_000]), name="datasets"):
+    if reply := exported(request, facts_of(rows[:10_000], _facts), name="datasets"):
         return reply
     page = page_of(request, rows)
     context = {

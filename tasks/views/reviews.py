@@ -18,7 +18,7 @@ from tasks.models import Dataset, DatasetTask, Event, EventSeal, Review, Task, T
 from tasks.services import appeals, reviews, wrapping
 from tasks.states import Role, TaskState, WrapperState
 from tasks.views import examples
-from tasks.views.listing import exported, page_of, whole
+from tasks.views.listing import exported, facts_of, page_of, whole
 from tasks.views.recent import recent
 from tasks.views.records import answer_of, record_of
 from tasks.views.scope import signed_in
@@ -57,7 +57,7 @@ def queue(request: HttpRequest) -> HttpResponse:
     counts = recent(("waiting", *whose), lambda: _by_state(narrowed(waiting, asked)))
     state = request.GET.get("state") or next((s.value for s in BY_RISK if counts.get(s)), "")
     rows = narrowed(waiting, request.GET).filter(state=state)
-    if reply := exported(request, map(_facts, rows.select_related("grader")[:10_000]), name="review-queue"):
+    if reply := exported(request, facts_of(rows.select_related("grader")[:10_000], _facts), name="review-queue"):
         return reply
     page = page_of(request, rows.select_related("grader", "space"))
     asked["state"] = state

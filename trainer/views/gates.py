@@ -8,7 +8,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, render
 from django.views.decorators.http import require_safe
 
-from tasks.views.listing import exported, page_of
+from tasks.views.listing import exported, facts_of, page_of
 from trainer.models import GateReport, Line
 from trainer.states import Verdict
 from trainer.views.drawing import forest
@@ -37,7 +37,7 @@ def report_list(request: HttpRequest) -> HttpResponse:
         rows = rows.filter(verdict=verdict)
     if line := request.GET.get("line"):
         rows = rows.filter(line__slug=line)
-    if reply := exported(request, map(_facts, rows[:10_000]), name="gate-reports"):
+    if reply := exported(request, facts_of(rows[:10_000], _facts), name="gate-reports"):
         return reply
     context = {
         "page": page_of(request, rows),

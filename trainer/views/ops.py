@@ -12,7 +12,7 @@ from tasks.models import Upload
 from tasks.models.uploads import WITHDRAWN
 from tasks.states import UploadState
 from tasks.views import live
-from tasks.views.listing import exported, page_of
+from tasks.views.listing import exported, facts_of, page_of
 from trainer.models import BaseBuild, Evaluation, GateReport, Line, Schedule, TrainingRun
 from trainer.services import schedules
 from trainer.states import RUN_ENDED, AliasName, EvaluationState, RunState, Verdict
@@ -31,7 +31,7 @@ def overview(request: HttpRequest) -> HttpResponse:
         rows = rows.filter(state=state)
     if line := request.GET.get("line"):
         rows = rows.filter(line__slug=line)
-    if reply := exported(request, map(_facts, rows[:10_000]), name="runs"):
+    if reply := exported(request, facts_of(rows[:10_000], _facts), name="runs"):
         return reply
     context = {
         "page": page_of(request, rows, size=20),

@@ -10,7 +10,7 @@ from django.views.decorators.http import require_POST, require_safe
 
 from tasks.errors import FlywheelError, Invalid
 from tasks.forms import pretty
-from tasks.views.listing import exported, page_of, whole
+from tasks.views.listing import exported, facts_of, page_of, whole
 from trainer.forms import NewRecipeForm, RecipeForm, SeedForm
 from trainer.models import Line, Mixture, Recipe
 from trainer.services import recipes, runs
@@ -25,7 +25,7 @@ def recipe_list(request: HttpRequest) -> HttpResponse:
     rows = Recipe.objects.for_user(request.user).select_related("line", "created_by")
     if line := request.GET.get("line"):
         rows = rows.filter(line__slug=line)
-    if reply := exported(request, map(_facts, rows[:10_000]), name="recipes"):
+    if reply := exported(request, facts_of(rows[:10_000], _facts), name="recipes"):
         return reply
     lines = Line.objects.for_user(request.user).select_related("team").order_by("purpose", "slug")[:50]
     context = {

@@ -18,7 +18,7 @@ from tasks.forms import pretty
 from tasks.models import DatasetVersion
 from tasks.models.accounts import pool_roles
 from tasks.states import Role
-from tasks.views.listing import exported, page_of
+from tasks.views.listing import exported, facts_of, page_of
 from trainer.forms import LineForm, PolicyForm, ReasonForm
 from trainer.models import Line, ModelVersion
 from trainer.services import evaluations, lines, promotion
@@ -37,7 +37,7 @@ def model_list(request: HttpRequest) -> HttpResponse:
     if purpose := request.GET.get("purpose"):
         mine = mine.filter(purpose=purpose)
     versions = ModelVersion.objects.filter(line__in=mine).select_related("line", "run").prefetch_related("aliases")
-    if reply := exported(request, map(_facts, versions[:10_000]), name="models"):
+    if reply := exported(request, facts_of(versions[:10_000], _facts), name="models"):
         return reply
     context = {
         "lines": [_line(line) for line in mine.order_by("-purpose", "pk")[:30]],

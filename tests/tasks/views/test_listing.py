@@ -4,11 +4,14 @@ import json
 from typing import Any
 
 import pytest
+from django.db import connection
 from django.test import RequestFactory
+from django.test.utils import CaptureQueriesContext
 
 from tasks.models import Team
 from tasks.views import listing
-from tests.portal_client import text
+from tests.fixtures_portal import Portal
+from tests.portal_client import browser, text
 
 ROWS = [{"name": "=HYPERLINK(1)", "count": -3, "tags": ["a"]}]
 
@@ -63,3 +66,12 @@ def test_the_last_page_has_no_next():
     Team.objects.create(slug="one", name="One")
 
     assert listing.page_of(RequestFactory().get("/"), Team.objects.order_by("-pk"), size=50).before is None
+
+
+@pytest.mark.parametrize("page", ["/review", "/datasets", "/submit", "/ops/queue", "/ops/recipes", "/ops/gates"])
+@pytest.mark.django_db
+def test_a_page_asks_for_no_more_rows_than_it_shows(page: str, portal: Portal):
+    with CaptureQueriesContext(connection) as asked:
+        assert browser(portal.operator).get(page, follow=True).status_code == 200
+
+    assert [query["sql"] for query in asked if "LIMIT 10000" in query["sql"]] == []
