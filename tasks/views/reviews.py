@@ -2,7 +2,7 @@
 
 import uuid
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
@@ -53,9 +53,10 @@ def queue(request: HttpRequest) -> HttpResponse:
     waiting = waiting_for(request.user)
     asked = request.GET.copy()
     asked.pop("state", None)
-    whose = _whose(request)
-    counts = recent(("waiting", *whose), lambda: _by_state(narrowed(waiting, asked)))
-    state = request.GET.get("state") or next((s.value for s in BY_RISK if counts.get(s)), "")
+    wanted = request.GET.get("state", "")
+    counts, state, findings, domains = recent(
+        ("queue", *_whose(request), wanted), lambda: _figures(waiting, narrowed(waiting, asked), wanted)
+    )
     rows = narrowed(waiting, request.GET).filter(state=state)
     if reply := exported(request, facts_of(rows.select_related("grader")[:10_000], _facts), name="review-queue"):
         return reply
@@ -65,13 +66,13 @@ def queue(request: HttpRequest) -> HttpResponse:
     context = {
         "page": page,
         "rows": [(task, answer_of(task), found.get(task.pk, [])) for task in page.rows],
-        "findings": recent(("findings", *whose, state), lambda: _finding_counts(waiting.filter(state=state))),
+        "findings": findings,
         "appeals": appeals.queue(signed_in(request)).count(),
         "wrappers": wrapping.visible_to(signed_in(request)).filter(state=WrapperState.PROPOSED).count(),
         "state": state,
         "states": [(s.value, counts.get(s, 0)) for s in BY_RISK],
         "total": sum(counts.values()),
-        "domains": recent(("domains", *whose, state), lambda: _domains(waiting.filter(state=state))),
+        "domains": domains,
         "spaces": teams_with(signed_in(request), Role.REVIEWER),
         "dataset": Dataset.objects.for_user(request.user).filter(pk=whole(request.GET.get("dataset")) or 0).first(),
         "filter": _filter_of(asked).urlencode(),
@@ -89,12 +90,20 @@ def _whose(request: HttpRequest) -> tuple[int, str]:
     return signed_in(request).pk, _filter_of(asked).urlencode()
 
 
-def _by_state(waiting: QuerySet[Task]) -> dict[str, int]:
-    return dict(waiting.order_by().values_list("state").annotate(n=Count("pk")))
+class _Figures(NamedTuple):
+    counts: dict[str, int]  # by state, of what the filter leaves
+    state: str  # the one that is shown
+    findings: list[tuple[str, str, int]]
+    domains: list[str]
 
 
-def _domains(waiting: QuerySet[Task], most: int = 20) -> list[str]:
-    return list(waiting.order_by("domain").values_list("domain", flat=True).distinct()[:most])
+def _figures(waiting: QuerySet[Task], narrowed: QuerySet[Task], wanted: str) -> _Figures:
+    """What all that waits is looked at for; together, because together they may take long."""
+    counts = dict(narrowed.order_by().values_list("state").annotate(n=Count("pk")))
+    state = wanted or next((s.value for s in BY_RISK if counts.get(s)), "")
+    shown = waiting.filter(state=state)
+    domains = shown.order_by("domain").values_list("domain", flat=True).distinct()
+    return _Figures(counts, state, _finding_counts(shown), list(domains[:20]))
 
 
 def _found_of(tasks: Sequence[Task]) -> dict[int, list[str]]:
