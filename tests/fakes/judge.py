@@ -87,13 +87,14 @@ def running() -> Iterator[FakeJudge]:
                 fake.at_once += 1
                 fake.most_at_once = max(fake.most_at_once, fake.at_once)
             try:
-                self._send(fake.next(body))
+                reply = fake.next(body)
+                time.sleep(reply.after_seconds)
             finally:
                 with fake.lock:
-                    fake.at_once -= 1
+                    fake.at_once -= 1  # before it is sent: whoever has it may ask again at once
+            self._send(reply)
 
         def _send(self, reply: Reply) -> None:
-            time.sleep(reply.after_seconds)
             raw = reply.bytes()
             try:
                 self.send_response(reply.status)
