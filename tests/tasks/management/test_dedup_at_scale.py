@@ -25,9 +25,11 @@ def _verdicts(*arguments: Any, out: Path) -> Counter[str]:
     return Counter(row["verdict"] for row in pq.read_table(out).to_pylist())
 
 
-def _refused(*arguments: Any, out: Path, match: str) -> None:
-    with pytest.raises(CommandError, match=match):
+def _refusal(*arguments: Any, out: Path) -> str:
+    """Its sentence."""
+    with pytest.raises(CommandError) as refused:
         _verdicts(*arguments, out=out)
+    return str(refused.value)
 
 
 def test_rows_of_a_known_dialect_need_no_mapping(tmp_path: Path):
@@ -46,7 +48,7 @@ def test_columns_of_which_nobody_can_be_sure_ask_for_a_mapping(tmp_path: Path):
     path = tmp_path / "odd.csv"
     path.write_text("alpha,beta\nWhat is 7 + 8?,15\n")
 
-    _refused(path, out=tmp_path / "out.parquet", match="alpha, beta")
+    assert "alpha, beta" in _refusal(path, out=tmp_path / "out.parquet")
 
 
 def test_every_file_is_read_by_its_own_columns(file: Path, tmp_path: Path):
@@ -60,7 +62,7 @@ def test_a_mapping_that_does_not_fit_the_file_is_refused(file: Path, tmp_path: P
     mapping = tmp_path / "mapping.json"
     mapping.write_text(json.dumps({"dialect": "columns", "columns": {"question": "prompt", "answer": "reference"}}))
 
-    _refused(file, "--mapping", mapping, out=tmp_path / "out.parquet", match="no column 'question'")
+    assert "no column 'question'" in _refusal(file, "--mapping", mapping, out=tmp_path / "out.parquet")
 
 
 @pytest.mark.parametrize("content", [None, "{broken", "[1]", '{"columns": 5}'])
@@ -69,32 +71,32 @@ def test_a_mapping_that_is_missing_or_broken_is_one_sentence(file: Path, tmp_pat
     if content is not None:
         mapping.write_text(content)
 
-    _refused(file, "--mapping", mapping, out=tmp_path / "out.parquet", match="no mapping")
+    assert "no mapping" in _refusal(file, "--mapping", mapping, out=tmp_path / "out.parquet")
 
 
 def test_a_file_that_is_missing_is_one_sentence(file: Path, tmp_path: Path):
-    _refused(file, tmp_path / "nowhere.jsonl", out=tmp_path / "out.parquet", match=r"nowhere\.jsonl cannot be read")
+    assert "nowhere.jsonl cannot be read" in _refusal(file, tmp_path / "nowhere.jsonl", out=tmp_path / "out.parquet")
 
 
 def test_a_folder_for_the_verdicts_that_is_missing_is_one_sentence(file: Path, tmp_path: Path):
-    _refused(file, out=tmp_path / "nowhere" / "out.parquet", match="--out .* cannot be written")
+    assert "cannot be written" in _refusal(file, out=tmp_path / "nowhere" / "out.parquet")
 
 
 def test_the_verdicts_do_not_take_the_place_of_a_file(file: Path):
-    _refused(file, out=file, match="is one of the files")
+    assert "is one of the files" in _refusal(file, out=file)
 
 
 def test_a_scratch_folder_that_is_missing_is_one_sentence(file: Path, tmp_path: Path):
-    _refused(file, "--scratch", tmp_path / "nowhere", out=tmp_path / "out.parquet", match="is no folder")
+    assert "is no folder" in _refusal(file, "--scratch", tmp_path / "nowhere", out=tmp_path / "out.parquet")
 
 
 @pytest.mark.parametrize("option", ["--memory-mb", "--threads"])
 def test_joins_need_memory_and_a_thread(file: Path, tmp_path: Path, option: str):
-    _refused(file, option, 0, out=tmp_path / "out.parquet", match="1 or more")
+    assert "1 or more" in _refusal(file, option, 0, out=tmp_path / "out.parquet")
 
 
 def test_a_grader_that_nobody_knows_is_refused(file: Path, tmp_path: Path):
-    _refused(file, "--grader", '{"type": "oracle"}', out=tmp_path / "out.parquet", match="Known types")
+    assert "Known types" in _refusal(file, "--grader", '{"type": "oracle"}', out=tmp_path / "out.parquet")
 
 
 def test_what_is_in_between_lies_under_the_data_folder_and_goes_after_a_fault(
