@@ -222,6 +222,7 @@ class Result(msgspec.Struct, frozen=True):
     seconds: dict[str, float] = {}  # by phase
     tokens: int = 0
     error: EngineFault | None = None
+    environment: dict[str, str] = {}  # versions, processor, threads: what the bits depend on besides the inputs
 
 
 def encode(value: msgspec.Struct) -> bytes:

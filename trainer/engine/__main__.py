@@ -26,6 +26,7 @@ import msgspec
 
 from tasks.graders import judges
 from trainer.contract import BaseSpec, EngineFault, EvaluateSpec, Result, Spec, decode_spec
+from trainer.engine import environment
 from trainer.engine.faults import Fault, Fenced, Stopped
 from trainer.engine.progress import FENCED, Progress, peak_memory_bytes
 
@@ -61,7 +62,8 @@ def _work(directory: Path) -> int:
         (directory / "result.json").unlink(missing_ok=True)  # of an earlier attempt
         result = _result(spec, directory, progress)
         progress.enter("done")
-        progress.end(msgspec.structs.replace(result, peak_memory_bytes=peak_memory_bytes(), seconds=progress.seconds))
+        measured = {"peak_memory_bytes": peak_memory_bytes(), "seconds": progress.seconds}
+        progress.end(msgspec.structs.replace(result, **measured, environment=environment.describe()))
     return 1 if result.status == "failed" else 0
 
 

@@ -31,6 +31,7 @@ class ModelVersion(models.Model):
     bytes = models.BigIntegerField(default=0)
     kl = models.JSONField(null=True)  # trainer.contract.Estimate: exact KL to its run's start, nats a sequence
     not_evaluated = models.CharField(max_length=500, blank=True)  # why no evaluation started by itself: one sentence
+    environment = models.JSONField(default=dict)  # of the engine that made it: trainer.contract.Result.environment
     created_at = models.DateTimeField(auto_now_add=True)
 
     objects = ModelVersionQuerySet.as_manager()

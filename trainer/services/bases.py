@@ -60,7 +60,8 @@ class BaseBuildKind:
                 peak_memory_bytes=result.peak_memory_bytes,
             )
             if mine:
-                register_base(work.line, result.model, origin="built locally from flawed demonstrations")
+                origin = "built locally from flawed demonstrations"
+                register_base(work.line, result.model, origin=origin, environment=result.environment)
         return mine
 
     def wants_pause(self, work: BaseBuild) -> bool:
@@ -112,7 +113,9 @@ def _fetch(build: BaseBuild) -> Path:
         ) from error
 
 
-def register_base(line: Line, manifest: Manifest, *, origin: str, revision: str = "") -> ModelVersion:
+def register_base(
+    line: Line, manifest: Manifest, *, origin: str, revision: str = "", environment: dict[str, str] | None = None
+) -> ModelVersion:
     """Version 0: first champion and anchor of its line."""
     version = ModelVersion.objects.create(
         line=line,
@@ -122,6 +125,7 @@ def register_base(line: Line, manifest: Manifest, *, origin: str, revision: str 
         revision=revision,
         parameters=artifacts.parameters_of(artifacts.path_of(manifest.digest)),
         bytes=artifacts.size_of(manifest),
+        environment=environment or {},
     )
     crown(line, version, "Version 0 is the base: first champion and anchor.")
     return version

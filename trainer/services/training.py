@@ -118,6 +118,7 @@ def _register(work: TrainingRun, line: Line, result: Result) -> ModelVersion:
         parameters=artifacts.parameters_of(artifacts.path_of(result.model.digest)),
         bytes=artifacts.size_of(result.model),
         kl=msgspec.to_builtins(result.kl),
+        environment=result.environment,
     )
 
 

@@ -58,6 +58,13 @@ def test_a_base_is_built_from_the_command_line(built):
     assert (result.status, result.model) == ("succeeded", checkpoints.verified(directory / "model"))
 
 
+def test_the_result_says_what_it_was_made_with(built):
+    _, result = built
+
+    assert {"engine", "torch", "transformers", "trl", "processor", "threads"} <= set(result.environment)
+    assert result.environment["threads"] == "1"
+
+
 def test_the_result_says_how_long_the_work_took(built):
     assert built[1].seconds["building"] > 0
 
