@@ -1,9 +1,10 @@
 """Types of every file in an engine run directory. Both sides import this module; neither invents a field.
 
 In    spec.json and, by kind: demonstrations.jsonl (base); train.jsonl, validation.jsonl, probe.jsonl (train);
-      items.jsonl (evaluate). control.json may appear at any time: the platform asks to pause or to cancel
+      items.jsonl (sample, evaluate). control.json may appear at any time: the platform asks to pause or to cancel
 Out   heartbeat.json (rewritten), metrics.jsonl, samples.jsonl (a few rollouts a step), rollouts/ (Parquet),
-      scores.jsonl (evaluate), checkpoints/step-N/ and model/ each with manifest.json, result.json (last)
+      answers.jsonl (sample), scores.jsonl (evaluate), checkpoints/step-N/ and model/ each with manifest.json,
+      result.json (last)
 
 An artifact is published by write → fsync → manifest with sha-256 → atomic rename. The command is
 `python -m trainer.engine DIR`. The engine holds an exclusive lock on DIR/lock for its life, and leaves when spec.json
@@ -42,7 +43,10 @@ class Demonstration(msgspec.Struct, frozen=True):
 
 
 class PromptItem(msgspec.Struct, frozen=True):
-    """A line of train.jsonl, validation.jsonl, probe.jsonl: a task as the engine sees it. Order is training order."""
+    """A line of train.jsonl, validation.jsonl, probe.jsonl, of a sample's items.jsonl: a task as the engine sees it.
+
+    Order is training order.
+    """
 
     key: str  # task id (uuid hex)
     messages: list[ChatMessage]
@@ -102,7 +106,16 @@ class EvaluateSpec(msgspec.Struct, frozen=True, tag="evaluate", tag_field="kind"
     attempt: int = 1
 
 
-Spec = BaseSpec | TrainSpec | EvaluateSpec
+class SampleSpec(msgspec.Struct, frozen=True, tag="sample", tag_field="kind", forbid_unknown_fields=True):
+    """Difficulty: one model answers every task of items.jsonl answers_per_item times."""
+
+    check: str  # id of the difficulty check
+    model: ModelRef
+    sampling: Sampling
+    attempt: int = 1
+
+
+Spec = BaseSpec | SampleSpec | TrainSpec | EvaluateSpec
 
 
 class Control(msgspec.Struct, frozen=True):
@@ -179,6 +192,19 @@ class Score(msgspec.Struct, frozen=True):
     truncated: bool
     completion: str
     reason: str
+
+
+class TaskAnswers(msgspec.Struct, frozen=True):
+    """A line of answers.jsonl: what the model made of one task."""
+
+    key: str
+    scores: list[float | None]  # one an answer, as the grader scored it; None: it could not be graded
+    passes: int  # answers that the grader calls correct
+    tokens: int  # of all answers
+    truncated: int = 0  # answers that had not ended at the token limit
+    wrong: str = ""  # of the answers that are not correct the most frequent one, as the grader read it
+    wrong_count: int = 0
+    fault: str = ""  # why an answer could not be graded
 
 
 class Artifact(msgspec.Struct, frozen=True):

@@ -25,7 +25,7 @@ from pathlib import Path
 import msgspec
 
 from tasks.graders import judges
-from trainer.contract import BaseSpec, EngineFault, EvaluateSpec, Result, Spec, decode_spec
+from trainer.contract import BaseSpec, EngineFault, EvaluateSpec, Result, SampleSpec, Spec, decode_spec
 from trainer.engine import environment
 from trainer.engine.faults import Fault, Fenced, Stopped
 from trainer.engine.progress import FENCED, Progress, peak_memory_bytes
@@ -103,6 +103,11 @@ def _run(spec: Spec, directory: Path, progress: Progress) -> Result:
 
         done = evaluate.evaluate(spec, directory, progress)
         return Result("succeeded", spec.attempt, step=done.answers, kl=done.kl, tokens=done.tokens)
+    if isinstance(spec, SampleSpec):
+        from trainer.engine import difficulty
+
+        asked = difficulty.measure(spec, directory, progress)
+        return Result("succeeded", spec.attempt, step=asked.tasks, tokens=asked.tokens)
     from trainer.engine import grpo
 
     trained = grpo.train(spec, directory, progress)

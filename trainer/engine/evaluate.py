@@ -7,25 +7,19 @@ scores.jsonl grows chunk by chunk in a fixed order. After a kill its whole chunk
 work goes on from there: nothing is answered twice and no line is doubled.
 """
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import msgspec
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from tasks.crash import crash_point
 from tasks.types import Outcome
 from trainer import rewards
-from trainer.contract import Estimate, EvalItem, EvaluateSpec, ModelRef, PromptItem, Sampling, Score, encode
-from trainer.engine import loading, probes, rows, sampling
+from trainer.contract import Estimate, EvalItem, EvaluateSpec, ModelRef, PromptItem, Sampling, Score
+from trainer.engine import answering, loading, probes, rows, sampling
+from trainer.engine.answering import Chunk
 from trainer.engine.faults import Fault, Stopped
 from trainer.engine.progress import Progress
-
-ANSWERS_AT_ONCE = 512  # rows of one generate call for models up to SMALL parameters
-SMALL = 50_000_000
-ANSWERS_AT_ONCE_LARGE = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,14 +27,6 @@ class Evaluated:
     answers: int
     tokens: int
     kl: Estimate | None
-
-
-@dataclass(frozen=True, slots=True)
-class Chunk:
-    """Items answered in one pass. `seed` belongs to the items, not to the side: both sides meet the same noise."""
-
-    items: Sequence[EvalItem]
-    seed: int
 
 
 def evaluate(spec: EvaluateSpec, directory: Path, progress: Progress) -> Evaluated:
@@ -62,8 +48,8 @@ def _answer_side(
     progress: Progress,
 ) -> None:
     model, tokenizer = loading.load(reference)
-    sampling.require_room(model, _encoded(tokenizer, items), drawn_as.max_completion_tokens)
-    for chunk in chunks(items, drawn_as, _answers_at_once(model)):
+    answering.require_room(model, tokenizer, items, drawn_as)
+    for chunk in chunks(items, drawn_as, answering.answers_at_once(model)):
         if progress.stop:
             raise Stopped
         expected = [(side, item.suite, item.key, k) for item in chunk.items for k in range(drawn_as.answers_per_item)]
@@ -72,33 +58,18 @@ def _answer_side(
         progress.step = scores.written
 
 
-def chunks(items: Sequence[EvalItem], drawn_as: Sampling, answers_at_once: int) -> list[Chunk]:
-    """The items suite by suite and by length of prompt, so that a pass pads little; the same on every attempt."""
-    ordered = sorted(items, key=lambda item: (item.suite, sum(len(m.content) for m in item.messages), item.key))
-    size = max(1, answers_at_once // drawn_as.answers_per_item)
-    return [Chunk(ordered[at : at + size], _seed(drawn_as.seed, at)) for at in range(0, len(ordered), size)]
-
-
-def _seed(seed: int, at: int) -> int:
-    return int.from_bytes(hashlib.sha256(f"{seed}/{at}".encode()).digest()[:4], "big")
+def chunks(items: Sequence[EvalItem], drawn_as: Sampling, answers_at_once: int) -> list[Chunk[EvalItem]]:
+    """Suite by suite."""
+    return answering.chunks(items, drawn_as, answers_at_once, by=lambda item: item.suite)
 
 
 def _scored(
-    side: str, chunk: Chunk, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, drawn_as: Sampling
+    side: str,
+    chunk: Chunk[EvalItem],
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    drawn_as: Sampling,
 ) -> list[Score]:
-    answers = sampling.draw(
-        model, tokenizer, _encoded(tokenizer, chunk.items), msgspec.structs.replace(drawn_as, seed=chunk.seed)
-    )
-    given = [
-        (item, k, answer)
-        for item, several in zip(chunk.items, answers, strict=True)
-        for k, answer in enumerate(several)
-    ]
-    grades = rewards.grade_rollouts(
-        [answer.text for _, _, answer in given],
-        [item.item for item, _, _ in given],
-        [item.grader for item, _, _ in given],
-    )
     return [
         Score(
             suite=item.suite,
@@ -113,54 +84,30 @@ def _scored(
             completion=answer.text,
             reason=grade.reason if rewards.reward(grade) is not None else rewards.fault(item.grader, grade),
         )
-        for (item, k, answer), grade in zip(given, grades, strict=True)
+        for item, k, answer, grade in answering.answered(chunk, model, tokenizer, drawn_as)
     ]
 
 
-def _encoded(tokenizer: PreTrainedTokenizerBase, items: Sequence[EvalItem]) -> list[list[int]]:
-    return sampling.encode(tokenizer, [item.messages for item in items])
-
-
-def _answers_at_once(model: PreTrainedModel) -> int:
-    return ANSWERS_AT_ONCE if loading.parameters(model) <= SMALL else ANSWERS_AT_ONCE_LARGE
-
-
 class _Scores:
-    """scores.jsonl, opened where the last attempt left it."""
+    """scores.jsonl with what it counts: lines, tokens, errors."""
 
     def __init__(self, path: Path, progress: Progress, expected: int) -> None:
-        self._path, self._progress, self._expected = path, progress, expected
-        self._kept: list[Score] | None = _whole_lines(path)  # None: past what the last attempt left
-        self._at = 0  # of the kept lines, how many this attempt has walked past
+        self._file = answering.ChunkFile(path, Score, progress)
+        self._expected = expected
         self.written = 0
         self.tokens = 0
         self.errors = 0
 
     def has(self, expected: list[tuple[str, str, str, int]]) -> bool:
-        """Whether the next kept lines are exactly this chunk; at the first that is not, the rest of the file is cut."""
-        if self._kept is None:
+        """Whether the last attempt has left exactly this chunk next."""
+        kept = self._file.kept(expected, lambda line: (line.side, line.suite, line.key, line.sample))
+        if kept is None:
             return False
-        found = self._kept[self._at : self._at + len(expected)]
-        if [(line.side, line.suite, line.key, line.sample) for line in found] != expected:
-            self._cut(self._kept[: self._at])
-            return False
-        self._at += len(expected)
-        self._count(found)
+        self._count(kept)
         return True
 
     def add(self, lines: Sequence[Score]) -> None:
-        self._progress.require_own_attempt()
-        with self._path.open("ab") as file:
-            file.write(b"".join(encode(line) + b"\n" for line in lines))
-        self._count(lines)
-        crash_point("scores.after_chunk")
-
-    def _cut(self, whole: Sequence[Score]) -> None:
-        self._kept = None
-        self._progress.require_own_attempt()
-        partial = self._path.with_name("scores.jsonl.partial")
-        partial.write_bytes(b"".join(encode(line) + b"\n" for line in whole))
-        partial.replace(self._path)
+        self._file.add(lines, then=self._count)
 
     def _count(self, lines: Sequence[Score]) -> None:
         self.written += len(lines)
@@ -175,18 +122,6 @@ class _Scores:
                 f"{rewards.EVALUATION_ERROR_BUDGET:.0%}: repair the grader or its references. The last: "
                 f"{failed[-1].reason}",
             )
-
-
-def _whole_lines(path: Path) -> list[Score]:
-    """The lines before the first that is torn or unreadable."""
-    found: list[Score] = []
-    if path.is_file():
-        for line in path.read_bytes().splitlines(keepends=True):
-            try:
-                found.append(msgspec.json.decode(line, type=Score))
-            except msgspec.DecodeError:
-                break
-    return found
 
 
 def _kl(spec: EvaluateSpec, directory: Path, progress: Progress) -> Estimate | None:

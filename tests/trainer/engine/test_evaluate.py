@@ -8,7 +8,7 @@ import pytest
 
 from tests.trainer.engine.conftest import prepare, prompt_line, run_engine, start_engine
 from trainer.contract import EvaluateSpec, Sampling, Score
-from trainer.engine import evaluate
+from trainer.engine import answering, evaluate
 from trainer.engine.faults import Fault, Stopped
 from trainer.engine.progress import Progress
 
@@ -17,7 +17,7 @@ DRAWN = Sampling(answers_per_item=3, max_completion_tokens=4, seed=5)
 
 @pytest.fixture(autouse=True)
 def _small_chunks(monkeypatch):
-    monkeypatch.setattr(evaluate, "ANSWERS_AT_ONCE", 12)
+    monkeypatch.setattr(answering, "ANSWERS_AT_ONCE", 12)
 
 
 def _item(number, **changes):
