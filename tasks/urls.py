@@ -70,6 +70,7 @@ urlpatterns = [
     path("review/undo/<uuid:batch>", reviews.undo_batch, name="review-undo-batch"),
     path("review/<int:pk>", reviews.review_page, name="review-task"),
     path("review/<int:pk>/approve", reviews.approve, name="review-approve"),
+    path("review/<int:pk>/uphold", reviews.uphold, name="review-uphold"),
     path("review/<int:pk>/reject", reviews.reject, name="review-reject"),
     path("docs/formats", docs.formats, name="docs-formats"),
     path("docs/graders", docs.graders, name="docs-graders"),

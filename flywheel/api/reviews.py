@@ -13,7 +13,7 @@ from flywheel.api.resource import Asked, Given, Nothing, Resource
 from flywheel.api.tasks import ReviewOut, TaskFilter, TaskOut, narrowed
 from tasks.errors import NotFound
 from tasks.models import Membership, Review, Task
-from tasks.services import reviews
+from tasks.services import reviews, suspecting
 from tasks.states import REVIEWABLE, Role, Split, TaskState
 
 
@@ -62,7 +62,12 @@ class Reviews(Resource):
     def _queue(self, asked: dict[str, Any]) -> Any:
         """Tasks that wait for a person, in spaces where the caller reviews."""
         reviewing = Membership.objects.filter(user=self.caller.user, role__in=[Role.REVIEWER, Role.ADMINISTRATOR])
-        rows = narrowed(self, asked).filter(state__in=REVIEWABLE, space__in=reviewing.values("team"))
+        spaces = list(reviewing.values_list("team", flat=True))
+        rows = narrowed(self, asked)
+        if asked.get("state") == TaskState.APPROVED:  # and its reference is suspected
+            rows = rows.filter(pk__in=suspecting.suspected(spaces).values("pk"))
+        else:
+            rows = rows.filter(state__in=REVIEWABLE, space__in=spaces)
         return rows.filter(pk__in=asked["ids"]) if "ids" in asked else rows
 
     @extend_schema(parameters=[ReviewFilter], responses=ReviewOut(many=True))
@@ -78,7 +83,7 @@ class Reviews(Resource):
     @extend_schema(parameters=[TaskFilter], responses=TaskOut(many=True))
     @action(detail=False)
     def queue(self, request: Request) -> Response:
-        """Tasks that wait for your decision."""
+        """Tasks that wait for your decision; with state=approved those whose reference is suspected to be wrong."""
         return self.page(self._queue(self.asked(TaskFilter)).select_related("space", "grader"), TaskOut)
 
     @extend_schema(request=BulkIn, responses=BulkOut)

@@ -12,7 +12,7 @@ from rest_framework.response import Response
 from flywheel.api.resource import Asked, Given, Resource, teams_of
 from tasks.errors import Invalid
 from tasks.models import Dataset, DatasetTask, Proof, Review, Task, TaskFinding
-from tasks.services import correcting, proofs, reviews
+from tasks.services import correcting, proofs, reviews, suspecting
 from tasks.states import Split, TaskState
 
 
@@ -163,6 +163,13 @@ class Tasks(Resource):
         """Let the task in."""
         task, given = self.get_object(), self.given(ApprovalIn)
         return self.shown(reviews.approve(task, reviewer=self.user, **given), ReviewOut, 201)
+
+    @extend_schema(request=ApprovalIn, responses=FindingOut)
+    @action(detail=True, methods=["post"])
+    def uphold(self, request: Request, pk: str) -> Response:
+        """Say of a task that a model never solved (finding never_solved) that its reference is right: it stays."""
+        task, given = self.get_object(), self.given(ApprovalIn)
+        return self.shown(suspecting.uphold(task, reviewer=self.user, **given), FindingOut)
 
     @extend_schema(request=RejectionIn, responses={201: ReviewOut})
     @action(detail=True, methods=["post"])

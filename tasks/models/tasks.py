@@ -143,16 +143,20 @@ class TaskFinding(models.Model):
         SECRET = "secret", "Looks like a secret"
         PERSONAL = "personal", "Looks like personal data"
         LANGUAGE = "language", "Not in a wanted language"
+        NEVER_SOLVED = "never_solved", "Never solved: is the reference right?"
 
     task = models.ForeignKey(Task, on_delete=models.CASCADE, related_name="findings", db_constraint=False)
     kind = models.CharField(max_length=20, choices=Kind)
-    rule = models.CharField(max_length=40)  # near | wrapped | grams | a pattern's name
+    rule = models.CharField(max_length=40)  # near | wrapped | grams | a pattern's name | no_answer_passed | upheld
     other = models.BigIntegerField(null=True)  # the other task, where there is one
     similarity = models.FloatField(null=True)  # in [0, 1]
     evidence = models.JSONField(default=dict)  # shared text; field, start and end of what was found
 
     class Meta:
         indexes = [models.Index(fields=["other"], condition=Q(other__isnull=False), name="finding_other")]
+        constraints = [
+            models.UniqueConstraint(fields=["task"], condition=Q(kind="never_solved"), name="one_suspicion_per_task")
+        ]
 
     def __str__(self) -> str:
         return f"{self.task_id}: {self.kind} ({self.rule})"

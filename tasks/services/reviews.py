@@ -13,6 +13,7 @@ from django.utils import timezone
 from tasks.crash import crash_point
 from tasks.errors import Conflict, Invalid
 from tasks.models import Membership, Proof, Review, Task, User
+from tasks.services import suspecting
 from tasks.services.access import require_role
 from tasks.services.conflicts import CLASH
 from tasks.states import REVIEWABLE, Role, TaskState
@@ -35,6 +36,7 @@ def approve(task: Task, *, reviewer: User, note: str = "") -> Review:
 
 @transaction.atomic
 def reject(task: Task, *, reviewer: User, reason_code: str, note: str = "") -> Review:
+    """Keep a task out; or take an approved one out whose reference is suspected to be wrong."""
     return _decide(task, Review.Decision.REJECTED, reviewer=reviewer, reason_code=reason_code, note=note)
 
 
@@ -42,6 +44,8 @@ def _decide(task: Task, decision: Review.Decision, *, reviewer: User, reason_cod
     require_role(reviewer, task.space, Role.REVIEWER)
     _check(decision, reason_code, note)
     before = TaskState(Task.objects.values_list("state", flat=True).get(pk=task.pk))
+    if decision is Review.Decision.REJECTED and before is TaskState.APPROVED and suspecting.is_suspected(task):
+        before = suspecting.take_back(task, reviewer=reviewer)
     if before not in REVIEWABLE or not Task.objects.advance(
         task.pk,
         before,

@@ -15,7 +15,7 @@ from django.views.decorators.http import require_POST, require_safe
 from tasks.errors import Invalid
 from tasks.forms import BulkForm, RejectForm, teams_with
 from tasks.models import Dataset, DatasetTask, Event, EventSeal, Review, Task, TaskFinding
-from tasks.services import appeals, reviews, wrapping
+from tasks.services import appeals, reviews, suspecting, wrapping
 from tasks.states import Role, TaskState, WrapperState
 from tasks.views import examples
 from tasks.views.listing import exported, facts_of, page_of, whole
@@ -29,8 +29,22 @@ FILTERS = ("state", "domain", "dataset", "space", "finding")
 
 def waiting_for(user: Any) -> QuerySet[Task]:
     """Tasks that wait for a person, in the spaces where this one reviews."""
-    spaces = list(teams_with(user, Role.REVIEWER).values_list("pk", flat=True))
-    return Task.objects.filter(space__in=spaces, state__in=BY_RISK)
+    return Task.objects.filter(space__in=_spaces(user), state__in=BY_RISK)
+
+
+def suspected_for(user: Any) -> QuerySet[Task]:
+    """Approved tasks whose reference a person should look at again."""
+    return suspecting.suspected(_spaces(user))
+
+
+def _spaces(user: Any) -> list[int]:
+    return list(teams_with(user, Role.REVIEWER).values_list("pk", flat=True))
+
+
+def _under(user: Any, query: QueryDict) -> QuerySet[Task]:
+    """What waits under a filter. Suspected tasks are a queue of their own: they are approved until somebody decides."""
+    suspects = query.get("state") == TaskState.APPROVED
+    return narrowed(suspected_for(user) if suspects else waiting_for(user), query)
 
 
 def narrowed(rows: QuerySet[Task], query: QueryDict) -> QuerySet[Task]:
@@ -50,18 +64,18 @@ def narrowed(rows: QuerySet[Task], query: QueryDict) -> QuerySet[Task]:
 @login_required
 @require_safe
 def queue(request: HttpRequest) -> HttpResponse:
-    waiting = waiting_for(request.user)
+    waiting, suspects = waiting_for(request.user), suspected_for(request.user)
     asked = request.GET.copy()
     asked.pop("state", None)
     wanted = request.GET.get("state", "")
     counts, state, findings, domains = recent(
-        ("queue", *_whose(request), wanted), lambda: _figures(waiting, narrowed(waiting, asked), wanted)
+        ("queue", *_whose(request), wanted), lambda: _figures(waiting, suspects, asked, wanted)
     )
-    rows = narrowed(waiting, request.GET).filter(state=state)
+    asked["state"] = state
+    rows = _under(request.user, asked).filter(state=state)
     if reply := exported(request, facts_of(rows.select_related("grader")[:10_000], _facts), name="review-queue"):
         return reply
     page = page_of(request, rows.select_related("grader", "space"))
-    asked["state"] = state
     found = _found_of(page.rows)
     context = {
         "page": page,
@@ -70,7 +84,7 @@ def queue(request: HttpRequest) -> HttpResponse:
         "appeals": appeals.queue(signed_in(request)).count(),
         "wrappers": wrapping.visible_to(signed_in(request)).filter(state=WrapperState.PROPOSED).count(),
         "state": state,
-        "states": [(s.value, counts.get(s, 0)) for s in BY_RISK],
+        "states": [(s.value, counts.get(s, 0)) for s in (*BY_RISK, TaskState.APPROVED) if s in BY_RISK or s in counts],
         "total": sum(counts.values()),
         "domains": domains,
         "spaces": teams_with(signed_in(request), Role.REVIEWER),
@@ -97,11 +111,13 @@ class _Figures(NamedTuple):
     domains: list[str]
 
 
-def _figures(waiting: QuerySet[Task], narrowed: QuerySet[Task], wanted: str) -> _Figures:
+def _figures(waiting: QuerySet[Task], suspects: QuerySet[Task], asked: QueryDict, wanted: str) -> _Figures:
     """What all that waits is looked at for; together, because together they may take long."""
-    counts = dict(narrowed.order_by().values_list("state").annotate(n=Count("pk")))
-    state = wanted or next((s.value for s in BY_RISK if counts.get(s)), "")
-    shown = waiting.filter(state=state)
+    counts = dict(narrowed(waiting, asked).order_by().values_list("state").annotate(n=Count("pk")))
+    if suspected := narrowed(suspects, asked).count():
+        counts[TaskState.APPROVED.value] = suspected
+    state = wanted or next((s.value for s in (*BY_RISK, TaskState.APPROVED) if counts.get(s)), "")
+    shown = suspects if state == TaskState.APPROVED else waiting.filter(state=state)
     domains = shown.order_by("domain").values_list("domain", flat=True).distinct()
     return _Figures(counts, state, _finding_counts(shown), list(domains[:20]))
 
@@ -159,7 +175,7 @@ def _filter_of(query: QueryDict) -> QueryDict:
 @require_safe
 def review_page(request: HttpRequest, pk: int) -> HttpResponse:
     task = get_object_or_404(Task.objects.for_user(request.user).select_related("grader", "space"), pk=pk)
-    waiting = narrowed(waiting_for(request.user), request.GET).exclude(pk=pk)
+    waiting = _under(request.user, request.GET).exclude(pk=pk)
     older = list(waiting.filter(pk__lt=pk).order_by("-pk").values_list("pk", flat=True)[:3])
     newer = waiting.filter(pk__gt=pk).order_by("pk").values_list("pk", flat=True).first()
     last = Review.objects.filter(reviewer=signed_in(request), undone_at=None).first()
@@ -171,6 +187,7 @@ def review_page(request: HttpRequest, pk: int) -> HttpResponse:
         "last": last,
         "filter": _filter_of(request.GET).urlencode(),
         "reasons": Review.ReasonCode.choices,
+        "suspected": suspecting.is_suspected(task),
         "may_decide": teams_with(signed_in(request), Role.REVIEWER).filter(pk=task.space_id).exists(),
     }
     return render(request, "tasks/review_task.html", context)
@@ -183,6 +200,17 @@ def approve(request: HttpRequest, pk: int) -> HttpResponse:
     following = _following(request, pk)
     reviews.approve(task, reviewer=signed_in(request), note=request.POST.get("note", "")[:500])
     messages.success(request, f"Task {pk} is approved.")
+    return following
+
+
+@login_required
+@require_POST
+def uphold(request: HttpRequest, pk: int) -> HttpResponse:
+    """A suspected reference is right: the task stays approved."""
+    task = get_object_or_404(Task.objects.for_user(request.user), pk=pk)
+    following = _following(request, pk)
+    suspecting.uphold(task, reviewer=signed_in(request), note=request.POST.get("note", "")[:500])
+    messages.success(request, f"Task {pk} stays: its reference is right.")
     return following
 
 
@@ -203,7 +231,7 @@ def reject(request: HttpRequest, pk: int) -> HttpResponse:
 def _following(request: HttpRequest, pk: int) -> HttpResponse:
     """The next task under the same filter, else the queue: nobody waits between items."""
     query = QueryDict(request.POST.get("filter", ""))
-    rows = narrowed(waiting_for(request.user), query).exclude(pk=pk)
+    rows = _under(request.user, query).exclude(pk=pk)
     after = rows.filter(pk__lt=pk).order_by("-pk").first() or rows.order_by("-pk").first()
     address = reverse("review-task", args=[after.pk]) if after else reverse("review")
     kept = _filter_of(query).urlencode()

@@ -29,7 +29,9 @@ TONES: Mapping[str, tuple[str, str]] = {
     **dict.fromkeys(("running", "importing", "proving", "changing"), ("live", "●")),
     **dict.fromkeys(("queued", "received", "pending", "validating", "valid", "parsed"), ("", "○")),
     **dict.fromkeys(("skipped", "cancelled", "watched", "superseded"), ("", "–")),
-    **dict.fromkeys(("near_duplicate", "suspect", "overlap", "secret", "personal", "language"), ("warn", "!")),
+    **dict.fromkeys(
+        ("near_duplicate", "suspect", "overlap", "secret", "personal", "language", "never_solved"), ("warn", "!")
+    ),
     "granted": ("good", "✓"),
     "open": ("", "○"),
     "anchor": ("", "⚓"),

@@ -3,6 +3,8 @@
 import pytest
 
 from tasks.models import Review, Task
+from tasks.services import suspecting
+from tasks.services.suspecting import Tried
 from tests.fixtures_portal import Portal
 from tests.portal_client import browser, text
 
@@ -84,3 +86,50 @@ def test_the_log_shows_only_the_readers_teams(portal: Portal):
     events = browser(portal.stranger).get("/review/log").context["page"].rows
 
     assert {event.team.name for event in events} == {"Elsewhere"}
+
+
+def suspect() -> Task:
+    """An approved task of the pool that a model answered eight times and never solved."""
+    task = newest("approved")
+    tried = Tried(task.pk, task.content_digest, answers=8, passes=0, wrong="<b>41</b>", wrong_count=7)
+    suspecting.settle(task.space_id, model="shared/v1", never_solved=[tried], solved=[])
+    return task
+
+
+def test_a_suspected_task_is_a_queue_of_its_own(portal: Portal):
+    task = suspect()
+
+    page = browser(portal.reviewer).get("/review?state=approved")
+
+    assert [row for row, _, _ in page.context["rows"]] == [task]
+    assert ("approved", 1) in page.context["states"]
+
+
+def test_a_suspected_task_shows_what_the_model_said_instead(portal: Portal):
+    task = suspect()
+
+    page = text(browser(portal.reviewer).get(f"/review/{task.pk}?state=approved"))
+
+    assert "&lt;b&gt;41&lt;/b&gt;" in page
+    assert "7 of 8 times" in page
+
+
+def test_upholding_a_reference_takes_the_task_out_of_the_queue(portal: Portal):
+    task = suspect()
+
+    browser(portal.reviewer).post(f"/review/{task.pk}/uphold", {"filter": "state=approved"})
+
+    assert Task.objects.get(pk=task.pk).state == "approved"
+    assert ("approved", 1) not in browser(portal.reviewer).get("/review").context["states"]
+
+
+def test_a_suspected_task_is_rejected_from_its_page(portal: Portal):
+    task = suspect()
+
+    browser(portal.reviewer).post(f"/review/{task.pk}/reject", {"reason_code": "wrong_reference"})
+
+    assert Task.objects.get(pk=task.pk).state == "rejected"
+
+
+def test_other_approved_tasks_are_in_no_queue(portal: Portal):
+    assert list(browser(portal.reviewer).get("/review?state=approved").context["rows"]) == []
