@@ -10,7 +10,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 import numpy as np
@@ -36,11 +36,24 @@ class Candidate:
     family: str = ""  # near-duplicate family, "" : its own
     arrived: int = 0  # of tasks with one exact key the first to arrive is taken
     content: str = ""  # digest of what it asks and expects, "" : its id
+    pass_rate: float | None = None  # of the line's champion, in [0, 1]; None: not measured
 
     @property
     def name(self) -> str:
         """What ranks and digest go by: ids differ where the same files were imported in another order."""
         return self.content or self.task
+
+
+class Band(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which tasks teach, by the champion's pass rate: the share of its graded answers that are right.
+
+    Tasks from `min` to `max`, both included, are mixed. What a model always solves leaves every group of answers
+    without spread; 0.625 (5 of 8) is where training.md found that a task has little left to teach.
+    """
+
+    min: Annotated[float, Meta(ge=0, le=1)] = 0.0  # 0: what was never solved stays in
+    max: Annotated[float, Meta(ge=0, le=1)] = 0.625  # 1: nothing leaves as solved
+    unknown: Literal["keep", "leave"] = "keep"  # tasks whose rate was not measured
 
 
 class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -55,6 +68,7 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     per_family: Annotated[int, Meta(ge=0)] = 0  # tasks of one near-duplicate family; 0: no cap
     size: Annotated[int, Meta(ge=0)] = 0  # tasks; 0: as many as weights and cap allow
     seed: int = 0
+    difficulty: Band | None = None  # None: whatever the champion makes of them
 
 
 class Count(msgspec.Struct, frozen=True):
@@ -73,6 +87,9 @@ class MixturePlan(msgspec.Struct, frozen=True):
     contributors: list[Count]
     repeated: int  # left out: another task has the same prompt
     in_family: int  # left out: enough tasks of their family are in
+    solved: int  # left out: the champion solves them too often
+    too_hard: int  # left out: the champion solves them too rarely
+    unknown: int  # without a pass rate, where the recipe asks for one: kept or left out as it says
     sentences: list[str]  # what bound
 
     @property
@@ -88,7 +105,8 @@ def mix(candidates: Iterable[Candidate], recipe: Recipe) -> MixturePlan:
     _check(recipe)
     offered = sorted(candidates, key=lambda c: (c.arrived, c.task))
     unique = _first_of_each_prompt(offered)
-    pool = _within_families(unique, recipe)
+    teaching, by_band = _within_band(unique, recipe.difficulty)
+    pool = _within_families(teaching, recipe)
     shares, sentences = _shares(pool, recipe)
     ranked = _ranked(
         [c for c in pool if _cell(c, shares)[0] in shares and recipe.weights.get(c.domain) != 0], recipe.seed
@@ -106,8 +124,15 @@ def mix(candidates: Iterable[Candidate], recipe: Recipe) -> MixturePlan:
         domains=_counts([c.domain for c in unique], [c.domain for c in chosen]),
         contributors=_counts([c.contributor for c in unique], [c.contributor for c in chosen]),
         repeated=len(offered) - len(unique),
-        in_family=len(unique) - len(pool),
-        sentences=[*_left_out(len(offered) - len(unique), len(unique) - len(pool)), *sentences],
+        in_family=len(teaching) - len(pool),
+        solved=by_band.solved,
+        too_hard=by_band.too_hard,
+        unknown=by_band.unknown,
+        sentences=[
+            *_left_out(len(offered) - len(unique), len(teaching) - len(pool)),
+            *_banded(by_band, recipe.difficulty),
+            *sentences,
+        ],
     )
 
 
@@ -117,6 +142,10 @@ def _check(recipe: Recipe) -> None:
         msgspec.convert(msgspec.to_builtins(recipe), type=Recipe)
     except msgspec.ValidationError as error:
         raise Invalid("recipe_invalid", f"This is not a recipe: {error}", "recipe") from error
+    band = recipe.difficulty
+    if band is not None and band.min > band.max:
+        words = f"The band of difficulty ends at {_percent(band.max)}, below where it begins ({_percent(band.min)})."
+        raise Invalid("band_empty", f"{words} Let min be at most max.", "difficulty")
 
 
 def _rank(seed: int, name: str) -> int:
@@ -128,6 +157,43 @@ def _first_of_each_prompt(offered: Sequence[Candidate]) -> list[Candidate]:
     for candidate in offered:
         first.setdefault(candidate.exact_key, candidate)
     return list(first.values())
+
+
+@dataclass(frozen=True, slots=True)
+class ByBand:
+    """Tasks outside the band, and without a rate."""
+
+    solved: int = 0
+    too_hard: int = 0
+    unknown: int = 0
+
+
+def _within_band(pool: Sequence[Candidate], band: Band | None) -> tuple[list[Candidate], ByBand]:
+    if band is None:
+        return list(pool), ByBand()
+    solved, too_hard, unknown, kept = 0, 0, 0, []
+    for candidate in pool:
+        if candidate.pass_rate is None:
+            unknown += 1
+            if band.unknown == "leave":
+                continue
+        elif candidate.pass_rate > band.max:
+            solved += 1
+            continue
+        elif candidate.pass_rate < band.min:
+            too_hard += 1
+            continue
+        kept.append(candidate)
+    if pool and not kept:
+        raise _outside(ByBand(solved, too_hard, unknown), band)
+    return kept, ByBand(solved, too_hard, unknown)
+
+
+def _outside(counts: ByBand, band: Band) -> Invalid:
+    told = " ".join(_banded(counts, band))
+    return Invalid(
+        "mixture_empty", f"No task is within the recipe's band of difficulty. {told} Widen the band.", "difficulty"
+    )
 
 
 def _within_families(pool: Sequence[Candidate], recipe: Recipe) -> list[Candidate]:
@@ -380,6 +446,18 @@ def _left_out(repeated: int, in_family: int) -> list[str]:
     return [f"{count:,} {'task' if count == 1 else 'tasks'} {words}" for count, words in told if count]
 
 
+def _banded(counts: ByBand, band: Band | None) -> list[str]:
+    if band is None:
+        return []
+    missing = "kept: measure them first" if band.unknown == "keep" else "left out: measure them first"
+    told = [
+        (counts.solved, f"left out as solved: the champion passes more than {_percent(band.max)}."),
+        (counts.too_hard, f"left out as too hard: the champion passes less than {_percent(band.min)}."),
+        (counts.unknown, f"without a pass rate of the champion, {missing}."),
+    ]
+    return [f"{count:,} {'task' if count == 1 else 'tasks'} {words}" for count, words in told if count]
+
+
 def _percent(share: float) -> str:
     return f"{100 * share:.3g} %"
 
@@ -391,5 +469,11 @@ def _counts(available: Iterable[str], used: Iterable[str]) -> list[Count]:
 
 
 def _digest(recipe: Recipe, datasets: Sequence[str], order: Sequence[str]) -> str:
-    """SHA-256 over recipe, dataset digests and the ordered tasks' names, as canonical JSON."""
-    return hashlib.sha256(msgspec.json.encode([recipe, datasets, order], order="sorted")).hexdigest()
+    """SHA-256 over recipe, dataset digests and the ordered tasks' names, as canonical JSON.
+
+    A recipe without a band counts as it did before there were any: what it makes keeps its digest.
+    """
+    asked = msgspec.to_builtins(recipe)
+    if asked["difficulty"] is None:
+        del asked["difficulty"]
+    return hashlib.sha256(msgspec.json.encode([asked, datasets, order], order="sorted")).hexdigest()

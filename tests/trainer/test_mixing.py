@@ -1,6 +1,8 @@
 """Mixtures: one hash for one recipe, caps that hold, weights that hold, and sentences on what bound."""
 
 from collections import Counter
+from dataclasses import replace
+from typing import Any
 
 import msgspec
 import pytest
@@ -8,7 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tasks.errors import Invalid
-from trainer.mixing import Candidate, MixturePlan, Recipe, mix
+from trainer.mixing import Band, Candidate, MixturePlan, Recipe, mix
 
 
 def tasks(domain: str, contributor: str, count: int, *, start: int = 0) -> list[Candidate]:
@@ -249,3 +251,77 @@ def test_a_plan_survives_json():
     plan = mix(tasks("add", "ada", 5), Recipe(weights={"add": 1.0}))
 
     assert msgspec.json.decode(msgspec.json.encode(plan), type=MixturePlan) == plan
+
+
+# The band of difficulty
+
+
+def rated(*rates: float | None) -> list[Candidate]:
+    return [replace(task, pass_rate=rate) for task, rate in zip(tasks("add", "ada", len(rates)), rates, strict=True)]
+
+
+def banded(*rates: float | None, **band: Any) -> MixturePlan:
+    return mix(rated(*rates), Recipe(difficulty=Band(**band)))
+
+
+def test_a_recipe_without_a_band_mixes_whatever_the_champion_makes_of_it():
+    assert mix(rated(0.0, 1.0, None), Recipe()).size == 3
+
+
+def test_what_the_champion_solves_leaves_the_mixture():
+    plan = banded(0.0, 0.625, 0.75, 1.0)
+
+    assert (plan.size, plan.solved) == (2, 2)
+
+
+def test_both_ends_of_the_band_are_in_it():
+    assert banded(0.125, 0.625, min=0.125, max=0.625).size == 2
+
+
+def test_what_is_too_hard_leaves_where_the_recipe_says_so():
+    plan = banded(0.0, 0.125, 0.5, min=0.125)
+
+    assert (plan.size, plan.too_hard) == (2, 1)
+
+
+@pytest.mark.parametrize(("unknown", "size"), [("keep", 3), ("leave", 1)])
+def test_tasks_without_a_rate_are_kept_or_left_as_the_recipe_says_and_counted(unknown: str, size: int):
+    plan = banded(0.5, None, None, unknown=unknown)
+
+    assert (plan.size, plan.unknown) == (size, 2)
+
+
+def test_what_left_by_difficulty_is_told():
+    told = banded(0.0, 0.5, 1.0, None, min=0.125).sentences
+
+    assert told[:3] == [
+        "1 task left out as solved: the champion passes more than 62.5 %.",
+        "1 task left out as too hard: the champion passes less than 12.5 %.",
+        "1 task without a pass rate of the champion, kept: measure them first.",
+    ]
+
+
+def test_a_mixture_with_nothing_in_the_band_is_refused_with_what_left():
+    with pytest.raises(Invalid, match="2 tasks left out as solved") as refused:
+        banded(0.875, 1.0)
+
+    assert refused.value.code == "mixture_empty"
+
+
+def test_a_band_that_ends_before_it_begins_is_refused():
+    with pytest.raises(Invalid, match="min be at most max"):
+        banded(0.5, min=0.8, max=0.2)
+
+
+def test_other_rates_that_keep_the_same_tasks_give_the_same_mixture():
+    assert banded(0.125, 0.25).digest == banded(0.5, 0.375).digest
+
+
+def test_a_band_is_part_of_the_digest():
+    assert banded(0.5, max=0.625).digest != banded(0.5, max=0.75).digest
+
+
+def test_a_recipe_without_a_band_makes_what_it_made_before_there_were_any():
+    plan = mix(tasks("add", "ada", 5), Recipe(seed=1, weights={"add": 0.5}))
+
+    assert plan.digest == "bd3d4eaa48fbc5da9d80edc254392375a0aac21ca981ed150db539af48f2d5d8"
