@@ -1,9 +1,8 @@
-"""Model versions: list, promote, download."""
+"""Model versions: list, promote, download, read their card."""
 
-from pathlib import Path
 from typing import Any
 
-from django.http import StreamingHttpResponse
+from django.http import HttpResponse, StreamingHttpResponse
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
@@ -14,23 +13,28 @@ from rest_framework.response import Response
 from flywheel.api.lines import AliasMoveOut
 from flywheel.api.resource import Asked, Given, Resource
 from flywheel.http.archives import attachment
-from tasks.errors import NotFound
 from tasks.states import Scope
 from trainer.models import GateReport, ModelVersion
-from trainer.services import promotion
+from trainer.services import model_cards, promotion
 
 
 class ModelVersionOut(serializers.ModelSerializer[ModelVersion]):
     name = serializers.CharField(help_text="What chat completions call it.")
-    parent = serializers.CharField(source="parent.name", default=None)  # type: ignore[assignment]  # a field
+    parent = serializers.SerializerMethodField(  # type: ignore[assignment]  # a field
+        help_text="What it came from; null where that is another team's."
+    )
     aliases = serializers.SerializerMethodField()
 
     class Meta:
         model = ModelVersion
         fields = (
             "id", "name", "line", "number", "digest", "parent", "run", "origin", "revision", "parameters", "bytes",
-            "kl", "aliases", "created_at",
+            "kl", "environment", "aliases", "created_at",
         )  # fmt: skip
+
+    def get_parent(self, version: ModelVersion) -> str | None:
+        parent = version.parent
+        return parent.name if parent and model_cards.may_be_named(parent, version) else None
 
     def get_aliases(self, version: ModelVersion) -> list[str]:
         return sorted(alias.name for alias in version.aliases.all())
@@ -74,9 +78,14 @@ class Versions(Resource):
     @extend_schema(responses={(200, "application/zip"): OpenApiTypes.BINARY})
     @action(detail=True)
     def download(self, request: Request, pk: str) -> StreamingHttpResponse:
-        """Weights (safetensors), tokenizer, chat template and manifest as a zip."""
+        """The export as a zip: weights (safetensors), tokenizer, chat template, manifest and model card (README.md)."""
         version = self.get_object()
-        directory = Path(version.path)
-        if not directory.is_dir():
-            raise NotFound("artifact_missing", f"The files of {version.name} are not on this machine: ask an operator.")
-        return attachment(directory, version.name.replace("/", "-"))
+        return attachment(model_cards.archived(version), model_cards.folder_of(version))
+
+    @extend_schema(responses={(200, "text/markdown"): OpenApiTypes.STR})
+    @action(detail=True)
+    def card(self, request: Request, pk: str) -> HttpResponse:
+        """The model card in Markdown, with a header that the Hugging Face hub reads: lineage, training, data."""
+        reply = HttpResponse(model_cards.card(self.get_object()), content_type="text/markdown; charset=utf-8")
+        reply["X-Content-Type-Options"] = "nosniff"
+        return reply

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 
 from tasks.formats.rejected import Tube
 
-SMALL = (".parquet", ".gz")  # do not shrink
+SMALL = (".parquet", ".gz", ".safetensors")  # do not shrink
 
 
 def write(files: Iterable[tuple[str, Iterable[bytes]]]) -> Iterator[bytes]:

@@ -57,6 +57,7 @@ def pages(portal: Any) -> dict[str, tuple[Any, str]]:
         "models": "/ops/models",
         "line": "/ops/models/shared",
         "version": "/ops/models/shared/v1",
+        "card": "/ops/models/shared/v1/card",
         "schedules": "/ops/schedules",
         "playground": "/playground",
         "formats": "/docs/formats",
@@ -95,7 +96,7 @@ NAMES = [
     ),
     *("train", "task", "me", "review", "review-task", "review-conflict", "empty-review", "log", "ops", "run"),
     *("run-going", "run-failed", "evaluation", "recipes", "recipe", "gates", "gate-promote", "gate-hold", "models"),
-    *("line", "version", "schedules", "playground", "formats", "graders", "errors", "not-found", "login"),
+    *("line", "version", "card", "schedules", "playground", "formats", "graders", "errors", "not-found", "login"),
     *("task-found", "task-rejected", "task-correct", "changes", "appeal-own", "appeals", "appeal", "empty-appeals"),
     *("wrappers", "empty-wrappers"),
 ]

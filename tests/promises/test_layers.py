@@ -27,6 +27,8 @@ PURE = [
     "trainer/runspec.py",
     "trainer/states.py",
     "trainer/mixing.py",
+    "trainer/model_card.py",
+    "trainer/weights.py",
     "trainer/rewards.py",
     "trainer/evaluation",
     "trainer/launchers",

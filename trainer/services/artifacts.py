@@ -14,12 +14,14 @@ import msgspec
 from django.conf import settings
 
 from tasks.crash import crash_point
-from tasks.errors import Invalid
+from tasks.errors import Conflict, Invalid, NotFound
+from trainer import weights
 from trainer.contract import Artifact, Manifest, manifest_digest
 
 MANIFEST = "manifest.json"
 WEIGHTS = ".safetensors"
 INCOMING = ".incoming-"
+PIECE_BYTES = 1 << 20
 LEFT_OVER_SECONDS = 5.0  # a copy is locked a moment after its directory is made
 
 
@@ -71,32 +73,95 @@ def take_in(source: Path, *, names: Iterable[str] | None = None) -> Manifest:
     return manifest
 
 
+def manifest_of(digest: str, called: str) -> Manifest:
+    """What the store holds under the digest, every file with its size; hashes are compared when contents are read.
+
+    Raises NotFound or Invalid; `called` is the version's name, for people.
+    """
+    try:
+        manifest = msgspec.json.decode((path_of(digest) / MANIFEST).read_bytes(), type=Manifest)
+    except FileNotFoundError:
+        raise NotFound(
+            "artifact_missing", f"The files of {called} are not on this machine: tell an operator."
+        ) from None
+    except msgspec.DecodeError:
+        raise _damaged(MANIFEST) from None
+    if not manifest.digest == manifest_digest(manifest.files) == digest:
+        raise _damaged(MANIFEST)
+    for file in manifest.files:
+        path = _within(path_of(digest), file.path)
+        if not path.is_file() or path.stat().st_size != file.bytes:
+            raise _damaged(file.path)
+    return manifest
+
+
+def require_whole(digest: str, manifest: Manifest) -> None:
+    """Raises Invalid where a file of the artifact is not what its manifest says."""
+    for file in manifest.files:
+        for _ in contents(digest, file):
+            pass
+
+
+def contents(digest: str, file: Artifact) -> Iterator[bytes]:
+    """A file of the store, piece by piece. Raises Invalid at its end where the hash is another: who has written the
+    pieces must not publish them."""
+    path, seen = _within(path_of(digest), file.path), hashlib.sha256()
+    try:
+        source = path.open("rb")
+    except FileNotFoundError:
+        raise _damaged(file.path) from None
+    with source:
+        while piece := source.read(PIECE_BYTES):
+            seen.update(piece)
+            yield piece
+    if seen.hexdigest() != file.sha256:
+        raise _damaged(file.path)
+
+
+def export(target: Path, files: Iterable[tuple[str, Iterable[bytes]]]) -> None:
+    """Write (name, content) pairs as a directory that appears whole or not at all. What is there stays as it is."""
+    if target.exists() or target.is_symlink():
+        raise Conflict("export_exists", f"{target} is there already: name a directory that is not.")
+    if not target.parent.is_dir():
+        raise Invalid("export_nowhere", f"There is no directory {target.parent}: make it first.")
+    partial = target.with_name(f".{target.name}.{uuid.uuid4().hex}.partial")
+    partial.mkdir()
+    try:
+        for name, pieces in files:
+            path = _within(partial, name)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _write_durably(path, pieces)
+        partial.rename(target)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _write_durably(path: Path, pieces: Iterable[bytes]) -> None:
+    with path.open("wb") as file:
+        for piece in pieces:
+            file.write(piece)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _within(directory: Path, name: str) -> Path:
+    path = directory / name
+    if directory.resolve() not in path.resolve().parents:
+        raise Invalid("artifact_path", f"The manifest names {name}, which lies outside of its directory.")
+    return path
+
+
+def _damaged(name: str) -> Invalid:
+    return Invalid("artifact_damaged", f"{name} does not match its manifest: the file is damaged or missing.")
+
+
 def size_of(manifest: Manifest) -> int:
     return sum(file.bytes for file in manifest.files)
 
 
 def parameters_of(directory: Path) -> int:
     """Number of weights, read from the headers of the safetensors files; no tensor is loaded."""
-    return sum(_parameters_in(path) for path in directory.glob("*" + WEIGHTS))
-
-
-def _parameters_in(path: Path) -> int:
-    with path.open("rb") as file:
-        length = int.from_bytes(file.read(8), "little")
-        if length > 100 * 2**20:
-            raise Invalid("weights_unreadable", f"{path.name} is not a safetensors file: export the model again.")
-        try:
-            header = msgspec.json.decode(file.read(length))
-        except msgspec.DecodeError:
-            return 0
-    total = 0
-    for name, tensor in header.items():
-        if name != "__metadata__":
-            count = 1
-            for extent in tensor["shape"]:
-                count *= extent
-            total += count
-    return total
+    return sum(weights.parameters(path) for path in directory.glob("*" + WEIGHTS))
 
 
 def _belongs(name: str) -> bool:
@@ -115,13 +180,14 @@ def _manifest(files: list[Artifact]) -> Manifest:
 
 
 def _copy_verified(source: Path, incoming: Path, file: Artifact) -> None:
-    origin, copy = source / file.path, incoming / file.path
-    if copy.resolve().parent != incoming.resolve() and incoming.resolve() not in copy.resolve().parents:
-        raise Invalid("artifact_path", f"The manifest names {file.path}, which lies outside of its directory.")
+    copy = _within(incoming, file.path)
     copy.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(origin, copy)
+    try:
+        shutil.copyfile(source / file.path, copy)
+    except FileNotFoundError:
+        raise _damaged(file.path) from None
     if _describe(incoming, file.path).sha256 != file.sha256:
-        raise Invalid("artifact_damaged", f"{file.path} does not match its manifest: the file is damaged.")
+        raise _damaged(file.path)
     with copy.open("rb") as written:
         os.fsync(written.fileno())
 

@@ -1,8 +1,5 @@
-"""/ops/models: lines and their versions; promote, roll back, move, download."""
+"""/ops/models: lines and their versions; promote, roll back, move, read the card, download."""
 
-import io
-import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +10,7 @@ from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_POST, require_safe
 
-from tasks.errors import Invalid, NotFound
+from tasks.errors import Invalid
 from tasks.forms import pretty
 from tasks.models import DatasetVersion
 from tasks.models.accounts import pool_roles
@@ -21,13 +18,11 @@ from tasks.states import Role
 from tasks.views.listing import exported, facts_of, page_of
 from trainer.forms import LineForm, PolicyForm, ReasonForm
 from trainer.models import Line, ModelVersion
-from trainer.services import evaluations, lines, promotion
+from trainer.services import evaluations, lines, model_cards, promotion
 from trainer.states import AliasName, LinePurpose
 from trainer.views import history
 from trainer.views.drawing import score_chart
 from trainer.views.scope import may_operate
-
-BLOCK = 1 << 20
 
 
 @login_required
@@ -124,9 +119,11 @@ def version_page(request: HttpRequest, slug: str, number: int) -> HttpResponse:
         "defences": version.defences.select_related("candidate__line", "report").exclude(report=None)[:10],
         "datasets": _sources(version, request.user),
         "mixture": run.mixture if run else None,
-        "children": version.children.select_related("line")[:10],
+        "children": ModelVersion.objects.for_user(request.user).filter(parent=version).select_related("line")[:10],
         "may_operate": may_operate(request.user, version.line),
         "alias_names": list(AliasName),
+        "parent_named": version.parent is not None and model_cards.may_be_named(version.parent, version),
+        "environment": version.environment,
         "artifact_there": Path(version.path).is_dir(),
     }
     return render(request, "trainer/version.html", context)
@@ -219,47 +216,19 @@ def register(request: HttpRequest) -> HttpResponse:
 
 @login_required
 @require_safe
-def download(request: HttpRequest, slug: str, number: int) -> HttpResponse:
-    """The artifact as a zip, streamed: it is never whole in memory."""
+def card(request: HttpRequest, slug: str, number: int) -> HttpResponse:
     version = find(request, slug, number)
-    folder = Path(version.path)
-    if not folder.is_dir():
-        raise NotFound("artifact_missing", f"The files of {version.name} are not on this machine: tell an operator.")
+    return render(request, "trainer/card.html", {"version": version, "card": model_cards.card(version)})
+
+
+@login_required
+@require_safe
+def download(request: HttpRequest, slug: str, number: int) -> HttpResponse:
+    """The export as a zip, streamed: it is never whole in memory."""
+    version = find(request, slug, number)
     headers = {
-        "Content-Disposition": f'attachment; filename="{slug}-v{number}.zip"',
+        "Content-Disposition": f'attachment; filename="{model_cards.folder_of(version)}.zip"',
         "X-Content-Type-Options": "nosniff",
     }
-    parts = _zipped(folder, f"{slug}-v{number}")
+    parts = model_cards.archived(version)
     return StreamingHttpResponse(parts, content_type="application/zip", headers=headers)  # type: ignore[return-value]
-
-
-class _Written(io.RawIOBase):
-    """What zipfile has written since the last look; not seekable, so zipfile writes a stream."""
-
-    def __init__(self) -> None:
-        self.parts: list[bytes] = []
-
-    def writable(self) -> bool:
-        return True
-
-    def write(self, data: Any) -> int:
-        self.parts.append(bytes(data))
-        return len(data)
-
-    def take(self) -> bytes:
-        taken = b"".join(self.parts)
-        self.parts.clear()
-        return taken
-
-
-def _zipped(folder: Path, name: str) -> Iterator[bytes]:
-    """Stored, not compressed: weights do not shrink."""
-    out = _Written()
-    with zipfile.ZipFile(out, "w", zipfile.ZIP_STORED) as archive:
-        for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-            entry = zipfile.ZipInfo(f"{name}/{path.relative_to(folder)}")
-            with path.open("rb") as source, archive.open(entry, "w", force_zip64=True) as target:
-                while block := source.read(BLOCK):
-                    target.write(block)
-                    yield out.take()
-    yield out.take()

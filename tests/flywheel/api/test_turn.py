@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 
 from tasks.models import Task
-from tests import world
+from tests import cast, world
 from tests.cast import Person
 from tests.world import World
 from trainer.models import Alias, Line, ModelVersion, TrainingRun
+from trainer.services import artifacts
 
 
 @pytest.fixture
@@ -227,14 +228,40 @@ def test_a_promotion_without_a_reason_is_refused(contributor: Person, turned: Wo
 
 def test_a_version_is_downloaded_as_a_zip(contributor: Person, turned: World, settings: Any, tmp_path: Path):
     settings.DATA_DIR = tmp_path
-    version = ModelVersion.objects.get(pk=turned["modelversion"])
-    Path(version.path).mkdir(parents=True)
-    (Path(version.path) / "config.json").write_text("{}")
+    manifest = artifacts.take_in(made_up_model(tmp_path / "source"))
+    ModelVersion.objects.filter(pk=turned["modelversion"]).update(digest=manifest.digest)
 
-    reply = contributor.api.get(f"/api/v1/versions/{version.pk}/download")
+    reply = contributor.api.get(f"/api/v1/versions/{turned['modelversion']}/download")
 
     with zipfile.ZipFile(io.BytesIO(b"".join(reply.streaming_content))) as archive:
-        assert archive.namelist() == ["carla-team-expert-v1/config.json"]
+        assert {name.removeprefix("carla-team-expert-v1/") for name in archive.namelist()} == {
+            *(file.path for file in manifest.files),
+            "manifest.json",
+            "README.md",
+        }
+
+
+def made_up_model(folder: Path) -> Path:
+    """The files of a causal LM without a weight in them."""
+    folder.mkdir()
+    (folder / "model.safetensors").write_bytes((2).to_bytes(8, "little") + b"{}")
+    (folder / "config.json").write_text("{}")
+    (folder / "tokenizer.json").write_text("{}")
+    return folder
+
+
+def test_the_card_of_a_version_is_markdown_with_a_header(contributor: Person, turned: World):
+    reply = contributor.api.get(f"/api/v1/versions/{turned['modelversion']}/card")
+
+    assert reply["Content-Type"] == "text/markdown; charset=utf-8"
+    assert reply.content.decode().startswith("---\nlicense:")
+
+
+def test_what_a_version_came_from_is_not_told_where_it_is_another_teams(contributor: Person, turned: World):
+    _, base = world.line_of(cast.of_own_team("nora"), "nora-secret")
+    ModelVersion.objects.filter(pk=turned["modelversion"]).update(parent=base)
+
+    assert get(contributor, f"versions/{turned['modelversion']}")["parent"] is None
 
 
 def test_a_version_without_files_is_404(contributor: Person, turned: World):

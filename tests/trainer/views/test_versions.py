@@ -8,7 +8,8 @@ import pytest
 
 from tests.fixtures_portal import Portal
 from tests.portal_client import browser, text
-from trainer.models import AliasMove, Line
+from trainer.models import AliasMove, Line, ModelVersion
+from trainer.services import artifacts
 from trainer.views import history
 
 pytestmark = pytest.mark.django_db
@@ -48,21 +49,47 @@ def test_a_contributor_does_not_promote(portal: Portal):
     assert portal.line.alias("champion").number == 1
 
 
-def test_the_download_is_a_zip_of_the_artifact(portal: Portal):
-    version = portal.line.alias("champion")
-    folder = Path(version.path)
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "config.json").write_text("{}")
-    (folder / "model.safetensors").write_bytes(bytes(3_000_000))
+def test_the_download_is_a_zip_of_the_artifact_and_its_card(portal: Portal, settings: object, tmp_path: Path):
+    settings.DATA_DIR = tmp_path / "data"  # type: ignore[attr-defined]
+    source = tmp_path / "source"
+    source.mkdir()
+    (source / "config.json").write_text("{}")
+    (source / "tokenizer.json").write_text("{}")
+    (source / "model.safetensors").write_bytes((2).to_bytes(8, "little") + b"{}" + bytes(3_000_000))
+    ModelVersion.objects.filter(line=portal.line, number=1).update(digest=artifacts.take_in(source).digest)
 
     reply = browser(portal.contributor).get("/ops/models/shared/v1/download")
 
     archive = zipfile.ZipFile(io.BytesIO(b"".join(reply.streaming_content)))
     assert archive.testzip() is None
-    assert {entry.filename: entry.file_size for entry in archive.infolist()} == {
-        "shared-v1/config.json": 2,
-        "shared-v1/model.safetensors": 3_000_000,
+    assert {entry.filename for entry in archive.infolist()} == {
+        f"shared-v1/{name}"
+        for name in ("README.md", "config.json", "manifest.json", "model.safetensors", "tokenizer.json")
     }
+
+
+def test_the_card_is_shown_as_it_leaves(portal: Portal):
+    page = text(browser(portal.contributor).get("/ops/models/shared/v1/card"))
+
+    assert ("Who gave how much" in page, "Puzzle club" in page, "word-puzzles" in page) == (True, True, False)
+
+
+def test_a_version_that_private_experts_start_from_does_not_name_them_to_strangers(portal: Portal):
+    start = portal.line.versions.get(number=1)
+    expert = Line.objects.get(purpose="expert")
+    ModelVersion.objects.filter(line=expert).update(parent=start)
+
+    page = text(browser(portal.stranger).get("/ops/models/shared/v1"))
+
+    assert expert.slug not in page
+
+
+def test_a_version_that_an_expert_of_ones_own_starts_from_names_it(portal: Portal):
+    start = portal.line.versions.get(number=1)
+    expert = Line.objects.get(purpose="expert")
+    ModelVersion.objects.filter(line=expert).update(parent=start)
+
+    assert expert.slug in text(browser(portal.contributor).get("/ops/models/shared/v1"))
 
 
 def test_an_artifact_that_is_not_here_is_refused_in_a_sentence(portal: Portal):
@@ -75,7 +102,7 @@ def test_a_contributor_is_told_only_the_team_of_other_teams_datasets(portal: Por
     assert ("A dataset of Puzzle club" in page, "word-puzzles" in page) == (True, False)
 
 
-@pytest.mark.parametrize("path", ["", "/v0", "/v0/download"])
+@pytest.mark.parametrize("path", ["", "/v0", "/v0/card", "/v0/download"])
 def test_another_teams_expert_is_404(portal: Portal, path: str):
     expert = Line.objects.get(purpose="expert")
 
