@@ -102,7 +102,7 @@ Cell = tuple[str, str]  # (weighted domain or REST, contributor)
 
 def mix(candidates: Iterable[Candidate], recipe: Recipe) -> MixturePlan:
     """Raises Invalid where there is nothing to mix or no size keeps both weights and cap."""
-    _check(recipe)
+    check(recipe)
     offered = sorted(candidates, key=lambda c: (c.arrived, c.task))
     unique = _first_of_each_prompt(offered)
     teaching, by_band = _within_band(unique, recipe.difficulty)
@@ -136,7 +136,7 @@ def mix(candidates: Iterable[Candidate], recipe: Recipe) -> MixturePlan:
     )
 
 
-def _check(recipe: Recipe) -> None:
+def check(recipe: Recipe) -> None:
     """Bounds are declared on the fields; a Recipe made in code has not been through a decoder."""
     try:
         msgspec.convert(msgspec.to_builtins(recipe), type=Recipe)

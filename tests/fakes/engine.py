@@ -5,6 +5,7 @@ that FAKE_ENGINE_KNOBS names; each is optional:
 
     {"seconds": 0.1,                 wall time of the whole run, spread over its steps
      "champion": 0.3, "candidate": 0.6, "anchor": 0.3,      pass rates; or by suite: {"*": 0.6, "reverse": 0.1}
+     "sample": 4,                    how many of k answers solve a task; or by domain; null: ungradable
      "reward_from": 0.3, "reward_to": 0.6, "kl": 2.0,       the training curves
      "crash_at": 5,                  kill -9 of itself at this step, on attempts up to "crash_attempts" (1)
      "fail": "training",             end as failed at this boundary
@@ -54,9 +55,12 @@ class FakeEngine:
         try:
             if "fail" in self.knobs:
                 raise Left("failed")
-            {contract.BaseSpec: self.build, contract.TrainSpec: self.train, contract.EvaluateSpec: self.evaluate}[
-                type(self.spec)
-            ]()
+            {
+                contract.BaseSpec: self.build,
+                contract.TrainSpec: self.train,
+                contract.EvaluateSpec: self.evaluate,
+                contract.SampleSpec: self.sample,
+            }[type(self.spec)]()
             self.finish("succeeded")
         except Left as left:
             self.finish(left.status)
@@ -95,6 +99,25 @@ class FakeEngine:
             self.go_on(step, STEPS_OF_EVALUATION, "evaluating")
         (self.directory / "scores.jsonl").write_bytes(b"".join(contract.encode(score) + b"\n" for score in scores))
 
+    def sample(self) -> None:
+        """A fourth of the items at every step, as lines of answers.jsonl; a killed attempt's are kept."""
+        items = [msgspec.json.decode(line, type=contract.PromptItem) for line in self.lines("items.jsonl")]
+        done = {json.loads(line)["key"] for line in self.lines("answers.jsonl")}
+        for step in range(1, STEPS_OF_EVALUATION + 1):
+            self.go_on(step, STEPS_OF_EVALUATION, "sampling")
+            for item in items[step - 1 :: STEPS_OF_EVALUATION]:
+                if item.key not in done:
+                    self.append("answers.jsonl", self.answers(item))
+
+    def answers(self, item: contract.PromptItem) -> contract.TaskAnswers:
+        k, passes = self.spec.sampling.answers_per_item, self.knobs.get("sample", 4)
+        if isinstance(passes, dict):
+            passes = passes.get(item.domain, passes.get("*", 4))
+        if passes is None:
+            return contract.TaskAnswers(item.key, [None] * k, passes=0, tokens=8 * k, fault="Fake: ungradable.")
+        scores = [float(at < passes) for at in range(k)]
+        return contract.TaskAnswers(item.key, scores, passes, 8 * k, wrong="41", wrong_count=k - passes)
+
     def score(self, side: str, item: contract.EvalItem, k: int) -> contract.Score:
         """Pass rates vary between items (hard for one side, hard for the other) and average to the side's rate."""
         seed = self.spec.sampling.seed
@@ -125,7 +148,7 @@ class FakeEngine:
         self.beat(phase, total)
 
     def finish(self, status: str) -> None:
-        kept = status == "succeeded" and not isinstance(self.spec, contract.EvaluateSpec)
+        kept = status == "succeeded" and not isinstance(self.spec, contract.EvaluateSpec | contract.SampleSpec)
         fault = contract.EngineFault(self.knobs.get("fail", ""), "fake_fault", "The fake engine was told to fail.")
         with_kl = status == "succeeded" and getattr(self.spec, "initial", True) is not None
         result = contract.Result(

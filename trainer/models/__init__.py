@@ -1,3 +1,4 @@
+from trainer.models.difficulty import DifficultyCheck, PassRate
 from trainer.models.evaluations import Evaluation, SuiteItem, SuiteVersion
 from trainer.models.gates import GateReport
 from trainer.models.lines import Alias, AliasMove, Line
@@ -10,6 +11,7 @@ __all__ = [
     "Alias",
     "AliasMove",
     "BaseBuild",
+    "DifficultyCheck",
     "Evaluation",
     "Firing",
     "GateReport",
@@ -17,6 +19,7 @@ __all__ = [
     "Mixture",
     "MixtureEntry",
     "ModelVersion",
+    "PassRate",
     "Recipe",
     "RunMetric",
     "RunSample",

@@ -51,6 +51,8 @@ class Mixture(models.Model):
     size = models.PositiveIntegerField()
     by_domain = models.JSONField(default=dict)
     by_contributor = models.JSONField(default=dict)
+    # Where the recipe has a band: {"model", "solved", "too_hard", "unknown"}: tasks left out by it, and without a rate
+    by_difficulty = models.JSONField(null=True)
     notes = models.JSONField(default=list)  # sentences: what bound
     created_at = models.DateTimeField(auto_now_add=True)
 

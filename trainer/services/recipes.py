@@ -1,6 +1,6 @@
 """From frozen dataset versions to a mixture: preview without a trace, build with one event."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -17,7 +17,7 @@ from trainer import mixing
 from trainer.mixing import MixturePlan
 from trainer.models import Line, Mixture, MixtureEntry, Recipe
 from trainer.runspec import PRESETS, resolve
-from trainer.services import rows
+from trainer.services import difficulty, rows
 
 
 def _parse(body: dict[str, Any], preset: str, overrides: dict[str, Any]) -> mixing.Recipe:
@@ -26,9 +26,11 @@ def _parse(body: dict[str, Any], preset: str, overrides: dict[str, Any]) -> mixi
         raise Invalid("unknown_preset", f"A preset is one of {', '.join(PRESETS)}.", "preset")
     resolve(preset, rows=1000, parameters=1_000_000, overrides=overrides)
     try:
-        return msgspec.convert(body, mixing.Recipe)
+        recipe = msgspec.convert(body, mixing.Recipe)
     except msgspec.ValidationError as error:
         raise Invalid("bad_recipe", f"The recipe is not valid: {error}.", "body") from error
+    mixing.check(recipe)
+    return recipe
 
 
 @transaction.atomic
@@ -90,8 +92,9 @@ def preview(recipe: Recipe, *, seed: int | None = None) -> MixturePlan:
     approved = [
         (dataset, f"unfrozen:{dataset.pk}", datasets.approved(dataset)) for dataset in _sources(recipe.line.team)
     ]
+    rates = _rates(recipe)
     rows = (
-        _candidate(row, dataset, digest)
+        _candidate(row, dataset, digest, rates)
         for dataset, digest, tasks in approved
         for row in _columns(tasks.filter(split=Split.TRAIN))
     )
@@ -104,7 +107,7 @@ def build(recipe: Recipe, *, seed: int | None = None, actor: Any) -> Mixture:
     require_role(actor, recipe.line.team, Role.OPERATOR)
     heldout.require_scanned(recipe.line.team_id)
     versions = [datasets.freeze(dataset, actor=None) for dataset in _sources(recipe.line.team)]
-    plan = mixing.mix(_candidates(versions), _seeded(recipe, seed))
+    plan = mixing.mix(_candidates(versions, _rates(recipe)), _seeded(recipe, seed))
     mixture, new = Mixture.objects.get_or_create(
         recipe=recipe,
         digest=plan.digest,
@@ -114,6 +117,7 @@ def build(recipe: Recipe, *, seed: int | None = None, actor: Any) -> Mixture:
             "size": plan.size,
             "by_domain": {count.name: msgspec.to_builtins(count) for count in plan.domains},
             "by_contributor": {count.name: msgspec.to_builtins(count) for count in plan.contributors},
+            "by_difficulty": _by_difficulty(recipe, plan),
             "notes": plan.sentences,
         },
     )
@@ -131,6 +135,19 @@ def build(recipe: Recipe, *, seed: int | None = None, actor: Any) -> Mixture:
             data={"digest": plan.digest, "size": plan.size},
         )
     return mixture
+
+
+def _rates(recipe: Recipe) -> Mapping[str, float]:
+    """The champion's pass rates, where the recipe asks for them."""
+    return difficulty.rates_of(recipe) if recipe.body.get("difficulty") else {}
+
+
+def _by_difficulty(recipe: Recipe, plan: MixturePlan) -> dict[str, Any] | None:
+    if plan.recipe.difficulty is None:
+        return None
+    measure = difficulty.measure_of(recipe)
+    model = measure.version.name if measure else ""
+    return {"model": model, "solved": plan.solved, "too_hard": plan.too_hard, "unknown": plan.unknown}
 
 
 def _seeded(recipe: Recipe, seed: int | None) -> mixing.Recipe:
@@ -156,16 +173,16 @@ def _columns(tasks: Any) -> Iterator[tuple[Any, ...]]:
     return tasks.values_list(*_FIELDS).iterator(chunk_size=10_000)
 
 
-def _candidates(versions: list[DatasetVersion]) -> Iterator[mixing.Candidate]:
+def _candidates(versions: list[DatasetVersion], rates: Mapping[str, float]) -> Iterator[mixing.Candidate]:
     for version in versions:
         entries = DatasetVersionTask.objects.filter(
             version=version, task__split=Split.TRAIN, task__state=TaskState.APPROVED
         ).values_list(*(F(f"task__{name}") for name in _FIELDS))
         for row in entries.iterator(chunk_size=10_000):
-            yield _candidate(row, version.dataset, version.digest)
+            yield _candidate(row, version.dataset, version.digest, rates)
 
 
-def _candidate(row: tuple[Any, ...], dataset: Dataset, digest: str) -> mixing.Candidate:
+def _candidate(row: tuple[Any, ...], dataset: Dataset, digest: str, rates: Mapping[str, float]) -> mixing.Candidate:
     pk, domain, exact_key, family, content = row
     return mixing.Candidate(
         task=str(pk),
@@ -176,4 +193,5 @@ def _candidate(row: tuple[Any, ...], dataset: Dataset, digest: str) -> mixing.Ca
         family=str(family) if family else "",
         arrived=pk,
         content=content[:32],
+        pass_rate=rates.get(content),
     )

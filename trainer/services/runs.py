@@ -69,7 +69,7 @@ def start(
             grader=_checked(grader),
             total_steps=estimated.spec.steps,
             estimated_seconds=estimated.seconds,
-            notes=[estimated.sentence],
+            notes=[estimated.sentence, *_unmeasured(mixture)],
             state=RunState.VALIDATING,
         )
         TrainingRun.objects.advance(run.pk, RunState.VALIDATING, RunState.QUEUED, actor=actor)
@@ -239,6 +239,17 @@ def _estimate(
         f"about {_minutes(seconds)}."
     )
     return Estimate(seconds=seconds, steps=spec.steps, rows=rows, spec=spec, sentence=sentence)
+
+
+def _unmeasured(mixture: Mixture | None) -> list[str]:
+    """What the person who starts should know: of how many tasks nobody can say whether they teach."""
+    counts = (mixture.by_difficulty if mixture else None) or {}
+    if not counts.get("unknown"):
+        return []
+    band = (mixture.body.get("difficulty") or {}) if mixture else {}
+    kept = "train all the same" if band.get("unknown") == "keep" else "are left out"
+    words = f"{counts['unknown']:,} tasks have no pass rate for {counts['model'] or 'the champion'} and {kept}"
+    return [f"{words}: measure them on the recipe's page first, so that each step teaches more."]
 
 
 def _minutes(seconds: float) -> str:

@@ -7,13 +7,14 @@ from trainer.contract import EngineFault
 from trainer.models import BaseBuild, ModelVersion
 from trainer.services import artifacts, bases, engine_work, evaluations, gates
 from trainer.services.bases import BaseBuildKind
+from trainer.services.difficulty import DifficultyKind
 from trainer.services.evaluations import EvaluationKind
 from trainer.services.training import TrainingKind
 from trainer.states import AliasName, EvaluationState
 
 logger = logging.getLogger(__name__)
 _TAKE_IN_LOCK = 0x464C5954
-KINDS: list[engine_work.Kind] = [BaseBuildKind(), EvaluationKind(), TrainingKind()]
+KINDS: list[engine_work.Kind] = [BaseBuildKind(), EvaluationKind(), DifficultyKind(), TrainingKind()]
 
 
 def supervise() -> None:
