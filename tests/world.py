@@ -18,6 +18,7 @@ from trainer import mixing
 from trainer.models import (
     Alias,
     AliasMove,
+    DifficultyCheck,
     Evaluation,
     Firing,
     GateReport,
@@ -25,6 +26,7 @@ from trainer.models import (
     Mixture,
     MixtureEntry,
     ModelVersion,
+    PassRate,
     Recipe,
     RunMetric,
     RunSample,
@@ -152,7 +154,15 @@ def _turn(line: Line, base: ModelVersion, frozen: DatasetVersion, task: Task) ->
     )
     schedule = Schedule.objects.create(line=line, recipe=recipe, cron="0 3 * * *", decided_until=timezone.now())
     Firing.objects.create(schedule=schedule, due_at=timezone.now(), outcome="skipped", reason="Too early.")
+    check = DifficultyCheck.objects.create(
+        line=line, version=base, recipe=recipe, space=task.space, sampling={}, state="succeeded"
+    )
+    measure = {"space": task.space, "version": base, "model": base.digest, "sampling": "5" * 32}
+    PassRate.objects.create(
+        **measure, content=task.content_digest, task=task.pk, answers=8, graded=8, passes=0, reward=0
+    )
     made: dict[str, Any] = {
+        "difficultycheck": check,
         "recipe": recipe,
         "mixture": mixture,
         "trainingrun": run,

@@ -2,7 +2,7 @@
 
 from django.urls import path, re_path
 
-from trainer.views import gates, ops, recipes, runs, schedules, versions
+from trainer.views import difficulty, gates, ops, recipes, runs, schedules, versions
 
 urlpatterns = [
     path("datasets/<slug:team>/<slug:slug>/train", runs.train, name="train"),
@@ -20,6 +20,9 @@ urlpatterns = [
     path("ops/recipes/<int:pk>/change", recipes.update, name="recipe-update"),
     path("ops/recipes/<int:pk>/build", recipes.build, name="recipe-build"),
     path("ops/recipes/<int:pk>/run", recipes.run, name="recipe-run"),
+    path("ops/recipes/<int:pk>/difficulty", difficulty.status, name="recipe-difficulty"),
+    path("ops/recipes/<int:pk>/measure", difficulty.measure, name="recipe-measure"),
+    path("ops/difficulty/<int:pk>/cancel", difficulty.cancel, name="difficulty-cancel"),
     path("ops/gates", gates.report_list, name="gates"),
     path("ops/gates/<int:pk>", gates.report_page, name="gate"),
     path("ops/models", versions.model_list, name="models"),

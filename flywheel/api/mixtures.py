@@ -14,7 +14,10 @@ from trainer.models import Mixture, MixtureEntry
 class MixtureOut(serializers.ModelSerializer[Mixture]):
     class Meta:
         model = Mixture
-        fields = ("id", "recipe", "seed", "digest", "size", "by_domain", "by_contributor", "notes", "created_at")
+        fields = (
+            "id", "recipe", "seed", "digest", "size", "by_domain", "by_contributor", "by_difficulty", "notes",
+            "created_at",
+        )  # fmt: skip
 
 
 class EntryOut(serializers.ModelSerializer[MixtureEntry]):

@@ -27,7 +27,10 @@ class RecipeOut(serializers.ModelSerializer[Recipe]):
 class RecipeIn(Given):
     line = serializers.IntegerField(help_text="Id.")
     name = serializers.SlugField(max_length=60)
-    body = serializers.DictField(help_text="weights per domain, cap_per_contributor, per_family, size, seed.")
+    body = serializers.DictField(
+        help_text="weights per domain, cap_per_contributor, per_family, size, seed, and difficulty: null, or the "
+        "band of the champion's pass rates that is mixed, {min, max, unknown: keep or leave}."
+    )
     preset = serializers.CharField(max_length=20, required=False, default="flywheel")
     overrides = serializers.DictField(required=False, default=dict, help_text="Knobs of the runs that it starts.")
 
@@ -56,6 +59,9 @@ class PreviewOut(serializers.Serializer[Any]):
     by_contributor = CountOut(many=True)
     repeated = serializers.IntegerField(help_text="Left out: another task has the same prompt.")
     in_family = serializers.IntegerField(help_text="Left out: enough near-duplicates are in.")
+    solved = serializers.IntegerField(help_text="Left out: over the band of difficulty.")
+    too_hard = serializers.IntegerField(help_text="Left out: under it.")
+    unknown = serializers.IntegerField(help_text="Tasks without a pass rate, kept or left out as the recipe says.")
     notes = serializers.ListField(child=serializers.CharField(), help_text="What bound.")
 
 
@@ -96,7 +102,9 @@ class Recipes(Resource):
         """The mixture that would come out now, as counts. Nothing is written."""
         plan = recipes.preview(self.get_object(), seed=self.given(SeedIn)["seed"])
         counts = {"by_domain": plan.domains, "by_contributor": plan.contributors}
-        told = {"repeated": plan.repeated, "in_family": plan.in_family, "notes": plan.sentences}
+        left = {"repeated": plan.repeated, "in_family": plan.in_family}
+        banded = {"solved": plan.solved, "too_hard": plan.too_hard, "unknown": plan.unknown}
+        told = {**left, **banded, "notes": plan.sentences}
         return Response({"size": plan.size, "digest": plan.digest, **msgspec.to_builtins(counts), **told})
 
     @extend_schema(request=SeedIn, responses={201: MixtureOut})

@@ -5,6 +5,7 @@ from rest_framework.routers import SimpleRouter
 
 from flywheel.api.appeals import Appeals
 from flywheel.api.datasets import Datasets
+from flywheel.api.difficulty import DifficultyChecks, PassRates
 from flywheel.api.docs import Docs, Schema, Unknown
 from flywheel.api.evaluations import Evaluations, Suites
 from flywheel.api.events import Events
@@ -30,6 +31,7 @@ router = SimpleRouter(trailing_slash=False)
 for name, resource in {
     "appeals": Appeals,
     "datasets": Datasets,
+    "difficulty-checks": DifficultyChecks,
     "evaluations": Evaluations,
     "events": Events,
     "gates": Gates,
@@ -37,6 +39,7 @@ for name, resource in {
     "keys": Keys,
     "lines": Lines,
     "mixtures": Mixtures,
+    "pass-rates": PassRates,
     "recipes": Recipes,
     "reviews": Reviews,
     "runs": Runs,

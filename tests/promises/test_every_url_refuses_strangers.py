@@ -46,6 +46,7 @@ WHERE: dict[str, dict[str, str]] = {
     "ops/evaluations/": {"pk": "{evaluation}"},
     "ops/runs/": {"pk": "{trainingrun}", "verb": "pause"},
     "ops/recipes/": {"pk": "{recipe}"},
+    "ops/difficulty/": {"pk": "{difficultycheck}"},
     "ops/gates/": {"pk": "{gatereport}"},
     "ops/models/": {"slug": "{line_slug}", "number": "1"},
     "ops/schedules/": {"pk": "{schedule}"},

@@ -106,6 +106,7 @@ class Picture:
     known: int  # with a rate
     counts: Mapping[tuple[int, int], int]  # (passes, graded) → tasks
     never_solved: int  # suspected, in the queue of the reviewers
+    answers: int = ANSWERS  # k
 
     @property
     def missing(self) -> int:

@@ -13,7 +13,7 @@ from typing import Any
 from django.conf import settings
 
 from tasks.services.pruning import Chunk, Rule, in_rows, last_use, remove, size_of, tell
-from trainer.models import BaseBuild, Evaluation, Firing, ModelVersion, RunSample, TrainingRun
+from trainer.models import BaseBuild, DifficultyCheck, Evaluation, Firing, ModelVersion, RunSample, TrainingRun
 from trainer.services import artifacts, engine_work
 from trainer.services.launching import path_of
 from trainer.states import RUN_ENDED, EvaluationState
@@ -33,6 +33,7 @@ def rules() -> list[Rule]:
         Rule("unregistered_models", settings.PRUNE_CHECKPOINTS_DAYS, _unregistered),
         Rule("runs", settings.PRUNE_RUNS_DAYS, _runs),
         Rule("evaluations", settings.PRUNE_EVALUATIONS_DAYS, _evaluations),
+        Rule("difficulty", settings.PRUNE_EVALUATIONS_DAYS, _difficulty),
         Rule("firings", settings.PRUNE_FIRINGS_DAYS, _firings),
     ]
 
@@ -95,6 +96,12 @@ def _evaluations(before: datetime) -> Iterator[Chunk]:
     ended = Evaluation.objects.filter(state__in=_ENDED, finished_at__lt=before, handle__isnull=True)
     undecided = ended.filter(state=EvaluationState.SUCCEEDED, report=None).values("pk")
     return _parts("evaluations", ended.exclude(pk__in=undecided), lambda work, folder: [folder])
+
+
+def _difficulty(before: datetime) -> Iterator[Chunk]:
+    """Whole directories: the pass rates are in the database."""
+    ended = DifficultyCheck.objects.filter(state__in=_ENDED, finished_at__lt=before, handle__isnull=True)
+    return _parts("difficulty", ended, lambda work, folder: [folder])
 
 
 def _firings(before: datetime) -> Iterator[Chunk]:

@@ -133,3 +133,67 @@ def score_chart(scores: Sequence[Any], *, width: int = 560, height: int = 230) -
     path = " ".join(f"{'L' if n else 'M'}{point.x} {point.y}" for n, point in enumerate(points))
     marks = [(scale(value), value) for value in ticks(scale.low, scale.high, about=4)]
     return ScoreChart(width, height, left, right, bottom, marks, points, path)
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    x: float
+    y: float
+    width: float
+    height: float
+    middle: float
+    count: int
+    label: str
+    inside: bool  # of the zone
+
+
+@dataclass(frozen=True, slots=True)
+class Histogram:
+    width: int
+    height: int
+    left: float
+    right: float
+    top: float
+    bottom: float
+    bars: list[Bar]
+    zone_x: float
+    zone_width: float
+    inside: int  # tasks of the bars in the zone
+    above: int
+    below: int
+
+
+def histogram(counts: Sequence[int], *, low: float, high: float, width: int = 640, height: int = 220) -> Histogram:
+    """Bars of tasks by passes, from none to all of k; those with a rate from `low` to `high` lie in the zone."""
+    left, right, top, bottom = 8, width - 8, 34, height - 28
+    k = len(counts) - 1
+    step = (right - left) / len(counts)
+    first, last = math.ceil(low * k - 1e-9), math.floor(high * k + 1e-9)
+    scale = Scale(0, max(max(counts), 1), bottom, top)
+    bars = [
+        Bar(
+            x=round(left + step * (n + 0.12), 1),
+            y=scale(count),
+            width=round(step * 0.76, 1),
+            height=round(bottom - scale(count), 1),
+            middle=round(left + step * (n + 0.5), 1),
+            count=count,
+            label=f"{n} of {k}",
+            inside=first <= n <= last,
+        )
+        for n, count in enumerate(counts)
+    ]
+    return Histogram(
+        width=width,
+        height=height,
+        left=left,
+        right=right,
+        top=top,
+        bottom=bottom,
+        bars=bars,
+        zone_x=round(left + step * first, 1),
+        zone_width=round(step * max(last - first + 1, 0), 1),
+        inside=sum(counts[first : last + 1]),
+        above=sum(counts[last + 1 :]),
+        below=sum(counts[:first]),
+    )

@@ -13,7 +13,7 @@ from tasks.models.uploads import WITHDRAWN
 from tasks.states import UploadState
 from tasks.views import live
 from tasks.views.listing import exported, facts_of, page_of
-from trainer.models import BaseBuild, Evaluation, GateReport, Line, Schedule, TrainingRun
+from trainer.models import BaseBuild, DifficultyCheck, Evaluation, GateReport, Line, Schedule, TrainingRun
 from trainer.services import schedules
 from trainer.states import RUN_ENDED, AliasName, EvaluationState, RunState, Verdict
 from trainer.views.history import champion_scores
@@ -72,9 +72,11 @@ def _queue(user: Any) -> dict[str, Any]:
     runs = TrainingRun.objects.filter(line__in=lines).exclude(state__in=[*RUN_ENDED, RunState.PAUSED])
     evaluations = Evaluation.objects.filter(line__in=lines, state__in=WAITING)
     builds = BaseBuild.objects.filter(line__in=lines, state__in=WAITING)
+    checks = DifficultyCheck.objects.filter(line__in=lines, state__in=WAITING)
     return {
         "going_runs": runs.select_related("line").order_by("pk"),
         "going_evaluations": evaluations.select_related("line", "candidate__line", "champion__line").order_by("pk"),
+        "going_checks": checks.select_related("line", "version__line", "recipe").order_by("pk"),
         "going_builds": builds.select_related("line").order_by("pk"),
         "waiting": no_supervisor(user),
     }
@@ -87,11 +89,19 @@ def _champion(line: Line) -> dict[str, Any]:
     return {"line": line, "champion": champion, "score": score}
 
 
+_WORK = (
+    ("run", TrainingRun),
+    ("evaluation", Evaluation),
+    ("difficulty check", DifficultyCheck),
+    ("base build", BaseBuild),
+)
+
+
 def _alarms(user: Any, lines: Any) -> list[dict[str, Any]]:
     """What ended badly, newest first: each with its sentence and the page that says more."""
     alarms: list[dict[str, Any]] = []
     failed = {"state": EvaluationState.FAILED, "line__in": lines}
-    for kind, model in (("run", TrainingRun), ("evaluation", Evaluation), ("base build", BaseBuild)):
+    for kind, model in _WORK:
         alarms += [
             {"kind": kind, "pk": work.pk, "line": work.line, "at": work.finished_at or work.created_at, **_fault(work)}
             for work in model._default_manager.filter(**failed).select_related("line").order_by("-pk")[:5]

@@ -14,6 +14,7 @@ from tasks.views.listing import exported, facts_of, page_of, whole
 from trainer.forms import NewRecipeForm, RecipeForm, SeedForm
 from trainer.models import Line, Mixture, Recipe
 from trainer.services import recipes, runs
+from trainer.views import difficulty
 from trainer.views.scope import may_operate
 
 EXAMPLE_BODY = {"weights": {}, "cap_per_contributor": 0.6, "size": 0, "seed": 0}
@@ -64,13 +65,12 @@ def recipe_page(request: HttpRequest, pk: int) -> HttpResponse:
     except FlywheelError as refused:
         refusal = refused.sentence
     context = {
-        "recipe": recipe,
+        **difficulty.found(recipe, request.user),
         "plan": plan,
         "plan_tables": [("By domain", plan.domains), ("By contributor", plan.contributors)] if plan else [],
         "refusal": refusal,
         "last": recipe.mixtures.first(),
         "mixtures": recipe.mixtures.prefetch_related("runs")[:20],
-        "may_operate": may_operate(request.user, recipe.line),
         "form": RecipeForm(
             initial={
                 "body": pretty(recipe.body),

@@ -6,7 +6,7 @@ from typing import Any
 from django.utils import timezone
 
 from tasks.states import Role
-from trainer.models import BaseBuild, Evaluation, Line, TrainingRun
+from trainer.models import BaseBuild, DifficultyCheck, Evaluation, Line, TrainingRun
 from trainer.states import EvaluationState, LinePurpose, RunState
 
 PATIENCE = timedelta(seconds=30)
@@ -22,7 +22,12 @@ def no_supervisor(user: Any) -> str:
     """A sentence where engine work waits though nothing runs, or runs though nobody looks after it."""
     now = timezone.now()
     lines = Line.objects.for_user(user)
-    kinds = ((TrainingRun, RunState), (Evaluation, EvaluationState), (BaseBuild, EvaluationState))
+    kinds = (
+        (TrainingRun, RunState),
+        (Evaluation, EvaluationState),
+        (DifficultyCheck, EvaluationState),
+        (BaseBuild, EvaluationState),
+    )
     waiting = None
     for model, states in kinds:
         rows = model._default_manager.filter(line__in=lines)
@@ -36,7 +41,9 @@ def no_supervisor(user: Any) -> str:
 
 
 def _named(work: Any) -> str:
-    kind = {"trainingrun": "run", "basebuild": "base build"}.get(work._meta.model_name, work._meta.model_name)
+    kind = {"trainingrun": "run", "basebuild": "base build", "difficultycheck": "difficulty check"}.get(
+        work._meta.model_name, work._meta.model_name
+    )
     return f"{kind} {work.pk}"
 
 

@@ -63,3 +63,22 @@ def test_scores_that_are_all_equal_can_be_drawn():
     chart = drawing.score_chart([Score("a/v0", 0.0, 0.0, 0.0)])
 
     assert chart.points[0].label == "v0"
+
+
+def test_the_bars_of_a_histogram_are_as_high_as_their_counts():
+    bars = drawing.histogram([0, 2, 4], low=0, high=1).bars
+
+    assert [bar.height for bar in bars] == [0, bars[2].height / 2, bars[2].height]
+
+
+def test_the_zone_of_a_histogram_covers_the_rates_in_it():
+    drawn = drawing.histogram([1, 1, 1, 1, 1, 1, 1, 1, 1], low=0.125, high=0.625)
+
+    assert [bar.label for bar in drawn.bars if bar.inside] == ["1 of 8", "2 of 8", "3 of 8", "4 of 8", "5 of 8"]
+    assert drawn.zone_x < drawn.bars[1].x < drawn.bars[5].x < drawn.zone_x + drawn.zone_width
+
+
+def test_a_zone_between_two_bars_holds_none():
+    drawn = drawing.histogram([1, 1, 1], low=0.1, high=0.2)
+
+    assert (drawn.inside, drawn.zone_width) == (0, 0)
