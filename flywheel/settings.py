@@ -1,6 +1,7 @@
 """All settings, in one file. Every value that an operator may change is read from the environment by a typed reader
 that refuses nonsense in one sentence; README lists them."""
 
+import re
 from pathlib import Path
 
 import environ
@@ -19,6 +20,28 @@ def _whole(name: str, default: int, *, low: int, high: int) -> int:
     if not value.lstrip("-").isdigit() or not low <= int(value) <= high:
         raise ImproperlyConfigured(f"{name} must be a whole number from {low} to {high}, not {value!r}.")
     return int(value)
+
+
+def _word(name: str, default: str = "", *, pattern: str = r"[A-Za-z0-9][\w.-]{0,62}", such_as: str) -> str:
+    """Nothing, or a word of the pattern: what goes into a job script must be able to mean one thing only."""
+    value = env.str(name, default=default)
+    if value and not re.fullmatch(pattern, value, re.ASCII):
+        raise ImproperlyConfigured(f"{name} must be such as {such_as}, not {value!r}.")
+    return value
+
+
+def _one_of(name: str, default: str, choices: tuple[str, ...]) -> str:
+    value = env.str(name, default=default)
+    if value not in choices:
+        raise ImproperlyConfigured(f"{name} must be one of {', '.join(choices)}, not {value!r}.")
+    return value
+
+
+def _needed(launcher: str, **given: str) -> None:
+    """What a launcher cannot do without."""
+    for name, value in given.items():
+        if launcher == ENGINE_LAUNCHER and not value:
+            raise ImproperlyConfigured(f"Set {name}: ENGINE_LAUNCHER={launcher} needs it (docs/launchers.md).")
 
 
 def _secret(name: str, file: str) -> str:
@@ -241,6 +264,43 @@ ENGINE_SLOTS = _whole("ENGINE_SLOTS", 1, low=1, high=64)  # engine processes at 
 ENGINE_THREADS = _whole("ENGINE_THREADS", 0, low=0, high=1024)  # of one engine; 0: all cores
 ENGINE_LEASE_SECONDS = _whole("ENGINE_LEASE_SECONDS", 60, low=5, high=3600)
 ENGINE_ATTEMPTS = _whole("ENGINE_ATTEMPTS", 5, low=1, high=100)
+
+# Where engines run (docs/launchers.md); 0 and "" leave it to the scheduler.
+ENGINE_LAUNCHER = _one_of("ENGINE_LAUNCHER", "local", ("local", "slurm", "skypilot", "kubernetes"))
+ENGINE_POLL_SECONDS = _whole("ENGINE_POLL_SECONDS", 15, low=1, high=600)  # between two questions about one job
+ENGINE_GPUS = _whole("ENGINE_GPUS", 0, low=0, high=64)  # of one engine, on one machine; processes of one
+ENGINE_GPU_TYPE = _word("ENGINE_GPU_TYPE", such_as="H100")
+ENGINE_CPUS = _whole("ENGINE_CPUS", 0, low=0, high=1024)
+ENGINE_MEMORY_GB = _whole("ENGINE_MEMORY_GB", 0, low=0, high=65_536)
+ENGINE_TIME_LIMIT_MINUTES = _whole("ENGINE_TIME_LIMIT_MINUTES", 0, low=0, high=525_600)
+ENGINE_IMAGE = _word("ENGINE_IMAGE", pattern=r"[A-Za-z0-9][\w./:@-]{0,254}", such_as="registry.example/flywheel:1.0")
+ENGINE_SLURM_PARTITION = _word("ENGINE_SLURM_PARTITION", pattern=r"\w[\w.,-]{0,254}", such_as="gpu or gpu,spare")
+ENGINE_SLURM_ACCOUNT = _word("ENGINE_SLURM_ACCOUNT", such_as="research")
+ENGINE_SLURM_QOS = _word("ENGINE_SLURM_QOS", such_as="normal")
+_LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"  # RFC 1123, as Kubernetes wants names
+_SUBDOMAIN = r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?"
+ENGINE_KUBERNETES_NAMESPACE = _word("ENGINE_KUBERNETES_NAMESPACE", "default", pattern=_LABEL, such_as="training")
+ENGINE_KUBERNETES_CONTEXT = _word(
+    "ENGINE_KUBERNETES_CONTEXT", pattern=r"[A-Za-z0-9][\w.@:/-]{0,252}", such_as="admin@cluster"
+)
+ENGINE_KUBERNETES_CLAIM = _word("ENGINE_KUBERNETES_CLAIM", pattern=_SUBDOMAIN, such_as="flywheel-data")
+ENGINE_KUBERNETES_USER = _whole("ENGINE_KUBERNETES_USER", 10001, low=1, high=2**31 - 1)  # of the image; never root
+ENGINE_KUBERNETES_GPU = _word(
+    "ENGINE_KUBERNETES_GPU", "nvidia.com/gpu", pattern=r"[a-z0-9.-]+/[A-Za-z0-9._-]+", such_as="nvidia.com/gpu"
+)
+ENGINE_SKYPILOT_INFRA = _word(
+    "ENGINE_SKYPILOT_INFRA", pattern=r"[a-z0-9][\w./@:*-]{0,252}", such_as="aws/us-east-1 or k8s/my-context"
+)
+ENGINE_SKYPILOT_STORAGE = _word(
+    "ENGINE_SKYPILOT_STORAGE",
+    pattern=r"[a-z0-9][a-z0-9-]{0,62}|(s3|gs|r2|cos|oci|nebius|https)://[\w./-]+",
+    such_as="flywheel-data (a volume) or s3://bucket/flywheel",
+)
+ENGINE_SKYPILOT_SPOT = env.bool("ENGINE_SKYPILOT_SPOT", default=False)
+_needed("kubernetes", ENGINE_IMAGE=ENGINE_IMAGE, ENGINE_KUBERNETES_CLAIM=ENGINE_KUBERNETES_CLAIM)
+_needed("skypilot", ENGINE_IMAGE=ENGINE_IMAGE, ENGINE_SKYPILOT_STORAGE=ENGINE_SKYPILOT_STORAGE)
+if ENGINE_LAUNCHER == "skypilot" and ENGINE_GPUS:
+    _needed("skypilot", ENGINE_GPU_TYPE=ENGINE_GPU_TYPE)
 IMPORT_LEASE_SECONDS = _whole("IMPORT_LEASE_SECONDS", 15, low=2, high=3600)
 IMPORT_ATTEMPTS = 3
 IMPORT_CHUNK_ROWS = _whole("IMPORT_CHUNK_ROWS", 10_000, low=1, high=100_000)

@@ -16,7 +16,8 @@ from typing import Any
 
 import msgspec
 
-DESCRIPTOR = "JUDGES_FD"  # number of the open descriptor from which an engine reads its judges, once
+# Number of the open descriptor from which an engine reads its judges, once; for several processes a path.
+DESCRIPTOR = "JUDGES_FD"
 
 
 class Endpoint(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -94,7 +95,7 @@ def _number(environment: Mapping[str, str], name: str, default: int, *, low: int
 def of_this_process() -> Judges:
     """From the descriptor that the launcher left open for an engine, else from the environment."""
     if descriptor := os.environ.pop(DESCRIPTOR, ""):
-        with open(int(descriptor), "rb") as file:
+        with open(int(descriptor) if descriptor.isdecimal() else descriptor, "rb") as file:
             return msgspec.json.decode(file.read(), type=Judges)
     return of_environment(os.environ)
 

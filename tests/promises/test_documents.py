@@ -165,7 +165,7 @@ def _first_argument(call: ast.Call) -> str | None:
 
 def environment_variables(path: Path) -> set[str]:
     """What a module reads: env.str("X"), _whole("X"), _secret("X"), os.environ.get("X"), claim_port("X")."""
-    readers = {"str", "bool", "list", "db_url", "get", "pop", "_whole", "_secret", "claim_port"}
+    readers = {"str", "bool", "list", "db_url", "get", "pop", "_whole", "_word", "_one_of", "_secret", "claim_port"}
     found = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Call):

@@ -9,7 +9,7 @@ import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 README = REPOSITORY / "README.md"
-READERS = {"str", "bool", "int", "list", "db_url", "_whole", "_secret", "getenv"}
+READERS = {"str", "bool", "int", "list", "db_url", "_whole", "_word", "_one_of", "_secret", "getenv"}
 # Set by one of our processes for another, never by an operator.
 INTERNAL = re.compile(r"FLYWHEEL_\w+|PATH|HOME|DJANGO_\w+|TEST_DATABASE_NAME|PYTHON\w*|OMP_\w+|TOKENIZERS_\w+|HF_\w+")
 

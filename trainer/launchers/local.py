@@ -1,7 +1,6 @@
 """Runs the engine as a process on this machine: in its own session, at low priority, without the platform's secrets."""
 
 import contextlib
-import fcntl
 import os
 import signal
 import socket
@@ -16,18 +15,18 @@ from pathlib import Path
 import msgspec
 import psutil
 
-from tasks.crash import crash_point
 from tasks.graders import judges
 from tasks.graders.judges import Judges
+from trainer.launchers.payload import ENVIRONMENT, Payload
 from trainer.launchers.protocol import (
-    Handle,
     LauncherError,
+    LocalHandle,
     Status,
     read_exit_code,
     read_heartbeat,
     read_result,
-    write_whole,
 )
+from trainer.launchers.submission import once, stored_handle
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 MINDER = Path(__file__).with_name("minder.py")
@@ -35,6 +34,9 @@ START_SECONDS = 60.0  # the minder only forks and executes; longer than this mea
 STRANGER_HEARTBEAT_SECONDS = 60.0  # an engine on another machine counts as alive while its heartbeat is younger
 
 _IN_MEMORY = hasattr(os, "memfd_create")  # elsewhere than on Linux an unnamed file
+
+# Several processes of one engine do not inherit the descriptor: each opens it by its path, from its beginning.
+_EACH_OPENS_ANEW = ("/bin/sh", "-c", 'export JUDGES_FD="/proc/$$/fd/$JUDGES_FD"; exec "$@"', "sh")
 
 # What a child may know of our environment. DATABASE_URL, keys and proxies are not here on purpose.
 PASSED_ON = (
@@ -47,31 +49,23 @@ PASSED_ON = (
 class LocalLauncher:
     """`environment` adds to the engine's minimal environment; `threads` 0 leaves their number to torch.
 
-    `judges` hold keys: the engine reads them from an open descriptor, never from a file or its environment.
+    `judges` hold keys: the engine reads them from an open descriptor, never from a file or its environment. On several
+    `gpus` an engine is as many processes.
     """
 
-    engine_command: tuple[str, ...] = (sys.executable, "-m", "trainer.engine")
+    engine_command: tuple[str, ...] = ()  # (): this interpreter with -m trainer.engine
+    gpus: int = 0
     environment: Mapping[str, str] = field(default_factory=dict)
     threads: int = 0
     niceness: int = 5
     judges: Judges | None = None
     name: str = "local"
 
-    def submit(self, run_dir: Path, *, attempt: int) -> Handle:
+    def submit(self, run_dir: Path, *, attempt: int) -> LocalHandle:
         run_dir = run_dir.resolve()
-        if not (run_dir / "spec.json").is_file():
-            raise LauncherError(f"{run_dir.name} holds no spec.json. Write it before the engine is started.")
-        with _one_at_a_time(run_dir):
-            if earlier := _stored_handle(run_dir, attempt):
-                return earlier
-            (run_dir / "control.json").unlink(missing_ok=True)  # a request to an earlier attempt was answered by it
-            pid = self._unrecorded(run_dir) or self._start(run_dir, attempt)
-            crash_point("launch.before_handle")
-            handle = Handle(self.name, socket.gethostname(), pid, birth(pid) or "", attempt)
-            write_whole(run_dir / "handle.json", msgspec.json.encode(handle))
-            return handle
+        return once(run_dir, attempt, LocalHandle, lambda: self._taken_up_or_started(run_dir, attempt))
 
-    def poll(self, handle: Handle, run_dir: Path) -> Status:
+    def poll(self, handle: LocalHandle, run_dir: Path) -> Status:
         # Alive is read first: an engine that ends in between shows its result, never "gone without one".
         alive = _is_here(handle) and birth(handle.pid) == handle.birth
         heartbeat = read_heartbeat(run_dir, handle.attempt)
@@ -79,11 +73,11 @@ class LocalLauncher:
             alive = time.time() - heartbeat.at < STRANGER_HEARTBEAT_SECONDS
         return Status(alive, heartbeat, read_result(run_dir, handle.attempt), read_exit_code(run_dir, handle.attempt))
 
-    def stop(self, handle: Handle, run_dir: Path, grace_seconds: float) -> bool:
+    def stop(self, handle: LocalHandle, run_dir: Path, grace_seconds: float) -> bool:
         """SIGTERM to the engine, then SIGKILL to its group. Never to a process that merely inherited the number."""
         if not _is_here(handle):
             return not self.poll(handle, run_dir).alive
-        engine = _engine(handle)
+        engine = _process(handle)
         if engine is None:
             return True
         with contextlib.suppress(psutil.NoSuchProcess, ProcessLookupError):
@@ -96,10 +90,17 @@ class LocalLauncher:
                     child.kill()
         return _gone_within(handle, 10)
 
+    def _taken_up_or_started(self, run_dir: Path, attempt: int) -> LocalHandle:
+        pid = self._unrecorded(run_dir) or self._start(run_dir, attempt)
+        return LocalHandle(socket.gethostname(), pid, birth(pid) or "", attempt)
+
+    def _engine(self, run_dir: Path) -> tuple[str, ...]:
+        return Payload(sys.executable, self.engine_command, self.gpus).of(run_dir)
+
     def _unrecorded(self, run_dir: Path) -> int | None:
         """An engine of a submit that died before it wrote the handle. An earlier attempt's is in the handle."""
-        known = _read_handle(run_dir)
-        wanted = [*self.engine_command, str(run_dir)]
+        known = stored_handle(run_dir, LocalHandle)
+        wanted = list(self._engine(run_dir))
         for process in psutil.process_iter(["cmdline"]):
             if process.info["cmdline"] == wanted and (known is None or process.pid != known.pid):
                 return int(process.pid)
@@ -111,7 +112,7 @@ class LocalLauncher:
         try:
             with _readable(self.judges) as descriptors:
                 started = subprocess.run(
-                    [*minder, *self.engine_command, str(run_dir)],
+                    [*minder, *(_EACH_OPENS_ANEW if self.gpus > 1 and descriptors else ()), *self._engine(run_dir)],
                     cwd=REPOSITORY,
                     env={**self._engine_environment(), judges.DESCRIPTOR: ",".join(map(str, descriptors))},
                     pass_fds=descriptors,
@@ -130,12 +131,7 @@ class LocalLauncher:
     def _engine_environment(self) -> dict[str, str]:
         passed_on = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
         threads = {"OMP_NUM_THREADS": str(self.threads), "MKL_NUM_THREADS": str(self.threads)} if self.threads else {}
-        fixed = {
-            "PYTHONPATH": str(REPOSITORY),
-            "PYTHONUNBUFFERED": "1",
-            "OMP_WAIT_POLICY": "PASSIVE",  # several times faster where other processes want the cores too
-            "TOKENIZERS_PARALLELISM": "false",
-        }
+        fixed = {"PYTHONPATH": str(REPOSITORY), **ENVIRONMENT}
         return {"LANG": "C.UTF-8", **passed_on, **fixed, **threads, **self.environment}
 
 
@@ -176,11 +172,11 @@ def _birth_elsewhere(pid: int) -> str | None:
         return None
 
 
-def _is_here(handle: Handle) -> bool:
+def _is_here(handle: LocalHandle) -> bool:
     return handle.host == socket.gethostname()
 
 
-def _engine(handle: Handle) -> psutil.Process | None:
+def _process(handle: LocalHandle) -> psutil.Process | None:
     """psutil remembers the process it was made for and signals no other; the birth ties that one to the handle."""
     try:
         process = psutil.Process(handle.pid)
@@ -189,29 +185,10 @@ def _engine(handle: Handle) -> psutil.Process | None:
     return process if birth(handle.pid) == handle.birth else None
 
 
-def _gone_within(handle: Handle, seconds: float) -> bool:
+def _gone_within(handle: LocalHandle, seconds: float) -> bool:
     deadline = time.monotonic() + seconds
     while birth(handle.pid) == handle.birth:
         if time.monotonic() >= deadline:
             return False
         time.sleep(0.02)
     return True
-
-
-def _stored_handle(run_dir: Path, attempt: int) -> Handle | None:
-    handle = _read_handle(run_dir)
-    return handle if handle and handle.attempt == attempt else None
-
-
-def _read_handle(run_dir: Path) -> Handle | None:
-    try:
-        return msgspec.json.decode((run_dir / "handle.json").read_bytes(), type=Handle)
-    except (FileNotFoundError, msgspec.DecodeError):
-        return None
-
-
-@contextlib.contextmanager
-def _one_at_a_time(run_dir: Path) -> Iterator[None]:
-    with (run_dir / "launch.lock").open("ab") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield

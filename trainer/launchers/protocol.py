@@ -22,21 +22,51 @@ class LauncherError(Exception):
     """The sentence says what to do; the service that launches turns it into the run's error."""
 
 
-class Handle(msgspec.Struct, frozen=True):
+class Unreachable(LauncherError):
+    """Nobody could say what became of the engine. That is no news of it: the next pass asks again."""
+
+
+class LocalHandle(msgspec.Struct, frozen=True, tag="local", tag_field="launcher"):
     """Which process runs an attempt. `birth` tells it from a later process that was given the same number."""
 
-    launcher: str
     host: str
     pid: int
     birth: str
     attempt: int
 
 
+class SlurmHandle(msgspec.Struct, frozen=True, tag="slurm", tag_field="launcher"):
+    job: str  # the number that sbatch gave
+    name: str
+    attempt: int
+
+
+class KubernetesHandle(msgspec.Struct, frozen=True, tag="kubernetes", tag_field="launcher"):
+    name: str  # of the Job, and the label of its pods
+    namespace: str
+    attempt: int
+
+
+class SkyPilotHandle(msgspec.Struct, frozen=True, tag="skypilot", tag_field="launcher"):
+    name: str  # of the managed job
+    launched_at: float  # unix seconds: a job takes a while to show itself in the queue
+    attempt: int
+
+
+# Stored with the work as JSON. The tag says whose it is, also after the settings name another launcher.
+Handle = LocalHandle | SlurmHandle | KubernetesHandle | SkyPilotHandle
+
+
 class Status(msgspec.Struct, frozen=True):
+    """`waiting`: believed without a heartbeat, because a scheduler has the work and has not started it (again)."""
+
     alive: bool
     heartbeat: contract.Heartbeat | None
     result: contract.Result | None
     exit_code: int | None  # negative: the signal that ended it; None: running, or nobody saw it end
+    waiting: bool = False
+    started_at: float | None = None  # unix seconds, where a scheduler says so
+    said: str = ""  # the scheduler's own words for the state
 
 
 class Exit(msgspec.Struct, frozen=True):
@@ -46,17 +76,21 @@ class Exit(msgspec.Struct, frozen=True):
     exit_code: int
 
 
-class Launcher(Protocol):
-    name: str
+H = TypeVar("H", bound=Handle)
 
-    def submit(self, run_dir: Path, *, attempt: int) -> Handle:
+
+class Launcher(Protocol[H]):
+    @property
+    def name(self) -> str: ...
+
+    def submit(self, run_dir: Path, *, attempt: int) -> H:
         """Start the engine on the directory. Called again for the same attempt it answers with the first handle."""
         ...
 
-    def poll(self, handle: Handle, run_dir: Path) -> Status: ...
+    def poll(self, handle: H, run_dir: Path) -> Status: ...
 
-    def stop(self, handle: Handle, run_dir: Path, grace_seconds: float) -> bool:
-        """Ask it to leave, then force it. True once the process is gone."""
+    def stop(self, handle: H, run_dir: Path, grace_seconds: float) -> bool:
+        """Ask it to leave, then force it. True once it is gone; False: it is going, ask again."""
         ...
 
 
@@ -66,17 +100,17 @@ def ask(run_dir: Path, action: Literal["pause", "cancel"]) -> None:
 
 
 def read_heartbeat(run_dir: Path, attempt: int) -> contract.Heartbeat | None:
-    heartbeat = _read(run_dir / "heartbeat.json", contract.Heartbeat)
+    heartbeat = read(run_dir / "heartbeat.json", contract.Heartbeat)
     return heartbeat if heartbeat and heartbeat.attempt == attempt else None
 
 
 def read_result(run_dir: Path, attempt: int) -> contract.Result | None:
-    result = _read(run_dir / "result.json", contract.Result)
+    result = read(run_dir / "result.json", contract.Result)
     return result if result and result.attempt == attempt else None
 
 
 def read_exit_code(run_dir: Path, attempt: int) -> int | None:
-    ended = _read(run_dir / "exit.json", Exit)
+    ended = read(run_dir / "exit.json", Exit)
     return ended.exit_code if ended and ended.attempt == attempt else None
 
 
@@ -120,7 +154,8 @@ def write_whole(path: Path, content: bytes) -> None:
             raise
 
 
-def _read(path: Path, kind: type[T]) -> T | None:
+def read(path: Path, kind: type[T]) -> T | None:
+    """A file of one JSON value; None where it is missing or is no such value (any more, or yet)."""
     try:
         return _decode(path.read_bytes(), kind)
     except FileNotFoundError:

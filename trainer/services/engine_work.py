@@ -19,10 +19,10 @@ from django.utils import timezone
 
 from tasks.crash import crash_point
 from tasks.errors import FlywheelError
-from trainer.contract import EngineFault, Heartbeat, Result
-from trainer.launchers.protocol import Handle, LauncherError, ask
+from trainer.contract import EngineFault, Result
+from trainer.launchers.protocol import Handle, LauncherError, Status, Unreachable, ask
 from trainer.services import judges
-from trainer.services.launching import launcher, new_directory, path_of
+from trainer.services.launching import launcher, launcher_of, new_directory, path_of
 
 logger = logging.getLogger(__name__)
 SUPERVISOR_LOCK = 0x464C5953
@@ -77,6 +77,8 @@ def _guarded(kind: Kind, work: Any, act: Any) -> None:
         act(kind, work)
     except FlywheelError as refused:
         fail(kind, work, EngineFault(boundary="data", code=refused.code, sentence=refused.sentence))
+    except Unreachable as silent:
+        logger.warning("%s: %s The next pass asks again.", work, silent)
     except LauncherError as refused:
         fail(kind, work, EngineFault(boundary="engine", code="launch_failed", sentence=str(refused)))
     except OSError as broken:
@@ -134,7 +136,8 @@ def _launch(kind: Kind, work: Any) -> None:
     kind.prepare(work, directory)
     handle = launcher(judges.for_engine(work.owner_team_id)).submit(directory, attempt=work.attempt)
     crash_point("engine.after_launch")
-    _write(kind, work, handle=msgspec.to_builtins(handle), lease_until=_lease())
+    stored = msgspec.to_builtins(handle)
+    _write(kind, work, handle=stored, launcher=stored["launcher"], lease_until=_lease())
 
 
 def _follow(kind: Kind, work: Any) -> None:
@@ -142,18 +145,18 @@ def _follow(kind: Kind, work: Any) -> None:
         _launch(kind, work)
         return
     directory = path_of(work.directory)
-    status = launcher().poll(msgspec.convert(work.handle, Handle), directory)
-    if not _write(kind, work, lease_until=_lease(), **_progress(status.heartbeat)):
+    handle: Handle = msgspec.convert(work.handle, Handle)
+    status = launcher_of(handle).poll(handle, directory)
+    if not _write(kind, work, lease_until=_lease(), **_progress(status)):
         return  # fenced: a later attempt has taken over
     kind.read_progress(work, directory)
     if status.result is not None:
         _end(kind, work, directory, status.result)
     elif not status.alive:
-        _hand_back(kind, work, f"The engine process ended without a result ({_exit(status.exit_code)}).")
+        _hand_back(kind, work, f"The engine process ended without a result ({_ending(status)}).")
     elif kind.wants_pause(work) and not (directory / "control.json").exists():
         ask(directory, "pause")  # asked for while the engine was being launched, or by a process that died since
-    elif _silent(work, status.heartbeat):
-        launcher().stop(msgspec.convert(work.handle, Handle), directory, grace_seconds=1)
+    elif _silent(work, status) and launcher_of(handle).stop(handle, directory, grace_seconds=1):
         _hand_back(kind, work, "The engine gave no sign of life within its lease and was stopped.")
 
 
@@ -200,8 +203,17 @@ def _stop_cancelled(kinds: list[Kind]) -> None:
     """Engines of work that was cancelled: they were asked to leave; those that stay are stopped."""
     for kind in kinds:
         for work in kind.model._default_manager.filter(state="cancelled", handle__isnull=False):
-            launcher().stop(msgspec.convert(work.handle, Handle), path_of(work.directory), grace_seconds=5)
+            _guarded(kind, work, _stop)
+
+
+def _stop(kind: Kind, work: Any) -> None:
+    """The handle stays until the engine is gone: what a scheduler has not ended yet is asked again by the next pass."""
+    handle: Handle = msgspec.convert(work.handle, Handle)
+    try:
+        if launcher_of(handle).stop(handle, path_of(work.directory), grace_seconds=5):
             _write(kind, work, handle=None)
+    except LauncherError as refused:  # cancelled work has no other end to come to
+        logger.warning("%s could not be stopped: %s The next pass tries again.", work, refused)
 
 
 def _write(kind: Kind, work: Any, **changes: Any) -> bool:
@@ -209,26 +221,36 @@ def _write(kind: Kind, work: Any, **changes: Any) -> bool:
     return bool(kind.model._default_manager.filter(pk=work.pk, attempt=work.attempt).update(**changes))
 
 
-def _progress(heartbeat: Heartbeat | None) -> dict[str, Any]:
+def _progress(status: Status) -> dict[str, Any]:
+    heartbeat = status.heartbeat
     if heartbeat is None:
-        return {}
+        return {"phase": "waiting"} if status.waiting else {}
     return {
-        "phase": heartbeat.phase,
+        "phase": "waiting" if status.waiting else heartbeat.phase,
         "step": heartbeat.step,
         "total_steps": heartbeat.total_steps,
         "peak_memory_bytes": heartbeat.peak_memory_bytes,
     }
 
 
-def _silent(work: Any, heartbeat: Heartbeat | None) -> bool:
-    """No heartbeat within the lease. Before the first one, the time since the launch counts."""
-    lease = timedelta(seconds=settings.ENGINE_LEASE_SECONDS)
-    if heartbeat is None:
-        launched = path_of(work.directory) / "handle.json"
-        since = launched.stat().st_mtime if launched.exists() else timezone.now().timestamp()
+def _silent(work: Any, status: Status) -> bool:
+    """No heartbeat within the lease. Before the first one, the time since the start counts, or since the launch.
+
+    What a scheduler has not started is not silent, and what it has started again counts from there.
+    """
+    if status.waiting:
+        return False
+    launched = path_of(work.directory) / "handle.json"
+    now = timezone.now().timestamp()
+    if status.heartbeat is not None:
+        since = max(status.heartbeat.at, status.started_at or 0)
     else:
-        since = heartbeat.at
-    return timezone.now().timestamp() - since > lease.total_seconds()
+        since = status.started_at or (launched.stat().st_mtime if launched.exists() else now)
+    return now - since > settings.ENGINE_LEASE_SECONDS
+
+
+def _ending(status: Status) -> str:
+    return ", ".join(part for part in (status.said, _exit(status.exit_code)) if part)
 
 
 def _exit(code: int | None) -> str:

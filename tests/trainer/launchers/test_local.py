@@ -19,7 +19,7 @@ from tests.fakes import judge
 from trainer import contract
 from trainer.launchers import local, protocol
 from trainer.launchers.local import LocalLauncher
-from trainer.launchers.protocol import Handle, LauncherError, Status
+from trainer.launchers.protocol import Handle, LauncherError, LocalHandle, Status
 
 FAKE = (sys.executable, str(local.REPOSITORY / "tests" / "fakes" / "engine.py"))
 SLEEPER = (sys.executable, "-c", "import time; time.sleep(600)")
@@ -239,7 +239,7 @@ def test_an_engine_on_another_machine_is_judged_by_its_heartbeat(run_dir: Path, 
     beat = contract.Heartbeat(1, 10, time.time() - age_seconds, "training", 3, 9, 0)
     (run_dir / "heartbeat.json").write_bytes(contract.encode(beat))
 
-    assert LocalLauncher().poll(Handle("local", "elsewhere", 10, "x:1", 1), run_dir).alive is alive
+    assert LocalLauncher().poll(LocalHandle("elsewhere", 10, "x:1", 1), run_dir).alive is alive
 
 
 def test_the_engine_knows_nothing_of_the_platforms_secrets(
