@@ -3,8 +3,8 @@
 In    spec.json and, by kind: demonstrations.jsonl (base); train.jsonl, validation.jsonl, probe.jsonl (train);
       items.jsonl (sample, evaluate). control.json may appear at any time: the platform asks to pause or to cancel
 Out   heartbeat.json (rewritten), metrics.jsonl, samples.jsonl (a few rollouts a step), rollouts/ (Parquet),
-      answers.jsonl (sample), scores.jsonl (evaluate), checkpoints/step-N/ and model/ each with manifest.json,
-      result.json (last)
+      alarms.jsonl, report.json (checks for reward hacking), answers.jsonl (sample), scores.jsonl (evaluate),
+      checkpoints/step-N/ and model/ each with manifest.json, result.json (last)
 
 An artifact is published by write → fsync → manifest with sha-256 → atomic rename. The command is
 `python -m trainer.engine DIR`. The engine holds an exclusive lock on DIR/lock for its life, and leaves when spec.json
@@ -163,6 +163,18 @@ class StepMetrics(msgspec.Struct, frozen=True, omit_defaults=True):
     validation_reward: Estimate | None = None
     seconds_step: float | None = None
     seconds_sampling: float | None = None
+    reward_by_grader: dict[str, float] = {}  # by the grader's type
+    validation_by_domain: dict[str, float] = {}
+    probe_entropy: float | None = None  # nats a token, on the probe set at temperature 1
+    sampler_gap: float | None = None  # mean |log p of the sampler − log p of the trainer| a token, nats
+    groups_drawn: int | None = None
+    groups_without_spread: int | None = None  # of those drawn
+    groups_learned: int | None = None  # of those drawn: what the update was made of
+    prompts_passed_over: int | None = None  # resting, or of a domain without spread
+    prompts_resting: int | None = None
+    tokens_per_second: float | None = None  # drawn and learned, over the step's wall time
+    seconds_grading: float | None = None
+    seconds_measuring: float | None = None  # probe and validation
 
 
 class Rollout(msgspec.Struct, frozen=True):
@@ -173,9 +185,29 @@ class Rollout(msgspec.Struct, frozen=True):
     domain: str
     prompt: str
     completion: str
-    reward: float
+    reward: float | None  # None: could not be graded
     advantage: float
     reason: str
+    tokens: int = 0
+    truncated: bool = False
+    learned: bool = True  # False: its group showed no spread, so that no update was made of it
+
+
+class Alarm(msgspec.Struct, frozen=True):
+    """A line of alarms.jsonl: what the guard saw and what the run did about it.
+
+    A run that goes back to an earlier step writes the steps after it again; `at` tells the lines apart.
+    """
+
+    step: int
+    at: float  # unix seconds
+    kind: str  # trainer.alarms.KINDS
+    level: Literal["warn", "stop"]
+    value: float  # what was seen, in the unit of the kind
+    threshold: float  # what it was held against
+    action: Literal["none", "rolled_back", "stopped"]
+    sentence: str
+    attempt: int = 1
 
 
 class Score(msgspec.Struct, frozen=True):
@@ -233,6 +265,13 @@ class EngineFault(msgspec.Struct, frozen=True):
     sentence: str
 
 
+class Ending(msgspec.Struct, frozen=True):
+    """Why a run stands where it stands."""
+
+    code: str  # completed | early_stopping | alarm | budget_steps | budget_minutes | budget_tokens
+    sentence: str
+
+
 class Result(msgspec.Struct, frozen=True):
     """result.json, written last. `status` paused: a usable snapshot was kept, the run can go on.
 
@@ -248,6 +287,9 @@ class Result(msgspec.Struct, frozen=True):
     seconds: dict[str, float] = {}  # by phase
     tokens: int = 0
     error: EngineFault | None = None
+    ending: Ending | None = None  # of a run that succeeded, or that a budget paused
+    kept_step: int | None = None  # whose weights were published: the best by validation, else the last healthy one
+    learning_rate: float | None = None  # at the end: half of the recipe's for each rollback
     environment: dict[str, str] = {}  # versions, processor, threads: what the bits depend on besides the inputs
 
 

@@ -6,7 +6,7 @@ from django import forms
 
 from tasks.forms import JsonObject
 from trainer.models import BaseBuild, Recipe
-from trainer.runspec import PRESETS
+from trainer.presets import PRESETS
 
 FEW_SHOT = "few-shot"  # what an expert's owner gets without asking for anything else
 

@@ -13,7 +13,7 @@ from tasks.formats import card
 from trainer.contract import Artifact, Estimate
 from trainer.evaluation.decision import GateDecision, GateRow
 from trainer.evaluation.wording import pp
-from trainer.runspec import PRESETS
+from trainer.presets import PRESETS
 
 LONGEST_NAME = 200  # characters of a text that people wrote
 MARKUP = frozenset("\\`*_{}[]()#|!~$@^=+")  # signs that begin markup in the middle of a line

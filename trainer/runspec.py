@@ -1,164 +1,234 @@
 """RunSpec: what a training run does, resolved. Every knob says its unit, its range and what zero does.
 
-Presets are functions from the data's and the model's size to a RunSpec, with the reasons beside the numbers. A spec
-that leaves here holds numbers only: whoever prints it prints what will happen.
+Whoever prints a spec prints what will happen: trainer/presets.py has resolved every "auto" of the caller. Only what the
+machine decides stays "auto" until the engine sees the machine; result.json says what it chose.
 """
 
-from collections.abc import Callable, Mapping
-from typing import Annotated, Any
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Annotated, Any, get_args, get_type_hints
 
 import msgspec
 from msgspec import Meta
 
-from tasks.errors import Invalid
+
+def _knob(unit: str, says: str, zero: str, **limits: Any) -> Meta:
+    """`zero` says what 0 does (or that it is not allowed); `limits` are msgspec's ge, gt, le, lt."""
+    return Meta(description=says, extra={"unit": unit, "zero": zero}, **limits)
+
+
+NOT_ALLOWED = "not allowed"
 
 
 class RunSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Configuration of one GRPO run. A step samples prompts_per_step × group_size completions and updates once."""
+    """Configuration of one GRPO run. A step draws groups of completions, grades them and updates the policy."""
 
-    preset: str = "flywheel"
-    seed: int = 0
-    steps: Annotated[int, Meta(ge=0, le=100_000)] = 100  # optimiser updates; 0 returns the starting weights
-    prompts_per_step: Annotated[int, Meta(ge=1, le=4096)] = 16  # groups a step
-    group_size: Annotated[int, Meta(ge=2, le=64)] = (
-        8  # completions a prompt (G); the advantage is relative to their mean
+    preset: Annotated[str, _knob("name", "The preset that the other numbers come from.", "–")] = "flywheel"
+    seed: Annotated[
+        int, _knob("–", "Order of prompts, and the noise that completions are drawn with.", "a seed", ge=0)
+    ] = 0
+    steps: Annotated[
+        int, _knob("steps", "How far the run goes.", "the starting weights are returned", ge=0, le=100_000)
+    ] = 100
+    prompts_per_step: Annotated[int, _knob("groups", "Groups that a step learns from.", NOT_ALLOWED, ge=1, le=4096)] = (
+        16
     )
-    learning_rate: Annotated[float, Meta(ge=0, le=1)] = 3e-4  # constant; 0 trains nothing and must never be promoted
-    beta: Annotated[float, Meta(ge=0, le=10)] = (
-        0.0  # weight of the KL penalty; 0 switches it off (KL is still measured)
+    group_size: Annotated[
+        int,
+        _knob(
+            "completions",
+            "Answers to each prompt (G); advantages are relative to their mean.",
+            NOT_ALLOWED,
+            ge=2,
+            le=64,
+        ),
+    ] = 8
+    updates_per_step: Annotated[
+        int,
+        _knob(
+            "updates",
+            "Optimiser updates on each step's completions; after the first the ratio clip binds.",
+            NOT_ALLOWED,
+            ge=1,
+            le=8,
+        ),
+    ] = 1
+    learning_rate: Annotated[
+        float,
+        _knob(
+            "–", "AdamW's, constant after the warm-up.", "trains nothing; such a version is never promoted", ge=0, le=1
+        ),
+    ] = 3e-4
+    warmup_steps: Annotated[
+        int, _knob("steps", "The learning rate rises over them.", "the full rate at once", ge=0, le=10_000)
+    ] = 0
+    beta: Annotated[
+        float,
+        _knob("–", "Weight of the KL penalty in the loss.", "no penalty; KL is measured all the same", ge=0, le=10),
+    ] = 0.0
+    epsilon_low: Annotated[float, _knob("–", "Ratio clip below 1.", NOT_ALLOWED, gt=0, lt=1)] = 0.2
+    epsilon_high: Annotated[float, _knob("–", "Ratio clip above 1 (DAPO's clip-higher).", NOT_ALLOWED, gt=0, lt=10)] = (
+        0.272
     )
-    epsilon_low: Annotated[float, Meta(gt=0, lt=1)] = 0.2  # ratio clip below 1
-    epsilon_high: Annotated[float, Meta(gt=0, lt=10)] = 0.272  # ratio clip above 1 (DAPO's clip-higher)
-    temperature: Annotated[float, Meta(gt=0, le=4)] = 1.0
-    max_completion_tokens: Annotated[int, Meta(ge=1, le=131_072)] = 48
-    lora_rank: Annotated[int, Meta(ge=0, le=1024)] = 0  # 0: full fine-tuning
-    save_every: Annotated[int, Meta(ge=1)] = 20  # steps between checkpoints
-    measure_every: Annotated[int, Meta(ge=1)] = 20  # steps between KL probe and validation
-    validation_answers: Annotated[int, Meta(ge=1, le=64)] = 2  # answers per validation prompt
-    validation_prompts: Annotated[int, Meta(ge=0)] = 96  # 0: no validation during the run
-    probe_prompts: Annotated[int, Meta(ge=1)] = 128  # prompts of the fixed KL probe set
-    max_minutes: Annotated[float, Meta(ge=0)] = 0  # wall time; 0: no limit
+    negative_weight: Annotated[
+        float,
+        _knob(
+            "–",
+            "Factor on negative advantages; below 1 good answers pull more than bad ones push (asymmetric REINFORCE).",
+            "learns from better than average answers only",
+            ge=0,
+            le=1,
+        ),
+    ] = 1.0
+    temperature: Annotated[
+        float,
+        _knob("–", "Of the completions that are trained on. Measurements are drawn at 1.", NOT_ALLOWED, gt=0, le=4),
+    ] = 1.0
+    max_completion_tokens: Annotated[
+        int, _knob("tokens", "Where an answer is cut off.", NOT_ALLOWED, ge=1, le=131_072)
+    ] = 48
+    lora_rank: Annotated[int, _knob("–", "Rank of LoRA on all linear layers.", "full fine-tuning", ge=0, le=1024)] = 0
+
+    refill_rounds: Annotated[
+        int,
+        _knob(
+            "rounds",
+            "How often a step draws again for groups whose answers all earned the same (DAPO's dynamic sampling).",
+            "such groups are dropped, not replaced",
+            ge=0,
+            le=20,
+        ),
+    ] = 3
+    rest_above: Annotated[
+        float,
+        _knob(
+            "share",
+            "A prompt rests when at least this share of its last group was right.",
+            "every prompt rests after its turn",
+            ge=0,
+            le=1,
+        ),
+    ] = 0.875
+    rest_steps: Annotated[
+        int, _knob("steps", "How long such a prompt rests.", "prompts never rest", ge=0, le=10_000)
+    ] = 50
+    skip_floor: Annotated[
+        float,
+        _knob(
+            "share",
+            "Least chance to be drawn of a prompt whose domain rarely shows spread; 1 passes over none.",
+            "a domain without spread may be passed over for good",
+            ge=0,
+            le=1,
+        ),
+    ] = 1.0
+
+    save_every: Annotated[int, _knob("steps", "Between checkpoints.", NOT_ALLOWED, ge=1)] = 20
+    measure_every: Annotated[
+        int, _knob("steps", "Between measurements: probe KL and validation.", NOT_ALLOWED, ge=1)
+    ] = 20
+    validation_prompts: Annotated[
+        int, _knob("prompts", "Of the validation split.", "no validation: the last weights are kept", ge=0)
+    ] = 96
+    validation_answers: Annotated[int, _knob("answers", "To each validation prompt.", NOT_ALLOWED, ge=1, le=64)] = 2
+    probe_prompts: Annotated[int, _knob("prompts", "Of the fixed set on which KL is measured.", NOT_ALLOWED, ge=1)] = (
+        128
+    )
+
+    patience: Annotated[
+        int,
+        _knob(
+            "measurements",
+            "Without a better validation reward before the run ends early.",
+            "the run never ends early",
+            ge=0,
+            le=1000,
+        ),
+    ] = 0
+    keep_best: Annotated[
+        int,
+        _knob("checkpoints", "Kept by validation reward, beside the newest two.", "only the newest two", ge=0, le=20),
+    ] = 3
+    rollbacks: Annotated[
+        int,
+        _knob(
+            "times",
+            "The run goes back to its last healthy checkpoint, at half the learning rate, before it stops.",
+            "an alarm that asks for a stop ends the run",
+            ge=0,
+            le=5,
+        ),
+    ] = 1
+    guard: Annotated[
+        bool, _knob("yes or no", "Whether alarms may roll back or stop the run. They are recorded in any case.", "–")
+    ] = True
+
+    max_steps: Annotated[int, _knob("steps", "Budget: the run pauses there.", "no limit", ge=0)] = 0
+    max_minutes: Annotated[
+        float, _knob("minutes", "Budget of wall time: the run pauses when it is spent.", "no limit", ge=0)
+    ] = 0
+    max_tokens: Annotated[
+        int,
+        _knob("tokens", "Budget of prompt and answer tokens drawn: the run pauses when it is spent.", "no limit", ge=0),
+    ] = 0
+
+    precision: Annotated[
+        str,
+        Meta(
+            pattern="^(auto|float32|bfloat16)$",
+            description="Of the forward and backward pass; weights and moments stay in float32.",
+            extra={"unit": "auto, float32 or bfloat16", "zero": "–"},
+        ),
+    ] = "auto"
+    gradient_checkpointing: Annotated[
+        str,
+        Meta(
+            pattern="^(auto|on|off)$",
+            description="Compute activations twice to store fewer. auto: from 100 million parameters on.",
+            extra={"unit": "auto, on or off", "zero": "–"},
+        ),
+    ] = "auto"
+    vllm: Annotated[
+        str,
+        Meta(
+            pattern="^(off|colocate|server)$",
+            description="Who draws answers: the engine, vLLM in its processes, or the server that VLLM_SERVER names.",
+            extra={"unit": "off, colocate or server", "zero": "–"},
+        ),
+    ] = "off"
 
 
-TINY = 20_000_000  # parameters: the local base and its like, trained on CPU in minutes
-LORA_FROM = 2_000_000_000  # parameters: above, optimiser states of full fine-tuning no longer fit one accelerator
-LORA_RANK = 32
+@dataclass(frozen=True, slots=True)
+class Knob:
+    """A row of the table of knobs."""
+
+    name: str
+    kind: str
+    default: Any
+    unit: str
+    says: str
+    zero: str
+    limits: str
 
 
-def few_shot(rows: int, parameters: int) -> dict[str, Any]:
-    """10 to 100 rows: all rows train, a fixed number of steps, a light tie to the start.
-
-    With so little there is no validation split to stop on. Repeating 36 prompts for 53 epochs won nearly everything it
-    would ever win on held-out prompts within 20 steps, and lost diversity afterwards; hence 30 steps and no more.
-    beta 0.01 holds a model that sees the same prompts over and over near what it could do before.
-    """
-    return {
-        "steps": 30,
-        "prompts_per_step": min(rows, 16),
-        "beta": 0.01,
-        "validation_prompts": 0,
-        "save_every": 10,
-        "measure_every": 10,
-    }
-
-
-def expert(rows: int, parameters: int) -> dict[str, Any]:
-    """A private dataset of one domain: two passes, at most 150 steps, a light tie to the start.
-
-    Single-domain training over-optimises: what is not in the data is free to decay, so the passes are few, the
-    validation split is read often, and beta 0.01 keeps the expert a relative of the shared model.
-    """
-    prompts = _prompts(parameters)
-    return {
-        "steps": _between(30, 2 * rows // prompts, 150),
-        "prompts_per_step": prompts,
-        "beta": 0.01,
-        "save_every": 10,
-        "measure_every": 10,
-    }
+def knobs() -> Iterator[Knob]:
+    """Every knob in order, as the documentation and the forms show it."""
+    hints = get_type_hints(RunSpec, include_extras=True)
+    for field in msgspec.structs.fields(RunSpec):
+        kind, meta = get_args(hints[field.name])
+        yield Knob(
+            name=field.name,
+            kind=kind.__name__,
+            default=field.default,
+            unit=meta.extra["unit"],
+            says=meta.description,
+            zero=meta.extra["zero"],
+            limits=_limits(meta),
+        )
 
 
-def flywheel(rows: int, parameters: int) -> dict[str, Any]:
-    """The shared model on a mixture of domains: at most one pass, no KL penalty, many prompts a step.
-
-    A prompt seen once cannot be memorised, a mixture holds itself in balance, and KL is measured exactly instead of
-    being paid for. Small models stop after 60 steps: by then the local base has won nearly all that its headroom holds
-    (34 → 81 to 88 % sampled pass rate on three seeds).
-    """
-    prompts = _prompts(parameters)
-    return {
-        "steps": _between(1, rows // prompts, 60 if parameters < TINY else 1000),
-        "prompts_per_step": prompts,
-    }
-
-
-PRESETS: Mapping[str, Callable[[int, int], dict[str, Any]]] = {
-    "few-shot": few_shot,
-    "expert": expert,
-    "flywheel": flywheel,
-}
-
-
-def resolve(preset: str, *, rows: int, parameters: int, overrides: Mapping[str, Any] | None = None) -> RunSpec:
-    """The preset's numbers for this many rows and weights, with the caller's own numbers in their place."""
-    if preset not in PRESETS:
-        raise Invalid("unknown_preset", f"There is no preset {preset}: take one of {', '.join(PRESETS)}.", "preset")
-    if rows < 1:
-        raise Invalid("no_rows", "There are no rows to train on: approve some first.", "rows")
-    settings: dict[str, Any] = {"preset": preset, **_by_size(parameters), **PRESETS[preset](rows, parameters)}
-    changes = dict(overrides or {})
-    if changes.get("lora_rank") and "learning_rate" not in changes and parameters >= TINY:
-        changes["learning_rate"] = LORA_RATE
-    try:
-        return msgspec.convert(settings | changes, RunSpec)
-    except msgspec.ValidationError as error:
-        sentence, _, path = str(error).partition(" - at `$")
-        field = path.strip("`.") or None
-        raise Invalid("bad_override", f"{field or 'The overrides'}: {sentence}.", field) from None
-
-
-TINY_RATE, FULL_RATE, LORA_RATE = 2e-4, 1e-6, 1e-5
-
-
-def _by_size(parameters: int) -> dict[str, Any]:
-    """What the size of the model decides: small ones bear large steps, large ones think in long answers."""
-    if parameters < TINY:
-        return {"learning_rate": TINY_RATE, "max_completion_tokens": 48, "lora_rank": 0}
-    if parameters < LORA_FROM:
-        return {"learning_rate": FULL_RATE, "max_completion_tokens": 1024, "lora_rank": 0}
-    return {"learning_rate": LORA_RATE, "max_completion_tokens": 1024, "lora_rank": LORA_RANK}
-
-
-def _prompts(parameters: int) -> int:
-    return 16 if parameters < TINY else 64
-
-
-def _between(least: int, wished: int, most: int) -> int:
-    return max(least, min(wished, most))
-
-
-# Measured on two CPU cores with the local base (467,584 parameters): 0.5 s for a step of 128 completions of 7 tokens
-# behind prompts of 16, which is 9 GFLOP at 6 FLOP per weight and token for learning and 2 for sampling.
-START_SECONDS = 12.0  # importing torch and TRL, loading, first measurement
-STEP_SECONDS = 0.2  # of every step, whatever the model
-FLOP_A_SECOND = 30e9
-PROMPT_TOKENS = 24
-ANSWER_SHARE = 0.25  # of the token limit that an answer takes on average
-MEASURE_PASSES = 3.0  # forward passes over a probe completion: drawn, scored by the policy and by the initial policy
-
-
-def estimate_seconds(spec: RunSpec, *, parameters: int, seconds_per_step: float | None = None) -> float:
-    """Wall seconds of the run on two idle CPU cores; on other machines say how long a step of theirs takes.
-
-    Honest to a factor of two: how long the answers will be is only known once the model has learned to give them.
-    """
-    answer_tokens = max(4.0, ANSWER_SHARE * spec.max_completion_tokens)
-    flop_a_token = 2.0 * parameters
-    if seconds_per_step is None:
-        completions = spec.prompts_per_step * spec.group_size
-        work = completions * flop_a_token * (answer_tokens + 3 * (PROMPT_TOKENS + answer_tokens))
-        seconds_per_step = STEP_SECONDS + work / FLOP_A_SECOND
-    measurements = 1 + spec.steps // spec.measure_every
-    drawn = spec.probe_prompts + spec.validation_prompts * spec.validation_answers
-    measuring = STEP_SECONDS + drawn * MEASURE_PASSES * flop_a_token * (PROMPT_TOKENS + answer_tokens) / FLOP_A_SECOND
-    return START_SECONDS + spec.steps * seconds_per_step + measurements * measuring
+def _limits(meta: Meta) -> str:
+    signs = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}
+    return ", ".join(
+        f"{sign} {getattr(meta, name):,}" for name, sign in signs.items() if getattr(meta, name) is not None
+    )

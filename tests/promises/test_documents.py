@@ -21,7 +21,7 @@ from tasks.states import APPEAL_MOVES, CHANGE_MOVES, PROOF_MOVES, TASK_MOVES, UP
 from tasks.types import Row
 from tasks.validation import validate
 from trainer.evaluation.policy import GatePolicy
-from trainer.runspec import PRESETS
+from trainer.presets import PRESETS
 from trainer.server.__main__ import parse_arguments
 from trainer.states import EVALUATION_MOVES, RUN_MOVES
 

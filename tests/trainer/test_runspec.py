@@ -1,99 +1,19 @@
-import msgspec
 import pytest
 
-from tasks.errors import Invalid
-from trainer import runspec
-from trainer.runspec import PRESETS, RunSpec, estimate_seconds, resolve
-
-TINY, LARGE, HUGE = 467_584, 500_000_000, 8_000_000_000
+from trainer.runspec import knobs
 
 
-@pytest.mark.parametrize("preset", PRESETS)
-@pytest.mark.parametrize("parameters", [TINY, LARGE, HUGE])
-@pytest.mark.parametrize("rows", [1, 10, 99, 400, 20_000])
-def test_every_preset_resolves_to_a_spec_that_the_engine_reads(preset, parameters, rows):
-    spec = resolve(preset, rows=rows, parameters=parameters)
-
-    assert msgspec.json.decode(msgspec.json.encode(spec), type=RunSpec) == spec
+@pytest.mark.parametrize("knob", list(knobs()), ids=lambda knob: knob.name)
+def test_every_knob_says_its_unit_and_what_zero_does(knob):
+    assert knob.unit
+    assert knob.zero
 
 
-@pytest.mark.parametrize("preset", PRESETS)
-def test_every_preset_gives_its_reasons(preset):
-    assert len(PRESETS[preset].__doc__.split()) > 30
+@pytest.mark.parametrize("knob", list(knobs()), ids=lambda knob: knob.name)
+def test_every_knob_says_in_a_sentence_what_it_does(knob):
+    assert knob.says.endswith(".")
 
 
-def test_a_few_rows_train_for_a_fixed_number_of_steps():
-    assert resolve("few-shot", rows=12, parameters=TINY).steps == resolve("few-shot", rows=90, parameters=TINY).steps
-
-
-def test_a_few_rows_are_all_used_for_training():
-    assert resolve("few-shot", rows=40, parameters=TINY).validation_prompts == 0
-
-
-def test_the_flywheel_never_shows_a_prompt_twice():
-    spec = resolve("flywheel", rows=500, parameters=TINY)
-
-    assert spec.steps * spec.prompts_per_step <= 500
-
-
-def test_an_expert_sees_its_rows_at_most_twice():
-    spec = resolve("expert", rows=800, parameters=TINY)
-
-    assert spec.steps * spec.prompts_per_step <= 1600
-
-
-@pytest.mark.parametrize(
-    ("parameters", "rate"), [(TINY, runspec.TINY_RATE), (LARGE, runspec.FULL_RATE), (HUGE, runspec.LORA_RATE)]
-)
-def test_the_learning_rate_follows_from_the_size_of_the_model(parameters, rate):
-    assert resolve("flywheel", rows=5000, parameters=parameters).learning_rate == rate
-
-
-def test_asking_for_lora_brings_its_learning_rate():
-    spec = resolve("flywheel", rows=5000, parameters=LARGE, overrides={"lora_rank": 8})
-
-    assert spec.learning_rate == runspec.LORA_RATE
-
-
-def test_a_number_that_the_caller_gives_stands():
-    assert resolve("expert", rows=400, parameters=TINY, overrides={"learning_rate": 0}).learning_rate == 0
-
-
-def test_an_unknown_preset_is_refused_with_the_known_ones():
-    with pytest.raises(Invalid, match="few-shot, expert, flywheel"):
-        resolve("turbo", rows=10, parameters=TINY)
-
-
-def test_an_unknown_knob_is_refused_by_its_name():
-    with pytest.raises(Invalid, match="warp"):
-        resolve("expert", rows=10, parameters=TINY, overrides={"warp": 9})
-
-
-def test_a_number_out_of_range_names_its_knob():
-    with pytest.raises(Invalid) as caught:
-        resolve("expert", rows=10, parameters=TINY, overrides={"group_size": 1})
-
-    assert caught.value.param == "group_size"
-
-
-def test_no_rows_are_refused():
-    with pytest.raises(Invalid, match="approve some"):
-        resolve("expert", rows=0, parameters=TINY)
-
-
-def test_twice_the_steps_take_longer():
-    short, long = (resolve("flywheel", rows=9000, parameters=TINY, overrides={"steps": n}) for n in (50, 100))
-
-    assert estimate_seconds(long, parameters=TINY) > estimate_seconds(short, parameters=TINY)
-
-
-def test_the_local_base_trains_within_two_minutes():
-    assert estimate_seconds(resolve("flywheel", rows=9000, parameters=TINY), parameters=TINY) < 120
-
-
-def test_a_measured_step_replaces_the_estimated_one():
-    spec = resolve("flywheel", rows=9000, parameters=HUGE, overrides={"steps": 10})
-
-    slow, fast = (estimate_seconds(spec, parameters=HUGE, seconds_per_step=s) for s in (20.0, 10.0))
-
-    assert slow - fast == pytest.approx(100)
+@pytest.mark.parametrize("knob", [knob for knob in knobs() if knob.kind in ("int", "float")], ids=lambda k: k.name)
+def test_every_number_has_a_range(knob):
+    assert knob.limits

@@ -26,7 +26,7 @@ from tasks.states import Role, Split
 from trainer.contract import PromptItem, Result, SampleSpec, Sampling, TaskAnswers, encode
 from trainer.launchers import protocol
 from trainer.models import DifficultyCheck, Line, ModelVersion, PassRate, Recipe
-from trainer.runspec import resolve
+from trainer.presets import resolve
 from trainer.services import rows, training_data, wake
 from trainer.services.bases import reference
 from trainer.services.evaluations import sampling_digest
@@ -71,7 +71,7 @@ def measure_of(recipe: Recipe) -> Measure | None:
 
 
 def _measure(version: ModelVersion, space: int, preset: str, overrides: Mapping[str, Any]) -> Measure:
-    spec = resolve(preset, rows=1000, parameters=version.parameters, overrides=overrides)
+    spec = resolve(preset, rows=1000, parameters=version.parameters, overrides=overrides).spec
     sampling = Sampling(
         answers_per_item=ANSWERS,
         temperature=spec.temperature,

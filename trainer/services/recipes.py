@@ -16,7 +16,7 @@ from tasks.states import Role, Split, TaskState
 from trainer import mixing
 from trainer.mixing import MixturePlan
 from trainer.models import Line, Mixture, MixtureEntry, Recipe
-from trainer.runspec import PRESETS, resolve
+from trainer.presets import PRESETS, resolve
 from trainer.services import difficulty, rows
 
 

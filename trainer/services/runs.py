@@ -14,7 +14,7 @@ from tasks.models import Dataset, DatasetVersion
 from tasks.services import datasets
 from tasks.services.access import require_role
 from tasks.states import Role
-from trainer import runspec
+from trainer import estimating, presets
 from trainer.launchers import protocol
 from trainer.models import Line, Mixture, ModelVersion, Recipe, TrainingRun
 from trainer.runspec import RunSpec
@@ -114,7 +114,8 @@ def estimate(dataset: Dataset, *, preset: str = "few-shot", overrides: dict[str,
     rows = training_data.train_tasks(tasks, private=True).count()
     if not rows:
         raise Invalid("nothing_approved", "No task of this dataset is approved yet: there is nothing to train on.")
-    return _estimate(shared_champion(), preset, rows, overrides, seed=None)
+    validation = training_data.validation_tasks(tasks).count()
+    return _estimate(shared_champion(), preset, rows, validation, overrides, seed=None)
 
 
 @transaction.atomic
@@ -225,15 +226,18 @@ def _resolve(
     rows = mixture.size if mixture else training_data.train_tasks(tasks, private=private).count()
     if not rows:
         raise Invalid("nothing_approved", "No approved task is in the training split: there is nothing to train on.")
-    return _estimate(origin, preset, rows, overrides, seed)
+    validation = training_data.validation_rows(mixture, version)
+    return _estimate(origin, preset, rows, validation, overrides, seed)
 
 
 def _estimate(
-    origin: ModelVersion, preset: str, rows: int, overrides: dict[str, Any] | None, seed: int | None
+    origin: ModelVersion, preset: str, rows: int, validation: int, overrides: dict[str, Any] | None, seed: int | None
 ) -> Estimate:
     wanted = {**(overrides or {}), **({} if seed is None else {"seed": seed})}
-    spec = runspec.resolve(preset, rows=rows, parameters=origin.parameters, overrides=wanted)
-    seconds = runspec.estimate_seconds(spec, parameters=origin.parameters)
+    spec = presets.resolve(
+        preset, rows=rows, parameters=origin.parameters, validation=validation, overrides=wanted
+    ).spec
+    seconds = estimating.forecast(spec, parameters=origin.parameters).seconds
     sentence = (
         f"{rows:,} tasks, {spec.steps} steps of {spec.prompts_per_step} prompts × {spec.group_size} answers: "
         f"about {_minutes(seconds)}."

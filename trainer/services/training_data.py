@@ -4,11 +4,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from django.db.models import Q
-
 from tasks.models import DatasetTask, DatasetVersion, Task
 from tasks.states import Split, TaskState
-from trainer.models import TrainingRun
+from trainer.models import Mixture, TrainingRun
 from trainer.runspec import RunSpec
 from trainer.services import rows
 from trainer.states import LinePurpose
@@ -43,6 +41,13 @@ def validation_tasks(tasks: Any) -> Any:
     return tasks.none() if tasks.count() < FEW else tasks.filter(split=Split.VALIDATION)
 
 
+def validation_rows(mixture: Mixture | None, version: DatasetVersion | None) -> int:
+    """How many tasks may validate a run on this mixture, or on this dataset version."""
+    if mixture is None:
+        return int(validation_tasks(version_tasks(version)).count())
+    return int(_mixed_validation(mixture).count())
+
+
 def trained_on(run: TrainingRun) -> Any:
     """The tasks that the run trains on, as a question to the database; withdrawn ones are left out."""
     if run.mixture is not None:
@@ -74,13 +79,16 @@ def _validation_pks(run: TrainingRun, most: int) -> list[int]:
     """By content hash: an unbiased choice that does not depend on the order of arrival."""
     if run.mixture is not None:
         domains = list(run.mixture.by_domain)
-        within = Q(
-            pk__in=DatasetTask.objects.filter(dataset__versions__in=run.mixture.dataset_versions.all()).values("task")
-        )
-        tasks = Task.objects.filter(within, state=TaskState.APPROVED, split=Split.VALIDATION)
+        tasks = _mixed_validation(run.mixture)
         each = -(-most // max(len(domains), 1))
         named = {domain: [domain, ""] if domain == rows.GENERAL else [domain] for domain in sorted(domains)}
         by_domain = [tasks.filter(domain__in=names).order_by("content_digest")[:each] for names in named.values()]
         return [pk for chosen in by_domain for pk in chosen.values_list("pk", flat=True)]
     tasks = validation_tasks(version_tasks(run.dataset_version))
     return list(tasks.order_by("content_digest").values_list("pk", flat=True)[:most])
+
+
+def _mixed_validation(mixture: Mixture) -> Any:
+    """The validation split of the datasets that the mixture was made of."""
+    members = DatasetTask.objects.filter(dataset__versions__in=mixture.dataset_versions.all()).values("task")
+    return Task.objects.filter(pk__in=members, state=TaskState.APPROVED, split=Split.VALIDATION)

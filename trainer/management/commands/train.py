@@ -10,7 +10,7 @@ from django.core.management.base import BaseCommand, CommandError
 from tasks.errors import FlywheelError
 from tasks.models import Dataset
 from trainer.models import TrainingRun
-from trainer.runspec import PRESETS
+from trainer.presets import PRESETS
 from trainer.services import runs, supervision
 from trainer.states import RUN_ENDED
 
