@@ -8,12 +8,13 @@ UV_VERSION := 0.13.9
 # Kept out of uv.lock: resolved there it would bring several GB of CUDA packages.
 TORCH := 2.13.0
 INSTALLED := .venv/.installed-torch-$(TORCH)
+SKYPILOT := .venv/skypilot/.installed
 TESTS ?= tests
 PYTEST_WORKERS ?= 2
 SEED ?= 1
 TURNS ?= 1
 
-.PHONY: help install up turn test proof bench-graders bench-ingest lint browser clean
+.PHONY: help install up turn test proof bench-graders bench-ingest lint browser skypilot clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | column -t -s "$$(printf '\t')"
@@ -43,7 +44,7 @@ turn: install ## the tour without a terminal, into var/turn.json (RESUME=1, TURN
 	@DATA_DIR="$(CURDIR)/var/turn/data" $(PYTHON) -m flywheel.embedded run $(if $(filter 1,$(RESUME)),,--fresh) -- \
 		$(PYTHON) manage.py tour --report "$(CURDIR)/var/turn.json" --turns $(TURNS) --seed $(SEED)
 
-test: lint browser ## linters, types, contracts and all tests
+test: lint browser skypilot ## linters, types, contracts and all tests
 	@$(PYTHON) -m pytest $(TESTS) -n $(PYTEST_WORKERS) --dist loadfile
 
 proof: install browser ## the long sweeps: many kill points, many seeds
@@ -71,6 +72,15 @@ browser: install
 		{ apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends chromium; } > /dev/null; \
 	else .venv/bin/playwright install chromium; fi \
 	|| { echo "The page tests need Chromium, and it could not be installed: install the package chromium."; exit 1; }
+
+skypilot: $(SKYPILOT)
+
+# Its own library loads the tasks that we write, in an environment of its own: it wants older versions of what we use.
+$(SKYPILOT): tests/trainer/launchers/skypilot.txt | $(INSTALLED)
+	@echo "Installing SkyPilot for the tests of its launcher ..."
+	@.venv/bin/uv venv --quiet --clear --no-config --python $(PYTHON) .venv/skypilot
+	@.venv/bin/uv pip sync --quiet --no-config --python .venv/skypilot/bin/python $<
+	@touch $@
 
 clean: ## remove .venv, caches and var/turn (never var/data)
 	@rm -rf .venv var/turn var/turn.json .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
