@@ -10,8 +10,8 @@ function show(dialog) {
 }
 
 // Without JavaScript the reject form stands open on the page; with it, it is a dialog under R.
-if (reject) {
-  const form = document.querySelector("form#reject-form");
+const form = document.querySelector("form#reject-form"); // none where there is nothing to decide
+if (reject && form) {
   reject.querySelector("[data-form]").append(form);
   byKey("r").hidden = false;
   byKey("r").addEventListener("click", () => show(reject));

@@ -10,6 +10,8 @@ from tasks.views.found import facts
 MOST_CHARACTERS = 6000  # of two prompts that are compared word by word
 MOST = 30
 BESIDE = frozenset({TaskFinding.Kind.NEAR_DUPLICATE, TaskFinding.Kind.SUSPECT})
+# What a reviewer asks first; stored objects do not keep an order.
+OF_A_SUSPECT = ("most_frequent_answer", "given", "passed", "answers", "model", "upheld_by", "note")
 IN_PLACE = frozenset({TaskFinding.Kind.SECRET, TaskFinding.Kind.PERSONAL})
 
 
@@ -41,10 +43,16 @@ def _shown(finding: TaskFinding, task: Task, visible: Mapping[int, Task]) -> Sho
     beside = finding.kind in BESIDE and finding.other is not None
     other = visible.get(finding.other) if beside and finding.other else None
     mine, theirs = shared(task.prompt, other.prompt) if other else ([], [])
-    told = [] if finding.kind in IN_PLACE else facts(finding.evidence)
+    told = [] if finding.kind in IN_PLACE else facts(_ordered(finding))
     if other:  # both texts are there, with what they share marked
         told = [(name, text) for name, text in told if name != "shared"]
     return Shown(finding, finding.get_kind_display(), other, beside and other is None, mine, theirs, told)
+
+
+def _ordered(finding: TaskFinding) -> Any:
+    if finding.kind != TaskFinding.Kind.NEVER_SOLVED:
+        return finding.evidence
+    return {name: finding.evidence[name] for name in OF_A_SUSPECT if name in finding.evidence}
 
 
 def messages_of(task: Task) -> list[tuple[str, list[Piece]]]:

@@ -12,6 +12,7 @@ from tasks.models.moves import Moving
 from trainer.models.engine_work import EngineWork
 from trainer.models.lines import Line
 from trainer.models.recipes import Recipe
+from trainer.models.schedules import Schedule
 from trainer.models.versions import ModelVersion
 from trainer.states import EVALUATION_MOVES, EvaluationState
 
@@ -42,6 +43,8 @@ class DifficultyCheck(EngineWork):
     tokens = models.BigIntegerField(default=0)
     answers_offset = models.BigIntegerField(default=0)  # bytes of answers.jsonl that are stored
     requested_by = models.ForeignKey(User, null=True, on_delete=models.SET_NULL, related_name="+")  # None: a schedule
+    schedule = models.ForeignKey(Schedule, null=True, on_delete=models.SET_NULL, related_name="+")  # its run waits
+    followed_at = models.DateTimeField(null=True)  # when that run was started, or refused
     state = models.CharField(
         max_length=10, choices=[(s.value, s.value) for s in EvaluationState], default=EvaluationState.QUEUED
     )

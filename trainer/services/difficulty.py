@@ -97,6 +97,13 @@ def rates_of(recipe: Recipe) -> dict[str, float]:
     return {content: passes / graded for content, passes, graded in known.iterator(chunk_size=10_000)}
 
 
+def missing(recipe: Recipe) -> int:
+    """Tasks of the recipe that nobody has measured for its champion."""
+    measure = measure_of(recipe)
+    found: int = measure.without_rate(tasks_of(recipe)).count() if measure else 0
+    return found
+
+
 @dataclass(frozen=True, slots=True)
 class Picture:
     """How difficult a recipe's tasks are for the champion."""

@@ -13,8 +13,9 @@ from tasks.models.events import Subject, record
 from tasks.services import pool
 from tasks.services.access import require_role
 from tasks.states import Role
-from trainer.models import Firing, Line, Recipe, Schedule, TrainingRun
-from trainer.services import runs
+from trainer.models import DifficultyCheck, Firing, Line, Recipe, Schedule, TrainingRun
+from trainer.services import difficulty, runs
+from trainer.states import EvaluationState
 
 _CHANGEABLE = {"cron", "timezone", "min_new_tasks", "min_hours", "enabled", "recipe"}
 
@@ -95,6 +96,29 @@ def fire_now(schedule: Schedule, *, actor: Any) -> Firing:
     return firing
 
 
+def go_on() -> list[Firing]:
+    """Start the runs that waited for a measurement which has ended. One that was cancelled is followed by nothing; one
+    that broke holds up no training: what it did not measure is as the recipe says of unknown tasks."""
+    ended = DifficultyCheck.objects.filter(
+        schedule__enabled=True, followed_at=None, state__in=[EvaluationState.SUCCEEDED, EvaluationState.FAILED]
+    )
+    firings = [_follow(check) for check in ended.select_related("schedule__line__team", "schedule__recipe")]
+    return [firing for firing in firings if firing is not None]
+
+
+@transaction.atomic
+def _follow(check: DifficultyCheck) -> Firing | None:
+    """Once: who finds the check followed already walks away."""
+    if not DifficultyCheck.objects.filter(pk=check.pk, followed_at=None).update(followed_at=_now()):
+        return None
+    schedule = check.schedule
+    assert schedule is not None
+    reason = f"Its {check.asked:,} unmeasured tasks were measured first ({check.measured:,} have a pass rate now)."
+    outcome, told, run = _run(schedule, reason)
+    _tell("schedule.fired", schedule, None, outcome=outcome, reason=told)
+    return Firing.objects.create(schedule=schedule, due_at=_now(), outcome=outcome, reason=told, run=run)
+
+
 def _last_due(schedule: Schedule, now: datetime) -> tuple[datetime | None, int]:
     """The newest fire time that is due and undecided, and how many before it were missed."""
     due, missed = None, -1
@@ -139,12 +163,30 @@ def _decide(schedule: Schedule) -> tuple[str, str, TrainingRun | None]:
     new = pool.new_approved_since(schedule.line.team, since)
     if new < schedule.min_new_tasks:
         return skipped, f"{new} newly approved tasks; at least {schedule.min_new_tasks} are asked for.", None
+    check = _measured_first(schedule)
+    if check is not None:
+        words = f"{check.version.name} answers {check.asked:,} tasks that have no pass rate first (check {check.pk})"
+        return skipped, f"{words}; the run starts when that has ended.", None
+    return _run(schedule, f"{new} newly approved tasks since the last run.")
+
+
+def _run(schedule: Schedule, reason: str) -> tuple[str, str, TrainingRun | None]:
     try:
         with transaction.atomic():
             run = runs.start(schedule.line, actor=None, recipe=schedule.recipe, seed=_seed(schedule))
     except FlywheelError as refused:
-        return skipped, refused.sentence, None
-    return Firing.Outcome.RAN, f"{new} newly approved tasks since the last run.", run
+        return Firing.Outcome.SKIPPED, refused.sentence, None
+    return Firing.Outcome.RAN, reason, run
+
+
+def _measured_first(schedule: Schedule) -> DifficultyCheck | None:
+    """The check for which this turn waits, where the recipe mixes by difficulty and somebody has to measure it."""
+    if not schedule.recipe.body.get("difficulty") or not difficulty.missing(schedule.recipe):
+        return None
+    with transaction.atomic():
+        check = difficulty.start(schedule.line, actor=None, recipe=schedule.recipe)
+        DifficultyCheck.objects.filter(pk=check.pk).update(schedule=schedule)
+    return check
 
 
 def _seed(schedule: Schedule) -> int:

@@ -5,7 +5,7 @@ import logging
 from tasks.errors import FlywheelError
 from trainer.contract import EngineFault
 from trainer.models import BaseBuild, ModelVersion
-from trainer.services import artifacts, bases, engine_work, evaluations, gates
+from trainer.services import artifacts, bases, engine_work, evaluations, gates, schedules
 from trainer.services.bases import BaseBuildKind
 from trainer.services.difficulty import DifficultyKind
 from trainer.services.evaluations import EvaluationKind
@@ -21,6 +21,7 @@ def supervise() -> None:
     """Idempotent and safe to lose: every step looks for rows that lack what should follow."""
     engine_work.supervise(KINDS)
     artifacts.reap()
+    schedules.go_on()
     evaluate_new_versions()
     for evaluation in gates.undecided():
         try:

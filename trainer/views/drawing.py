@@ -163,7 +163,7 @@ class Histogram:
     below: int
 
 
-def histogram(counts: Sequence[int], *, low: float, high: float, width: int = 640, height: int = 220) -> Histogram:
+def histogram(counts: Sequence[int], *, low: float, high: float, width: int = 900, height: int = 240) -> Histogram:
     """Bars of tasks by passes, from none to all of k; those with a rate from `low` to `high` lie in the zone."""
     left, right, top, bottom = 8, width - 8, 34, height - 28
     k = len(counts) - 1

@@ -1,6 +1,7 @@
 """Checks of difficulty with a fake engine: what is asked, what is stored, what follows from it."""
 
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -9,8 +10,18 @@ from tasks.errors import Conflict, Forbidden, Invalid
 from tasks.models import Dataset, Event, Task, TaskFinding, Team, User
 from tasks.services import suspecting
 from tests.trainer.services.settling import settle
-from trainer.models import Alias, DifficultyCheck, Line, ModelVersion, PassRate, Recipe
-from trainer.services import difficulty, lines, recipes, runs
+from trainer.models import (
+    Alias,
+    DifficultyCheck,
+    Firing,
+    Line,
+    ModelVersion,
+    PassRate,
+    Recipe,
+    Schedule,
+    TrainingRun,
+)
+from trainer.services import difficulty, lines, recipes, runs, schedules
 from trainer.services.training_data import train_tasks
 from trainer.states import AliasName
 
@@ -330,3 +341,73 @@ def test_the_ends_are_the_hardest_and_the_easiest_that_one_may_see(
     assert {(task.domain, rate.passes) for task, rate in hardest} == {("reverse", 1)}
     assert {(task.domain, rate.passes) for task, rate in easiest} == {("add", 8)}
     assert difficulty.ends(recipe, Task.objects.for_user(stranger)) == ([], [])
+
+
+# Scheduled turns
+
+
+def nightly(line: Line, operator: User, **band: Any) -> Schedule:
+    return schedules.create(line, banded(line, operator, **band), "0 3 * * *", actor=operator, min_new_tasks=1)
+
+
+def fire(schedule: Schedule) -> Firing:
+    (firing,) = schedules.fire_due(schedule.decided_until + timedelta(days=1))
+    return firing
+
+
+def test_a_scheduled_turn_measures_first(recipe: Recipe, operator: User):
+    firing = fire(nightly(recipe.line, operator))
+
+    assert (firing.outcome, firing.run) == ("skipped", None)
+    assert "shared/v0 answers 120 tasks that have no pass rate first" in firing.reason
+    assert DifficultyCheck.objects.get().state == "queued"
+
+
+def test_the_run_follows_when_the_measurement_has_ended(recipe: Recipe, operator: User):
+    schedule = nightly(recipe.line, operator)
+    fire(schedule)
+
+    settle(lambda: TrainingRun.objects.exists())
+
+    firing = schedule.firings.get(outcome="ran")
+    assert firing.run == TrainingRun.objects.get()
+    assert firing.run.mixture.by_difficulty["unknown"] == 0
+
+
+def test_a_measurement_is_followed_once(recipe: Recipe, operator: User):
+    schedule = nightly(recipe.line, operator)
+    fire(schedule)
+    settle(lambda: TrainingRun.objects.exists())
+
+    assert schedules.go_on() == []
+    assert schedule.firings.count() == 2
+
+
+def test_a_measurement_that_broke_holds_up_no_training(recipe: Recipe, knobs: Knobs, operator: User):
+    schedule = nightly(recipe.line, operator)
+    fire(schedule)
+    DifficultyCheck.objects.update(state="failed")
+
+    (firing,) = schedules.go_on()
+
+    assert firing.run.mixture.by_difficulty["unknown"] == 120
+
+
+def test_a_measurement_that_was_cancelled_is_followed_by_nothing(recipe: Recipe, operator: User):
+    fire(nightly(recipe.line, operator))
+    difficulty.cancel(DifficultyCheck.objects.get(), actor=operator)
+
+    assert schedules.go_on() == []
+
+
+def test_a_turn_whose_tasks_are_measured_runs_at_once(recipe: Recipe, operator: User):
+    measured(recipe, operator)
+
+    assert fire(nightly(recipe.line, operator)).outcome == "ran"
+
+
+def test_a_turn_without_a_band_measures_nothing(recipe: Recipe, operator: User):
+    schedule = schedules.create(recipe.line, recipe, "0 3 * * *", actor=operator, min_new_tasks=1)
+
+    assert fire(schedule).outcome == "ran"
+    assert not DifficultyCheck.objects.exists()
