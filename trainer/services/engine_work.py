@@ -125,7 +125,7 @@ def _claim(kind: Kind, work: Any) -> None:
             rows.filter(pk=work.pk).update(attempt=F("attempt") + 1, tries=F("tries") + 1)
     if claimed:
         crash_point("engine.after_claim")
-        _launch(kind, rows.get(pk=work.pk))
+        _guarded(kind, rows.get(pk=work.pk), _launch)  # the claimed row: a refusal must find it in its new state
 
 
 def _launch(kind: Kind, work: Any) -> None:
