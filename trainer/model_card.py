@@ -14,9 +14,10 @@ from trainer.contract import Artifact, Estimate
 from trainer.evaluation.decision import GateDecision, GateRow
 from trainer.evaluation.wording import pp
 from trainer.presets import PRESETS
+from trainer.runspec import knobs
 
 LONGEST_NAME = 200  # characters of a text that people wrote
-MARKUP = frozenset("\\`*_{}[]()#|!~$@^=+")  # signs that begin markup in the middle of a line
+MARKUP = frozenset("\\`*_{}[]#|!~$@^=")  # signs that begin markup in the middle of a line
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +142,8 @@ def header(facts: Facts) -> dict[str, Any]:
 def licence(facts: Facts) -> dict[str, str]:
     """One licence where everything that is in the weights has it; else the card's own words say which are."""
     known = {source.licence for source in facts.sources}
-    if facts.hub_base or len(known) != 1 or known == {""}:
+    all_told = facts.built_here and all(ancestor.name for ancestor in facts.lineage)
+    if not all_told or len(known) != 1 or known == {""}:
         return {"license": "other", "license_name": "see-card"}
     return card.hub_licence(clean(known.pop()))
 
@@ -213,15 +215,28 @@ def _training(facts: Facts) -> str:
         return "It was not trained here by reinforcement learning: it is where training starts.\n"
     preset = str(run.spec.get("preset", ""))
     ruled = f" Every row was graded by the grader `{said(run.grader)}` of the run." if run.grader else ""
+    mixed = (
+        f" They are the mixture `{run.mixture}` of the recipe {said(run.recipe)}, in its order." if run.mixture else ""
+    )
     told = (
         f"Run {run.run}: {run.steps:,} steps on {run.rows:,} tasks, {run.tokens:,} tokens, {run.seconds / 60:.1f} "
-        f"minutes, seed {run.spec.get('seed', 0)}. Preset {said(preset)}: {_reasons(preset)}{ruled}\n\n"
+        f"minutes, seed {run.spec.get('seed', 0)}. Preset {said(preset)}: {_reasons(preset)}{ruled}{mixed}\n\n"
     )
     method = "".join(f"- {what}: {why}\n" for what, why in method_of(run.spec))
-    knobs = [
-        (said(name), said(f"{value:g}" if isinstance(value, float) else str(value))) for name, value in run.spec.items()
-    ]
-    return f"{told}{method}\nEvery knob, as it was resolved:\n\n{_table(('knob', 'value'), knobs)}"
+    return (
+        f"{told}{method}\nEvery knob, as it was resolved:\n\n{_table(('knob', 'value', 'meaning'), _knobs(run.spec))}"
+    )
+
+
+def _knobs(spec: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """In the order of RunSpec; knobs of that time that are none today come last, without a meaning."""
+    known = {knob.name: f"{knob.says} ({knob.unit})" if knob.unit != "–" else knob.says for knob in knobs()}
+    names = [*(name for name in known if name in spec), *(name for name in spec if name not in known)]
+    return [(f"`{name}`" if name in known else said(name), _value(spec[name]), known.get(name, "")) for name in names]
+
+
+def _value(value: Any) -> str:
+    return said(f"{value:g}" if isinstance(value, float) else str(value))
 
 
 def _reasons(preset: str) -> str:
@@ -240,19 +255,31 @@ def method_of(spec: Mapping[str, Any]) -> list[tuple[str, str]]:
         if beta
         else ("no KL penalty", "the distance to the start is measured exactly instead of being paid for.")
     )
+    rounds = spec.get("refill_rounds", 0)
+    refilled = (
+        [
+            (
+                f"groups without spread are drawn again, up to {rounds} times",
+                "answers that all earn the same teach nothing.",
+            )
+        ]
+        if rounds
+        else []
+    )
     adapter = (
         (
             f"LoRA of rank {rank} on all linear layers",
             "the states of the optimiser fit where those of all weights do not.",
         )
         if rank
-        else ("full fine-tuning", "all weights move: the model is small enough for it.")
+        else ("full fine-tuning", "the model is small enough for all of its weights to move.")
     )
     return [
         (f"GRPO with {group} answers a prompt", "an answer is worth what it earns above the mean of its group."),
         ("a loss by token over the whole batch", "a token of a long answer weighs as much as one of a short answer."),
         ("no division by a group's standard deviation", "it would weigh questions by how unevenly they are answered."),
         (f"clip at {low:g} below and {high:g} above", "the wider side keeps rare tokens possible."),
+        *refilled,
         penalty,
         ("rewards as the graders score them", "what is not the task cannot be learned in its place."),
         ("answers that were cut off count", "leaving them out would make length free."),
@@ -264,7 +291,7 @@ def _data(facts: Facts) -> str:
     if not facts.sources and not facts.built_here:
         return "Nothing that is registered here.\n"
     demonstrations = (
-        "The base was built from demonstrations of which a share is wrong on purpose, so that something is left.\n\n"
+        "The base was built from demonstrations of which a share is wrong on purpose: that leaves it room.\n\n"
         if facts.built_here
         else ""
     )
@@ -344,10 +371,8 @@ def _limits(facts: Facts) -> str:
         told.append(
             "Its base is a small model made for demonstration: outside of its exercises it knows nothing at all."
         )
-    if facts.training and facts.training.rows < 100:
-        told.append(
-            f"{facts.training.rows} tasks are few: no split was held out of them, so its gain was not measured."
-        )
+    if facts.training and not facts.verdicts:
+        told.append(f"{facts.training.rows:,} tasks trained it, and no gate has measured its gain on others.")
     if not facts.shared:
         told.append(
             "It has learned from its team's private data and may repeat it: show it to whom you would show those."

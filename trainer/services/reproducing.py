@@ -41,6 +41,7 @@ from trainer.states import LinePurpose
 POLL_SECONDS = 0.5
 GRACE_SECONDS = 10.0  # for an engine that is told to leave
 MOST_NAMED = 10  # rows in a sentence
+BUDGETS = ("max_steps", "max_minutes", "max_tokens")  # of RunSpec
 INPUTS = ("demonstrations.jsonl", "train.jsonl", "validation.jsonl", "probe.jsonl")
 
 Say = Callable[[str], None]
@@ -162,8 +163,8 @@ def _write_run(run: TrainingRun, directory: Path, made: Mapping[str, ModelRef]) 
     lost = _keys(before / "train.jsonl") - _keys(directory / "train.jsonl") if before and kept else _withdrawn(run)
     if lost:
         raise CannotRun(_lost(sorted(lost, key=lambda key: (len(key), key))))
-    _start_from_here(directory, made)
     notes = _changed_inputs(before, directory) if before and kept else [_UNKNOWN]
+    _as_one_piece(directory, made)
     return tuple(notes)
 
 
@@ -202,14 +203,17 @@ def _require_no_judge(run: TrainingRun, directory: Path) -> None:
         raise CannotRun("Its graders ask a judge, whose answers are not kept: the same rewards cannot be had again.")
 
 
-def _start_from_here(directory: Path, made: Mapping[str, ModelRef]) -> None:
-    """Where the store has lost the model that the run starts from, what came out here for it takes its place."""
+def _as_one_piece(directory: Path, made: Mapping[str, ModelRef]) -> None:
+    """Budgets only pause a run, and a paused run comes out the same: they are lifted, so that it goes to its end. Where
+    the store has lost the model that the run starts from, what came out here for it takes its place.
+    """
     path = directory / "spec.json"
     spec = contract.decode_spec(path.read_bytes())
     assert isinstance(spec, contract.TrainSpec)
-    here = made.get(spec.model.digest)
-    if here is not None and not Path(spec.model.path).is_dir():
-        write_whole(path, contract.encode(msgspec.structs.replace(spec, model=here)))
+    lifted = {name: 0 for name in BUDGETS if hasattr(spec.recipe, name)}
+    recipe = msgspec.structs.replace(spec.recipe, **lifted)
+    model = spec.model if Path(spec.model.path).is_dir() else made.get(spec.model.digest, spec.model)
+    write_whole(path, contract.encode(msgspec.structs.replace(spec, recipe=recipe, model=model)))
 
 
 def _changed_inputs(before: Path, now: Path) -> list[str]:
@@ -251,7 +255,7 @@ def _rebuilt(
     """Run the engine as it was run and compare what it publishes."""
     recorded = dict(version.environment)
     threads = recorded.get("threads", "")
-    result = _run_to_its_end(directory, threads, lambda words: say(f"{version.name}: {words}"))
+    result = _result(directory, threads, lambda words: say(f"{version.name}: {words}"))
     if result.model is None:
         raise CannotRun(_unfinished(result, directory))
     made[version.digest] = ModelRef(str(directory / "model"), result.model.digest, name=version.name)
@@ -271,20 +275,12 @@ def _rebuilt(
     return replace(report, outcome=Outcome.DIFFERS, sentence=sentence, first_differing=first, apart=apart)
 
 
-def _run_to_its_end(directory: Path, threads: str, say: Say) -> Result:
-    """Again as long as the engine pauses by itself (a budget of minutes) and has come further."""
-    reached = -1
-    while True:
-        code = _run_engine(directory, threads, say)
-        try:
-            result = msgspec.json.decode((directory / "result.json").read_bytes(), type=Result)
-        except (FileNotFoundError, msgspec.DecodeError):
-            raise CannotRun(
-                f"The engine ended without a result (exit status {code}).{_last_words(directory)}"
-            ) from None
-        if result.status != "paused" or result.step <= reached:
-            return result
-        reached = result.step
+def _result(directory: Path, threads: str, say: Say) -> Result:
+    code = _run_engine(directory, threads, say)
+    try:
+        return msgspec.json.decode((directory / "result.json").read_bytes(), type=Result)
+    except (FileNotFoundError, msgspec.DecodeError):
+        raise CannotRun(f"The engine ended without a result (exit status {code}).{_last_words(directory)}") from None
 
 
 def _run_engine(directory: Path, threads: str, say: Say) -> int:

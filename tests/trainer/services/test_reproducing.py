@@ -12,10 +12,12 @@ import pytest
 from tasks.errors import Invalid
 from tasks.models import Dataset, Task, User
 from tests.trainer.services.settling import settle
+from trainer.contract import ModelRef, decode_spec
 from trainer.models import Line, ModelVersion, TrainingRun
 from trainer.services import artifacts, reproducing, runs
 from trainer.services.launching import path_of
 from trainer.services.reproducing import Outcome, Report
+from trainer.services.training import TrainingKind
 from trainer.states import RUN_ENDED
 
 Fill = Callable[..., Dataset]
@@ -80,7 +82,7 @@ def test_a_withdrawn_row_that_was_only_measured_on_is_noticed_and_holds_up_nothi
     *_, report = told(expert, tmp_path, **own)
 
     assert report.outcome is Outcome.DIFFERS  # by the fake engine; it was run
-    assert report.notes == ("probe.jsonl is not what was read the first time.",)
+    assert "probe.jsonl is not what was read the first time." in report.notes
 
 
 def test_inputs_that_cannot_be_compared_are_told(expert: ModelVersion, own: Any, tmp_path: Path):
@@ -106,6 +108,30 @@ def test_settings_that_todays_engine_does_not_know_are_named(expert: ModelVersio
     *_, report = told(ModelVersion.objects.get(pk=expert.pk), tmp_path, **own)
 
     assert (report.outcome, "warp" in report.sentence) == (Outcome.CANNOT, True)
+
+
+def test_budgets_are_lifted_and_called_no_difference(expert: ModelVersion, own: Any, tmp_path: Path):
+    run = expert.run
+    TrainingRun.objects.filter(pk=run.pk).update(spec={**run.spec, "max_minutes": 0.01})
+    spec = path_of(run.directory) / "spec.json"
+    spec.write_bytes(spec.read_bytes().replace(b'"max_minutes":0', b'"max_minutes":0.01', 1))
+
+    *_, report = told(ModelVersion.objects.get(pk=expert.pk), tmp_path, **own)
+
+    written = msgspec.json.decode((tmp_path / expert.name.replace("/", "-") / "spec.json").read_bytes())
+    assert (written["recipe"]["max_minutes"], report.notes) == (0, ())
+
+
+def test_a_start_that_the_store_has_lost_is_replaced_by_what_came_out_here(expert: ModelVersion, tmp_path: Path):
+    model = ModelRef(path=str(tmp_path), digest="d" * 64, name="made here")
+    directory = tmp_path / "work"
+    directory.mkdir()
+    TrainingKind().prepare(expert.run, directory)
+    artifacts.path_of(expert.parent.digest).rename(tmp_path / "lost")
+
+    reproducing._as_one_piece(directory, {expert.parent.digest: model})
+
+    assert decode_spec((directory / "spec.json").read_bytes()).model == model
 
 
 def test_an_engine_that_fails_is_told_with_its_boundary(expert: ModelVersion, own: Any, knobs: Any, tmp_path: Path):
