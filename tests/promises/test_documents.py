@@ -39,6 +39,7 @@ README, ARCHITECTURE, CONTRIBUTING, CHANGELOG, GRADERS, FORMATS, ERRORS = (
         "docs/errors.md",
     )
 )
+MODELS = REPOSITORY / "docs" / "models.md"
 PORTAL = "http://127.0.0.1:8000"
 
 
@@ -116,7 +117,7 @@ def commands(document: Path) -> list[list[str]]:
     return [line.split() for line in re.findall(r"manage\.py ([a-z_][^\n|>#]*)", joined)]
 
 
-@pytest.mark.parametrize("document", [README, GRADERS], ids=lambda path: path.name)
+@pytest.mark.parametrize("document", [README, GRADERS, MODELS], ids=lambda path: path.name)
 def test_every_management_command_and_option_exists(document: Path):
     known, wrong = get_commands(), []
     for name, *words in commands(document):
@@ -137,9 +138,10 @@ def addresses(document: Path) -> set[str]:
     return {path.rstrip(".,") for path in found} - {"/openai/v1"}  # a base address, with nothing of its own
 
 
-def test_every_address_of_the_portal_in_the_readme_exists():
+@pytest.mark.parametrize("document", [README, MODELS], ids=lambda path: path.name)
+def test_every_address_of_the_portal_in_a_document_exists(document: Path):
     unknown = []
-    for path in addresses(README):
+    for path in addresses(document):
         try:
             if resolve(path).url_name == "unknown":
                 unknown.append(path)
@@ -221,6 +223,18 @@ def keys_written_by(path: Path) -> set[str]:
         elif isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "kept":
             found |= set(ast.literal_eval(node.value))
     return found
+
+
+def test_every_part_of_a_card_and_every_outcome_of_reproduce_is_in_the_page_of_models():
+    from trainer import model_card
+    from trainer.services.reproducing import Outcome
+
+    facts = model_card.Facts("shared/v0", "Shared", "0" * 64, "2026-01-02", 1, 1, True)
+    parts = set(sections(model_card.write(facts), 2)) | {"header"}
+
+    assert {cells[0] for cells in table_rows(sections(MODELS.read_text(), 2)["The card"])} == parts
+    told = table_rows(sections(MODELS.read_text(), 2)["Making a version again"])
+    assert {cells[0].strip("`") for cells in told} == {str(outcome) for outcome in Outcome}
 
 
 def test_every_field_of_the_turns_report_is_explained():
