@@ -76,7 +76,7 @@ def _skypilot(judges: Judges | None) -> SkyPilotLauncher:
         infra=settings.ENGINE_SKYPILOT_INFRA,
         gpu_type=settings.ENGINE_GPU_TYPE,
         spot=settings.ENGINE_SKYPILOT_SPOT,
-        payload=_payload("python"),
+        payload=_payload("/app/.venv/bin/python"),  # the image's; SkyPilot's shells do not promise its PATH
         every_seconds=settings.ENGINE_POLL_SECONDS,
         judges=judges,
     )

@@ -204,3 +204,14 @@ def test_why_a_pod_waits_is_said():
     }
 
     assert report(job(), [unschedulable]).said == "Kubernetes says Unschedulable: 0/3 nodes: gpu"
+
+
+def test_a_preempted_job_is_lost(make: Make, cluster: Cluster, shared_dir: Path):
+    launcher = make("kubernetes")
+    handle = launcher.submit(shared_dir, attempt=1)
+    cluster.move("preempted")
+
+    status = launcher.poll(handle, shared_dir)
+
+    assert not status.alive
+    assert status.said.startswith("Kubernetes says BackoffLimitExceeded")

@@ -114,7 +114,7 @@ def test_work_under_way_stays_with_the_launcher_that_started_it(settings: Any, h
 
 
 @pytest.mark.parametrize(
-    ("name", "python"), [("slurm", sys.executable), ("kubernetes", "python"), ("skypilot", "python")]
+    ("name", "python"), [("slurm", sys.executable), ("kubernetes", "python"), ("skypilot", "/app/.venv/bin/python")]
 )
 def test_an_image_brings_its_own_python(settings: Any, name: str, python: str):
     settings.ENGINE_LAUNCHER = name

@@ -385,3 +385,17 @@ def test_more_judges_than_a_pipe_holds_arrive_whole(run_dir: Path, started: Call
 
 def test_the_keys_do_not_show_when_a_launcher_is_printed() -> None:
     assert SECRET not in repr(LocalLauncher(judges=Judges({"*": Endpoint("https://judge.example/v1", SECRET)})))
+
+
+def test_each_process_of_an_engine_on_several_gpus_can_read_the_judges(run_dir: Path, started: Callable) -> None:
+    reading = "import os, sys; print(open(os.environ['JUDGES_FD']).read()[:12])"
+    program = (
+        "import subprocess, sys;"
+        f"[subprocess.run([sys.executable, '-c', {reading!r}], check=True) for _ in range(2)]"  # closes descriptors
+    )
+    judges = Judges({"*": Endpoint("https://judge.example/v1", "a key")})
+
+    launcher, handle = started((sys.executable, "-c", program), gpus=2, judges=judges)
+
+    ended(launcher, handle, run_dir)
+    assert (run_dir / "engine.log").read_text().splitlines() == ['{"endpoints"'] * 2

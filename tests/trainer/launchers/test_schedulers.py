@@ -260,16 +260,10 @@ def test_a_job_that_the_scheduler_has_forgotten_is_lost(
     assert "knows the" in lost(launcher, handle, shared_dir).said
 
 
-@pytest.mark.parametrize("state", ["preempted", "cancelled"])
-def test_a_job_that_was_taken_away_is_lost(
-    make: Make, cluster: Cluster, shared_dir: Path, monkeypatch: pytest.MonkeyPatch, scheduler: str, state: str
-):
-    monkeypatch.setattr("trainer.launchers.skypilot.APPEARS_SECONDS", 0.0)
-    if (scheduler, state) == ("skypilot", "preempted"):
-        pytest.skip("SkyPilot starts it again by itself: test_skypilot.py")
+def test_a_job_that_somebody_cancelled_is_lost(make: Make, cluster: Cluster, shared_dir: Path, scheduler: str):
     launcher = make(scheduler)
     handle = launcher.submit(shared_dir, attempt=1)
-    cluster.move(state)
+    cluster.move("cancelled")
 
     lost(launcher, handle, shared_dir)
 

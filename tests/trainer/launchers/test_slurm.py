@@ -177,3 +177,14 @@ def test_the_words_of_sacct_are_understood(line: str, state: str, exit_code: int
     report = slurm._report(*line.split("|"))
 
     assert (report.state, report.exit_code) == (state, exit_code)
+
+
+def test_a_preempted_job_is_lost(make: Make, cluster: Cluster, shared_dir: Path):
+    launcher = make("slurm")
+    handle = launcher.submit(shared_dir, attempt=1)
+    cluster.move("preempted")
+
+    status = launcher.poll(handle, shared_dir)
+
+    assert not status.alive
+    assert status.said.startswith("Slurm says PREEMPTED")
