@@ -6,6 +6,7 @@ that FAKE_ENGINE_KNOBS names; each is optional:
     {"seconds": 0.1,                 wall time of the whole run, spread over its steps
      "champion": 0.3, "candidate": 0.6, "anchor": 0.3,      pass rates; or by suite: {"*": 0.6, "reverse": 0.1}
      "sample": 4,                    how many of k answers solve a task; or by domain; null: ungradable
+     "wrong": "41",                  what the other answers of a sample say
      "reward_from": 0.3, "reward_to": 0.6, "kl": 2.0,       the training curves
      "crash_at": 5,                  kill -9 of itself at this step, on attempts up to "crash_attempts" (1)
      "fail": "training",             end as failed at this boundary
@@ -116,7 +117,8 @@ class FakeEngine:
         if passes is None:
             return contract.TaskAnswers(item.key, [None] * k, passes=0, tokens=8 * k, fault="Fake: ungradable.")
         scores = [float(at < passes) for at in range(k)]
-        return contract.TaskAnswers(item.key, scores, passes, 8 * k, wrong="41", wrong_count=k - passes)
+        wrong = self.knobs.get("wrong", "41")
+        return contract.TaskAnswers(item.key, scores, passes, 8 * k, wrong=wrong, wrong_count=k - passes)
 
     def score(self, side: str, item: contract.EvalItem, k: int) -> contract.Score:
         """Pass rates vary between items (hard for one side, hard for the other) and average to the side's rate."""

@@ -326,10 +326,17 @@ def _decoded(lines: Sequence[bytes]) -> list[TaskAnswers]:
     found = []
     for line in lines:
         try:
-            found.append(msgspec.json.decode(line, type=TaskAnswers))
+            answered = msgspec.json.decode(line, type=TaskAnswers)
         except msgspec.DecodeError:
             continue
+        texts = {"wrong": _storable(answered.wrong), "fault": _storable(answered.fault)}
+        found.append(msgspec.structs.replace(answered, **texts))
     return found
+
+
+def _storable(text: str) -> str:
+    """Without NUL: small models say it, and Postgres stores it in no text and in no JSON."""
+    return text.replace("\x00", "\ufffd")
 
 
 def _counted(work: DifficultyCheck, answered: Sequence[TaskAnswers], anew: bool) -> dict[str, Any]:

@@ -216,6 +216,15 @@ def test_a_task_that_no_answer_solved_is_suspected(recipe: Recipe, knobs: Knobs,
     assert TaskFinding.objects.first().evidence["model"] == "shared/v0"
 
 
+def test_what_postgres_cannot_store_of_an_answer_is_replaced(recipe: Recipe, knobs: Knobs, operator: User):
+    knobs(sample=0, wrong="4\x001")
+
+    check = measured(recipe, operator)
+
+    assert (check.state, check.never_solved) == ("succeeded", 120)
+    assert TaskFinding.objects.earliest("pk").evidence["most_frequent_answer"] == "4\ufffd1"
+
+
 def test_a_better_champion_withdraws_the_suspicion(recipe: Recipe, knobs: Knobs, operator: User):
     knobs(sample=0)
     measured(recipe, operator)
