@@ -18,7 +18,7 @@ from trainer.evaluation.policy import policy_from
 from trainer.evaluation.scoring import CANDIDATE, CHAMPION, suites_from
 from trainer.evaluation.suites import graders_digest, suite_digest
 from trainer.models import Evaluation, GateReport, Line, ModelVersion
-from trainer.services import promotion, suites, training_data
+from trainer.services import promotion, rows, suites, training_data
 from trainer.services.evaluations import effective_policy, sampling_digest
 from trainer.services.launching import path_of
 from trainer.states import AliasName, EvaluationState, Verdict
@@ -175,11 +175,16 @@ def _flips(scores: list[Score]) -> list[dict[str, Any]]:
             "task": int(old.key),
             "prompt": prompts[int(old.key)].prompt,
             "kind": "regression" if old.outcome == "correct" else "gain",
-            "champion": {"completion": old.completion, "reason": old.reason, "score": old.score},
-            "candidate": {"completion": new.completion, "reason": new.reason, "score": new.score},
+            "champion": _shown(old),
+            "candidate": _shown(new),
         }
         for old, new in kept
     ]
+
+
+def _shown(score: Score) -> dict[str, Any]:
+    said, reason = rows.storable(score.completion), rows.storable(score.reason)
+    return {"completion": said, "reason": reason, "score": score.score}
 
 
 def _read(path: Path, kind: type[Any]) -> Iterator[Any]:

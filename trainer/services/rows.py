@@ -36,6 +36,11 @@ def eval_item(task: Task, suite: str) -> EvalItem:
     )
 
 
+def storable(text: str) -> str:
+    """What a model says may hold NUL, which Postgres stores in no text and in no JSON."""
+    return text.replace("\x00", "\ufffd")
+
+
 def in_order(pks: Iterable[int], *, chunk: int = 2000) -> Iterator[Task]:
     """The tasks of these ids in this order, a chunk at a time."""
     batch: list[int] = []

@@ -8,6 +8,7 @@ import pytest
 from tasks.errors import Conflict
 from tasks.models import Dataset, User
 from tests.trainer.services.settling import settle
+from trainer.contract import Score
 from trainer.models import AliasMove, Evaluation, GateReport, Line, ModelVersion
 from trainer.services import evaluations, gates, lines, promotion, recipes, runs, supervision
 from trainer.services.launching import path_of
@@ -192,3 +193,9 @@ def test_an_expert_that_was_trained_on_sealed_rows_cannot_pass_the_gate(
     report = GateReport.objects.get(evaluation__candidate__run=run)
     assert report.verdict == "INVALID"
     assert "contamination" in {reason["code"] for reason in report.decision["reasons"]}
+
+
+def test_a_nul_in_an_answer_does_not_hold_up_its_report():
+    said = Score("add", "1", "", "champion", 0, "incorrect", 0.0, 1, False, "4\x00", "Read 4\x00.")
+
+    assert gates._shown(said) == {"completion": "4\ufffd", "reason": "Read 4\ufffd.", "score": 0.0}
