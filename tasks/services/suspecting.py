@@ -121,6 +121,6 @@ def _evidence(model: str, one: Tried) -> dict[str, Any]:
         "model": model,
         "answers": one.answers,
         "passed": one.passes,
-        "most_frequent_answer": one.wrong,
+        "most_frequent_answer": one.wrong or ("(an empty answer)" if one.wrong_count else ""),
         "given": f"{one.wrong_count} of {one.answers} times" if one.wrong_count else "",
     }

@@ -57,6 +57,14 @@ def test_the_evidence_is_what_a_reviewer_needs(approved: list[Task]):
     }
 
 
+def test_an_empty_answer_is_told_as_one(approved: list[Task]):
+    tried = _tried(approved[0], wrong="", wrong_count=8)
+
+    suspecting.settle(approved[0].space_id, model="shared/v1", never_solved=[tried], solved=[])
+
+    assert TaskFinding.objects.get(kind="never_solved").evidence["most_frequent_answer"] == "(an empty answer)"
+
+
 def test_a_chunk_of_suspects_is_one_event(approved: list[Task]):
     _suspect(*approved)
 
