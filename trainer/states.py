@@ -46,7 +46,8 @@ RUN_MOVES: Mapping[RunState, frozenset[RunState]] = {
     _R.VALIDATING: frozenset({_R.QUEUED, _R.FAILED, _R.CANCELLED}),
     _R.QUEUED: frozenset({_R.RUNNING, _R.FAILED, _R.CANCELLED}),
     # RUNNING → QUEUED: the lease expired or the engine handed it back; the next claim resumes as attempt n + 1.
-    _R.RUNNING: frozenset({_R.PAUSING, _R.QUEUED, _R.SUCCEEDED, _R.FAILED, _R.CANCELLED}),
+    # RUNNING → PAUSED: a budget of the run is spent.
+    _R.RUNNING: frozenset({_R.PAUSING, _R.PAUSED, _R.QUEUED, _R.SUCCEEDED, _R.FAILED, _R.CANCELLED}),
     _R.PAUSING: frozenset({_R.PAUSED, _R.SUCCEEDED, _R.FAILED, _R.CANCELLED, _R.QUEUED}),
     _R.PAUSED: frozenset({_R.QUEUED, _R.CANCELLED}),
     _R.SUCCEEDED: frozenset(),

@@ -8,6 +8,10 @@ that FAKE_ENGINE_KNOBS names; each is optional:
      "sample": 4,                    how many of k answers solve a task; or by domain; null: ungradable
      "wrong": "41",                  what the other answers of a sample say
      "reward_from": 0.3, "reward_to": 0.6, "kl": 2.0,       the training curves
+     "validation": false,            without a validation split; true by default
+     "alarms": [{"step": 5, "kind": "kl", "level": "stop", "action": "rolled_back", "back_to": 3}],
+                                     with "again": true, of a step that is trained after the run went back
+     "early_stop_at": 8,             the run ends there by itself
      "crash_at": 5,                  kill -9 of itself at this step, on attempts up to "crash_attempts" (1)
      "fail": "training",             end as failed at this boundary
      "leave": true,                  end without a result, with exit status 3
@@ -36,8 +40,8 @@ STEPS_OF_EVALUATION = 4
 
 
 class Left(Exception):
-    def __init__(self, status: str) -> None:
-        self.status = status
+    def __init__(self, status: str, ending: contract.Ending | None = None) -> None:
+        self.status, self.ending = status, ending
 
 
 class FakeEngine:
@@ -45,6 +49,7 @@ class FakeEngine:
         self.directory, self.knobs = directory, knobs
         self.spec = contract.decode_spec((directory / "spec.json").read_bytes())
         self.started, self.step, self.terminated = time.time(), 0, False
+        self.rollbacks = 0
 
     def run(self) -> None:
         lock = (self.directory / "lock").open("ab")
@@ -62,9 +67,10 @@ class FakeEngine:
                 contract.EvaluateSpec: self.evaluate,
                 contract.SampleSpec: self.sample,
             }[type(self.spec)]()
-            self.finish("succeeded")
+            completed = contract.Ending("completed", "All steps are done.")
+            self.finish("succeeded", completed if isinstance(self.spec, contract.TrainSpec) else None)
         except Left as left:
-            self.finish(left.status)
+            self.finish(left.status, left.ending)
 
     def build(self) -> None:
         assert (self.directory / "demonstrations.jsonl").stat().st_size
@@ -75,18 +81,76 @@ class FakeEngine:
         self.training(self.spec.recipe.steps, "training")
 
     def training(self, total: int, phase: str) -> None:
-        for step in range(self.last_step() + 1, total + 1):
+        step = self.last_step() + 1
+        while step <= total:
             self.go_on(step, total, phase)
-            share = step / total
-            start, end = self.knobs.get("reward_from", 0.3), self.knobs.get("reward_to", 0.6)
-            reward = start + (end - start) * math.sqrt(share)
-            metrics = contract.StepMetrics(
-                step=step, total_steps=total, at=time.time(), attempt=self.spec.attempt, loss=1 - share / 2,
-                reward_mean=reward if phase == "training" else None, entropy=1.2 - 0.4 * share, gradient_norm=0.5,
-                kl=contract.Estimate(self.knobs.get("kl", 2.0) * share, 0.02, 128) if phase == "training" else None,
-                seconds_step=0.01, tokens_seen=step * 1000, grader_error_share=0.0,
-            )  # fmt: skip
-            self.append("metrics.jsonl", metrics)
+            self.append("metrics.jsonl", self.metrics(step, total, phase))
+            if phase == "training":
+                self.append("samples.jsonl", self.rollout(step))
+                step = self.alarmed(step)
+                self.spend(step)
+                if self.knobs.get("early_stop_at") == step:
+                    raise Left("succeeded", contract.Ending("early_stopping", f"No better since step {step - 1}."))
+            step += 1
+
+    def metrics(self, step: int, total: int, phase: str) -> contract.StepMetrics:
+        share = step / total
+        start, end = self.knobs.get("reward_from", 0.3), self.knobs.get("reward_to", 0.6)
+        reward = start + (end - start) * math.sqrt(share)
+        common: dict[str, Any] = {
+            "step": step, "total_steps": total, "at": time.time(), "attempt": self.spec.attempt,
+            "loss": 1 - share / 2, "entropy": 1.2 - 0.4 * share, "gradient_norm": 0.5, "seconds_step": 0.01,
+            "tokens_seen": step * 1000, "grader_error_share": 0.0, "learning_rate": 3e-4 * 0.5**self.rollbacks,
+        }  # fmt: skip
+        if phase != "training":
+            return contract.StepMetrics(**common)
+        validated = self.knobs.get("validation", True)
+        return contract.StepMetrics(
+            **common, reward_mean=reward, reward_by_domain={"add": reward, "reverse": reward / 2},
+            reward_by_grader={"number": reward}, clip_share=0.02, zero_spread_share=0.25, truncated_share=0.0,
+            completion_tokens_mean=6.0, kl=contract.Estimate(self.knobs.get("kl", 2.0) * share, 0.02, 128),
+            validation_reward=contract.Estimate(reward, 0.02, 96) if validated else None,
+            validation_by_domain={"add": reward, "reverse": reward / 2} if validated else {},
+            probe_entropy=1.1 - 0.3 * share, sampler_gap=0.001, groups_drawn=20, groups_without_spread=5,
+            groups_learned=15, prompts_passed_over=2, prompts_resting=step % 3, tokens_per_second=1e5,
+            seconds_sampling=0.004, seconds_grading=0.001, seconds_measuring=0.002,
+        )  # fmt: skip
+
+    def rollout(self, step: int) -> contract.Rollout:
+        return contract.Rollout(
+            step=step, key="0" * 32, domain="add", prompt="1 + 1 = ?", completion="2", reward=1.0, advantage=0.5,
+            reason="Fake.", tokens=2,
+        )  # fmt: skip
+
+    def alarmed(self, step: int) -> int:
+        """Write the alarms of this step; the step that the run goes on from."""
+        told = [alarm for alarm in self.knobs.get("alarms", []) if alarm["step"] == step]
+        for number, alarm in enumerate(told):
+            went_back = alarm.get("action") == "rolled_back"
+            if bool(alarm.get("again")) != bool(self.rollbacks):
+                continue
+            self.append("alarms.jsonl", contract.Alarm(
+                step=step, at=time.time() + number / 1000, kind=alarm.get("kind", "kl"), value=9.0, threshold=3.0,
+                level=alarm.get("level", "warn"), action=alarm.get("action", "none"), attempt=self.spec.attempt,
+                sentence=f"Fake: {alarm.get('kind', 'kl')} at step {step}.",
+            ))  # fmt: skip
+            if alarm.get("action") == "stopped":
+                raise Left("succeeded", contract.Ending("alarm", f"Stopped by an alarm at step {step}."))
+            if went_back:
+                self.rollbacks += 1
+                return int(alarm["back_to"])
+        return step
+
+    def spend(self, step: int) -> None:
+        recipe, minutes = self.spec.recipe, (time.time() - self.started) / 60
+        for unit, budget, used in (
+            ("steps", recipe.max_steps, step),
+            ("minutes", recipe.max_minutes, minutes),
+            ("tokens", recipe.max_tokens, step * 1000),
+        ):
+            if 0 < budget <= used:
+                sentence = f"The budget of {budget:g} {unit} is spent at step {step}."
+                raise Left("paused", contract.Ending(f"budget_{unit}", sentence))
 
     def evaluate(self) -> None:
         items = [msgspec.json.decode(line, type=contract.EvalItem) for line in self.lines("items.jsonl")]
@@ -149,15 +213,18 @@ class FakeEngine:
         self.step = step
         self.beat(phase, total)
 
-    def finish(self, status: str) -> None:
+    def finish(self, status: str, ending: contract.Ending | None = None) -> None:
         kept = status == "succeeded" and not isinstance(self.spec, contract.EvaluateSpec | contract.SampleSpec)
         fault = contract.EngineFault(self.knobs.get("fail", ""), "fake_fault", "The fake engine was told to fail.")
         with_kl = status == "succeeded" and getattr(self.spec, "initial", True) is not None
         result = contract.Result(
             status=status, attempt=self.spec.attempt, step=self.step, model=self.publish() if kept else None,
             kl=contract.Estimate(self.knobs.get("kl", 2.0), 0.02, 128) if with_kl else None,
-            peak_memory_bytes=memory(), seconds={"total": time.time() - self.started}, tokens=self.step * 1000,
+            peak_memory_bytes=memory(), seconds={"total": time.time() - self.started},
             error=fault if status == "failed" else None,
+            tokens=self.step * 1000 if status == "succeeded" else 0, ending=ending,
+            kept_step=self.step if kept and ending else None,
+            learning_rate=3e-4 * 0.5**self.rollbacks if kept and ending else None,
         )  # fmt: skip
         self.beat("done")
         self.replace("result.json", contract.encode(result))
@@ -189,7 +256,7 @@ class FakeEngine:
 
     def last_step(self) -> int:
         steps = [json.loads(line)["step"] for line in self.lines("metrics.jsonl")]
-        return max(steps, default=0)
+        return steps[-1] if steps else 0
 
     def lines(self, name: str) -> list[bytes]:
         path = self.directory / name

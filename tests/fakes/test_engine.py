@@ -116,3 +116,27 @@ def test_knobs_may_come_from_a_file_named_on_the_command_line(tmp_path: Path) ->
 
     assert result is not None
     assert result.status == "failed"
+
+
+def test_a_spent_budget_pauses_the_run_with_a_sentence(tmp_path: Path) -> None:
+    result = run(tmp_path, contract.TrainSpec("r", MODEL, RunSpec(steps=6, max_steps=4)))
+
+    assert result is not None
+    assert result.ending is not None
+    assert (result.status, result.step, result.ending.code) == ("paused", 4, "budget_steps")
+
+
+def test_a_rollback_is_an_alarm_after_which_earlier_steps_come_again(tmp_path: Path) -> None:
+    run(tmp_path, train(), alarms=[{"step": 4, "action": "rolled_back", "level": "stop", "back_to": 2}])
+
+    lines = (tmp_path / "metrics.jsonl").read_bytes().splitlines()
+    assert [json.loads(line)["step"] for line in lines] == [1, 2, 3, 4, 3, 4, 5, 6]
+    assert msgspec.json.decode((tmp_path / "alarms.jsonl").read_bytes(), type=contract.Alarm).action == "rolled_back"
+
+
+def test_an_alarm_that_stops_the_run_is_its_ending(tmp_path: Path) -> None:
+    result = run(tmp_path, train(), alarms=[{"step": 4, "action": "stopped", "level": "stop"}])
+
+    assert result is not None
+    assert result.ending is not None
+    assert (result.status, result.kept_step, result.ending.code) == ("succeeded", 4, "alarm")

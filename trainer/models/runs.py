@@ -1,4 +1,4 @@
-"""Training runs, their metrics and samples of their rollouts."""
+"""Training runs, their metrics, alarms and samples of their rollouts."""
 
 from typing import Any
 
@@ -30,14 +30,21 @@ class TrainingRun(EngineWork):
     start = models.ForeignKey(ModelVersion, on_delete=models.PROTECT, related_name="runs_from_here")
     mixture = models.ForeignKey(Mixture, null=True, on_delete=models.PROTECT, related_name="runs")
     dataset_version = models.ForeignKey(DatasetVersion, null=True, on_delete=models.PROTECT, related_name="runs")
+    cloned_from = models.ForeignKey("self", null=True, on_delete=models.SET_NULL, related_name="clones")
     spec = models.JSONField()  # trainer.runspec.RunSpec, resolved
+    reasons = models.JSONField(default=dict)  # knob → why it is that, of the knobs that the preset decided
     grader = models.JSONField(null=True, blank=True)  # replaces every row's grader
     state = models.CharField(max_length=12, choices=[(s.value, s.value) for s in RunState], default=RunState.VALIDATING)
     metrics_offset = models.BigIntegerField(default=0)  # bytes of metrics.jsonl that are stored
     samples_offset = models.BigIntegerField(default=0)
-    estimated_seconds = models.FloatField(default=0)
+    alarms_offset = models.BigIntegerField(default=0)
+    estimated_seconds = models.FloatField(default=0)  # of the engine, said before the start
+    estimated_tokens = models.BigIntegerField(default=0)
     tokens = models.BigIntegerField(default=0)
     kl = models.JSONField(null=True)  # trainer.contract.Estimate
+    ending = models.JSONField(null=True)  # trainer.contract.Ending: why it has ended, or why it is paused
+    kept_step = models.PositiveIntegerField(null=True)  # whose weights the version has
+    learning_rate = models.FloatField(null=True)  # at the end; the spec has the one that it began with
     notes = models.JSONField(default=list)  # sentences for the run page, e.g. how few rows were split
 
     objects = TrainingRunQuerySet.as_manager()
@@ -71,6 +78,23 @@ class RunMetric(models.Model):
 
     def __str__(self) -> str:
         return f"run {self.run_id} step {self.step}"
+
+
+class RunAlarm(models.Model):
+    """Something that the run's guard saw (trainer.contract.Alarm). A step that was trained twice may raise two."""
+
+    run = models.ForeignKey(TrainingRun, on_delete=models.CASCADE, related_name="alarms")
+    step = models.PositiveIntegerField()
+    at = models.FloatField()  # unix seconds
+    kind = models.CharField(max_length=40)
+    data = models.JSONField()
+
+    class Meta:
+        ordering = ["at", "id"]
+        constraints = [models.UniqueConstraint(fields=["run", "step", "kind", "at"], name="one_row_per_alarm")]
+
+    def __str__(self) -> str:
+        return f"run {self.run_id} step {self.step}: {self.kind}"
 
 
 class RunSample(models.Model):

@@ -21,7 +21,7 @@ from tasks.crash import crash_point
 from tasks.errors import FlywheelError
 from trainer.contract import EngineFault, Result
 from trainer.launchers.protocol import Handle, LauncherError, Status, Unreachable, ask
-from trainer.services import judges
+from trainer.services import judges, usage
 from trainer.services.launching import launcher, launcher_of, new_directory, path_of
 
 logger = logging.getLogger(__name__)
@@ -49,7 +49,10 @@ class Kind(Protocol):
         """Store what the engine has written since the last pass."""
 
     def finish(self, work: Any, directory: Path, result: Result) -> bool:
-        """Register what came out and move the work to its end, in one transaction. False: somebody else did."""
+        """Register what came out and move the work to its end, in one transaction. False: somebody else did.
+
+        A paused result that says why comes here too: what paused it is for the kind to keep.
+        """
 
     def wants_pause(self, work: Any) -> bool:
         """Somebody has asked for a pause and the engine has not stopped yet."""
@@ -123,6 +126,7 @@ def _claim(kind: Kind, work: Any) -> None:
         )
         if claimed:
             rows.filter(pk=work.pk).update(attempt=F("attempt") + 1, tries=F("tries") + 1)
+            usage.open_attempt(kind.name, rows.get(pk=work.pk))
     if claimed:
         crash_point("engine.after_claim")
         _guarded(kind, rows.get(pk=work.pk), _launch)  # the claimed row: a refusal must find it in its new state
@@ -149,6 +153,7 @@ def _follow(kind: Kind, work: Any) -> None:
     status = launcher_of(handle).poll(handle, directory)
     if not _write(kind, work, lease_until=_lease(), **_progress(status)):
         return  # fenced: a later attempt has taken over
+    usage.measure(kind.name, work, status)
     kind.read_progress(work, directory)
     if status.result is not None:
         _end(kind, work, directory, status.result)
@@ -162,7 +167,8 @@ def _follow(kind: Kind, work: Any) -> None:
 
 def _end(kind: Kind, work: Any, directory: Path, result: Result) -> None:
     crash_point("engine.before_finish")
-    if result.status == "succeeded":
+    usage.close_attempt(kind.name, work, result)
+    if result.status == "succeeded" or (result.status == "paused" and result.ending is not None):
         kind.finish(work, directory, result)
     elif result.status == "failed":
         fault = result.error or EngineFault(boundary="engine", code="unknown", sentence="The engine gave no reason.")

@@ -1,33 +1,43 @@
-"""Training runs: start on a mixture or on one dataset, pause, resume, cancel, and the engine's side of them."""
+"""Training runs: estimate, start on a mixture or on one dataset, clone, pause, resume, cancel."""
 
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import msgspec
 from django.db import transaction
+from django.db.models import Q
 from django.utils import timezone
 
 from tasks.crash import crash_point
 from tasks.errors import Conflict, Invalid
 from tasks.graders import registry
 from tasks.models import Dataset, DatasetVersion
-from tasks.services import datasets
+from tasks.models.events import Subject, record
+from tasks.services import datasets, pool
 from tasks.services.access import require_role
-from tasks.states import Role
+from tasks.states import Role, Split
 from trainer import estimating, presets
 from trainer.launchers import protocol
 from trainer.models import Line, Mixture, ModelVersion, Recipe, TrainingRun
 from trainer.runspec import RunSpec
-from trainer.services import lines, recipes, training_data, wake
+from trainer.services import lines, pace, recipes, training_data, usage, wake
 from trainer.services.launching import path_of
 from trainer.states import RUN_ENDED, AliasName, LinePurpose, RunState
 
+BUDGETS = {"max_steps": "budget_steps", "max_minutes": "budget_minutes", "max_tokens": "budget_tokens"}  # → ending
+
 
 class Estimate(msgspec.Struct, frozen=True):
+    """What a run would do and take. `seconds` are the engine's; waiting for one is not in them."""
+
     seconds: float
+    tokens: int
     steps: int
     rows: int
     spec: RunSpec
+    reasons: Mapping[str, str]  # by knob, of those that were decided for the caller
+    runs: int  # earlier runs that the pace was measured on
     sentence: str
 
 
@@ -44,8 +54,10 @@ def start(
     grader: dict[str, Any] | None = None,
     start_from: ModelVersion | None = None,
 ) -> TrainingRun:
-    """Queue a run of the line, from its champion. One source: a recipe (mixed now), a built mixture, or a dataset."""
+    """Queue a run of the line, from its champion or from `start_from`. One source: a recipe (mixed now), a built
+    mixture, or a dataset."""
     require_role(actor, line.team, Role.OPERATOR, *_private_extra(line))
+    usage.require_left(line.team)
     _require_own_source(line, recipe, mixture, dataset, start_from)
     origin = start_from or _champion(line)
     with transaction.atomic():
@@ -59,23 +71,66 @@ def start(
             recipe = mixture.recipe
             preset, overrides = preset or recipe.preset, {**recipe.overrides, **(overrides or {})}
         estimated = _resolve(line, origin, mixture, version, preset or "few-shot", overrides, seed)
-        run = TrainingRun.objects.create(
+        return _queue(
+            estimated,
+            actor=actor,
+            notes=_unmeasured(mixture),
             line=line,
-            started_by=actor,
             start=origin,
             mixture=mixture,
             dataset_version=version,
-            spec=msgspec.to_builtins(estimated.spec),
             grader=_checked(grader),
-            total_steps=estimated.spec.steps,
-            estimated_seconds=estimated.seconds,
-            notes=[estimated.sentence, *_unmeasured(mixture)],
-            state=RunState.VALIDATING,
         )
-        TrainingRun.objects.advance(run.pk, RunState.VALIDATING, RunState.QUEUED, actor=actor)
-        run.refresh_from_db()
-        crash_point("run.before_commit")
-        wake.supervisor()
+
+
+def clone(
+    run: TrainingRun, *, actor: Any, overrides: dict[str, Any] | None = None, seed: int | None = None
+) -> TrainingRun:
+    """Queue the run once more: the same frozen rows, the same start, the same settings but for the overrides."""
+    _may(run, actor)
+    usage.require_left(run.line.team)
+    changes = {**(overrides or {}), **({} if seed is None else {"seed": seed})}
+    settings = {**{name: value for name, value in run.spec.items() if name != "preset"}, **changes}
+    with transaction.atomic():
+        _one_at_a_time(run.line)
+        preset = run.spec["preset"]
+        estimated = _resolve(run.line, run.start, run.mixture, run.dataset_version, preset, settings, None)
+        inherited = {name: why for name, why in run.reasons.items() if name not in changes}
+        return _queue(
+            msgspec.structs.replace(estimated, reasons=inherited | dict(estimated.reasons)),
+            actor=actor,
+            notes=[f"Cloned from run {run.pk}{_differing(run.spec, estimated.spec)}."],
+            line=run.line,
+            start=run.start,
+            mixture=run.mixture,
+            dataset_version=run.dataset_version,
+            grader=run.grader,
+            cloned_from=run,
+        )
+
+
+def _differing(old: Mapping[str, Any], spec: RunSpec) -> str:
+    new = msgspec.to_builtins(spec)
+    told = [f"{name} {new[name]} (was {old[name]})" for name in new if name in old and new[name] != old[name]]
+    return f" with {', '.join(told)}" if told else ""
+
+
+def _queue(estimated: Estimate, *, actor: Any, notes: Iterable[str], **source: Any) -> TrainingRun:
+    run = TrainingRun.objects.create(
+        started_by=actor,
+        spec=msgspec.to_builtins(estimated.spec),
+        reasons=dict(estimated.reasons),
+        total_steps=estimated.spec.steps,
+        estimated_seconds=estimated.seconds,
+        estimated_tokens=estimated.tokens,
+        notes=[estimated.sentence, *notes],
+        state=RunState.VALIDATING,
+        **source,
+    )
+    TrainingRun.objects.advance(run.pk, RunState.VALIDATING, RunState.QUEUED, actor=actor)
+    run.refresh_from_db()
+    crash_point("run.before_commit")
+    wake.supervisor()
     return run
 
 
@@ -108,14 +163,46 @@ def train_expert(
         )
 
 
-def estimate(dataset: Dataset, *, preset: str = "few-shot", overrides: dict[str, Any] | None = None) -> Estimate:
+def estimate(
+    dataset: Dataset,
+    *,
+    preset: str = "few-shot",
+    overrides: dict[str, Any] | None = None,
+    start_from: ModelVersion | None = None,
+) -> Estimate:
     """What training an expert on this dataset would take. No row is written."""
     tasks = datasets.approved(dataset)
     rows = training_data.train_tasks(tasks, private=True).count()
     if not rows:
         raise Invalid("nothing_approved", "No task of this dataset is approved yet: there is nothing to train on.")
     validation = training_data.validation_tasks(tasks).count()
-    return _estimate(shared_champion(), preset, rows, validation, overrides, seed=None)
+    line = Line.objects.filter(dataset=dataset).first()
+    origin = start_from or (newest(line) if line else shared_champion())
+    return _estimate(origin, preset, rows, validation, overrides, seed=None)
+
+
+def estimate_recipe(
+    recipe: Recipe,
+    rows: int,
+    *,
+    preset: str = "",
+    overrides: dict[str, Any] | None = None,
+    start_from: ModelVersion | None = None,
+) -> Estimate:
+    """What a run on a mixture of this many rows would take; see recipes.preview. No row is written."""
+    validation = pool.approved_tasks(recipe.line.team, Split.VALIDATION).count()
+    wanted = {**recipe.overrides, **(overrides or {})}
+    return _estimate(start_from or _champion(recipe.line), preset or recipe.preset, rows, validation, wanted, None)
+
+
+def origins(line: Line | None, dataset: Dataset | None = None) -> Any:
+    """Versions that a run of the line may start from, newest first. A dataset without a line yet: its expert's."""
+    if line is not None and line.purpose == LinePurpose.SHARED:
+        rows = line.versions.all()
+    else:
+        team = line.team_id if line is not None else dataset.team_id if dataset is not None else None
+        rows = ModelVersion.objects.filter(Q(line__purpose=LinePurpose.SHARED) | Q(line__team=team))
+    return rows.select_related("line").order_by("-pk")
 
 
 @transaction.atomic
@@ -128,11 +215,64 @@ def pause(run: TrainingRun, *, actor: Any) -> None:
 
 
 @transaction.atomic
-def resume(run: TrainingRun, *, actor: Any) -> None:
+def resume(run: TrainingRun, *, actor: Any, budgets: Mapping[str, Any] | None = None) -> None:
+    """Go on from the snapshot. What a budget paused needs another budget: `budgets` by knob, 0 for no limit."""
     _may(run, actor)
-    if not TrainingRun.objects.advance(run.pk, RunState.PAUSED, RunState.QUEUED, actor=actor, attempt=run.attempt):
+    usage.require_left(run.line.team)
+    _one_at_a_time(run.line)
+    run = TrainingRun.objects.select_for_update(of=("self",)).get(pk=run.pk)
+    if run.state == RunState.PAUSED:
+        _give(run, budgets or {}, actor)
+    if not TrainingRun.objects.advance(
+        run.pk, RunState.PAUSED, RunState.QUEUED, actor=actor, attempt=run.attempt, ending=None
+    ):
         raise Conflict("not_paused", f"Only a paused run can be resumed; this one is {run.state}.")
     wake.supervisor()
+
+
+def _give(run: TrainingRun, budgets: Mapping[str, Any], actor: Any) -> None:
+    """Keep other budgets in the run's settings; refuse those that would pause it again at once."""
+    for name in budgets:
+        if name not in BUDGETS:
+            raise Invalid("bad_budget", f"A budget is one of {', '.join(BUDGETS)}.", name)
+    old = {name: run.spec.get(name, 0) for name in BUDGETS}
+    new = {**old, **budgets}
+    spec = _checked_spec(run.spec | new, run.start)
+    for name in BUDGETS:
+        _require_more(run, name, getattr(spec, name))
+    if new != old:
+        TrainingRun.objects.filter(pk=run.pk).update(spec=msgspec.to_builtins(spec))
+        subject = Subject("trainingrun", str(run.pk))
+        data = {"old": old, "new": {name: getattr(spec, name) for name in BUDGETS}}
+        record("trainingrun.budgets", subject=subject, team=run.line.team_id, actor=actor, data=data)
+
+
+def _checked_spec(settings: Mapping[str, Any], origin: ModelVersion) -> RunSpec:
+    """Nothing is left to decide; what a knob does not take is refused by its name."""
+    knobs = {name: value for name, value in settings.items() if name != "preset"}
+    return presets.resolve(settings["preset"], rows=1, parameters=origin.parameters, overrides=knobs).spec
+
+
+def spent(run: TrainingRun, name: str) -> float:
+    """Of a budget, in its unit. What paused a run is spent at least."""
+    measured = {
+        "max_steps": run.step,
+        "max_minutes": usage.seconds_of("run", run.pk) / 60,
+        "max_tokens": run.tokens,
+    }[name]
+    paused_by = (run.ending or {}).get("code") == BUDGETS[name]
+    return max(measured, run.spec.get(name, 0)) if paused_by else measured
+
+
+def _require_more(run: TrainingRun, name: str, budget: float) -> None:
+    used, unit = spent(run, name), name.removeprefix("max_")
+    if budget and budget <= used:
+        raise Invalid(
+            "budget_spent",
+            f"The run has used {used:,.4g} {unit} already and would pause at once: give {name} more than that, or 0 "
+            "for no limit.",
+            name,
+        )
 
 
 @transaction.atomic
@@ -185,7 +325,8 @@ def _require_own_source(
 ) -> None:
     """One source, and of this line: another line's mixture would show its rows to this line's team.
 
-    The shared line goes on from its own versions only: an expert may have seen what the shared suites hold.
+    The shared line goes on from its own versions only: an expert may have seen what the shared suites hold. An expert
+    goes on from what its team may see: weights of another team's expert would carry that team's rows.
     """
     if sum(source is not None for source in (recipe, mixture, dataset)) != 1:
         raise Invalid("one_source", "Name one thing to train on: a recipe, a mixture or a dataset.", "recipe")
@@ -194,8 +335,9 @@ def _require_own_source(
         raise Invalid("other_line", f"The recipe belongs to another line than {line.name}.", "recipe")
     if dataset is not None and line.team_id not in (dataset.space_id, dataset.team_id):
         raise Invalid("other_team", "A line trains on datasets of its own team.", "dataset")
-    if start_from is not None and start_from.line_id != line.pk and line.purpose == LinePurpose.SHARED:
-        raise Invalid("other_line", f"{line.name} goes on from its own versions only.", "start_from")
+    if start_from is not None and not origins(line).filter(pk=start_from.pk).exists():
+        whose = "its own versions" if line.purpose == LinePurpose.SHARED else "its team's versions and shared ones"
+        raise Invalid("other_line", f"{line.name} goes on from {whose} only.", "start_from")
 
 
 def _one_at_a_time(line: Line) -> None:
@@ -234,15 +376,27 @@ def _estimate(
     origin: ModelVersion, preset: str, rows: int, validation: int, overrides: dict[str, Any] | None, seed: int | None
 ) -> Estimate:
     wanted = {**(overrides or {}), **({} if seed is None else {"seed": seed})}
-    spec = presets.resolve(
-        preset, rows=rows, parameters=origin.parameters, validation=validation, overrides=wanted
-    ).spec
-    seconds = estimating.forecast(spec, parameters=origin.parameters).seconds
-    sentence = (
-        f"{rows:,} tasks, {spec.steps} steps of {spec.prompts_per_step} prompts × {spec.group_size} answers: "
-        f"about {_minutes(seconds)}."
+    resolved = presets.resolve(preset, rows=rows, parameters=origin.parameters, validation=validation, overrides=wanted)
+    spec = resolved.spec
+    measured = pace.of(spec, origin.parameters)
+    forecast = estimating.forecast(spec, parameters=origin.parameters, pace=measured)
+    return Estimate(
+        seconds=forecast.seconds,
+        tokens=forecast.tokens,
+        steps=spec.steps,
+        rows=rows,
+        spec=spec,
+        reasons=resolved.reasons,
+        runs=forecast.runs,
+        sentence=_told(spec, rows, forecast),
     )
-    return Estimate(seconds=seconds, steps=spec.steps, rows=rows, spec=spec, sentence=sentence)
+
+
+def _told(spec: RunSpec, rows: int, forecast: estimating.Forecast) -> str:
+    work = f"{rows:,} tasks, {spec.steps} steps of {spec.prompts_per_step} prompts × {spec.group_size} answers"
+    runs = "the last run of its kind" if forecast.runs == 1 else f"the last {forecast.runs} runs of its kind"
+    basis = f"at the pace of {runs} here" if forecast.runs else "good to a factor of two: no run of its kind ended here"
+    return f"{work}: about {_minutes(forecast.seconds)} and {forecast.tokens:,} tokens, {basis}."
 
 
 def _unmeasured(mixture: Mixture | None) -> list[str]:

@@ -1,7 +1,7 @@
 """The engine's side of a training run: its inputs, its progress, and the version that it becomes."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 from django.db import transaction
@@ -10,13 +10,15 @@ from django.utils import timezone
 
 from tasks.crash import crash_point
 from tasks.errors import Invalid
-from trainer.contract import Result, Rollout, TrainSpec, encode
+from trainer.contract import Alarm, Result, Rollout, StepMetrics, TrainSpec, encode
 from trainer.launchers.protocol import metrics_after, tail, write_whole
-from trainer.models import Alias, AliasMove, Line, ModelVersion, RunMetric, RunSample, TrainingRun
+from trainer.models import Alias, AliasMove, Line, ModelVersion, RunAlarm, RunMetric, RunSample, TrainingRun
 from trainer.runspec import RunSpec
-from trainer.services import artifacts, training_data
+from trainer.services import artifacts, rows, training_data, usage
 from trainer.services.bases import reference
 from trainer.states import AliasName, RunState
+
+T = TypeVar("T", bound=msgspec.Struct)
 
 
 class TrainingKind:
@@ -43,37 +45,35 @@ class TrainingKind:
 
     def read_progress(self, work: TrainingRun, directory: Path) -> None:
         metrics, metrics_offset = metrics_after(directory, work.metrics_offset)
-        lines, samples_offset = tail(directory / "samples.jsonl", work.samples_offset)
-        if not metrics and not lines:
+        samples, samples_offset = tail(directory / "samples.jsonl", work.samples_offset)
+        alarms, alarms_offset = tail(directory / "alarms.jsonl", work.alarms_offset)
+        if not (metrics or samples or alarms):
             return
+        offsets = {
+            "metrics_offset": metrics_offset,
+            "samples_offset": samples_offset,
+            "alarms_offset": alarms_offset,
+        }
         with transaction.atomic():
             mine = TrainingRun.objects.filter(pk=work.pk, attempt=work.attempt, metrics_offset=work.metrics_offset)
-            if not mine.update(metrics_offset=metrics_offset, samples_offset=samples_offset):
+            if not mine.update(**offsets):
                 return  # fenced, or another pass has stored these lines
-            rows = {line.step: RunMetric(run=work, step=line.step, data=msgspec.to_builtins(line)) for line in metrics}
-            RunMetric.objects.bulk_create(
-                rows.values(), update_conflicts=True, unique_fields=["run", "step"], update_fields=["data"]
-            )
-            _store_samples(work, lines)
+            _store_metrics(work, metrics)
+            _store_samples(work, _decoded(samples, Rollout))
+            _store_alarms(work, _decoded(alarms, Alarm))
 
     def finish(self, work: TrainingRun, directory: Path, result: Result) -> bool:
-        """Run succeeded, version registered, challenger moved: all of it or none."""
+        """Run succeeded, version registered, challenger moved: all of it or none. Or paused, by a spent budget."""
+        if result.status == "paused":
+            return _paused(work, result)
         if result.model is None:
             raise Invalid("model_missing", "The engine gave no model: look at its log.")
         artifacts.adopt(directory / "model", result.model)
         with transaction.atomic():
             line = Line.objects.select_for_update().get(pk=work.line_id)
-            changes = {
-                "finished_at": timezone.now(),
-                "handle": None,
-                "lease_until": None,
-                "step": result.step,
-                "tokens": result.tokens,
-                "kl": msgspec.to_builtins(result.kl),
-                "peak_memory_bytes": max(work.peak_memory_bytes, result.peak_memory_bytes),
-            }
+            changes = _ended(work, result) | {"finished_at": timezone.now(), "kl": msgspec.to_builtins(result.kl)}
             old = RunState(work.state)
-            data = {"digest": result.model.digest}
+            data = {"digest": result.model.digest, "ending": msgspec.to_builtins(result.ending)}
             if not TrainingRun.objects.advance(
                 work.pk, old, RunState.SUCCEEDED, attempt=work.attempt, data=data, **changes
             ):
@@ -91,17 +91,96 @@ class TrainingKind:
         return RunState.PAUSED if work.state == RunState.PAUSING else RunState.QUEUED
 
 
-def _store_samples(work: TrainingRun, lines: list[bytes]) -> None:
-    """A repeated step (after a resume) replaces its samples. A torn line is no sample and is passed over."""
-    rollouts = []
+def _paused(work: TrainingRun, result: Result) -> bool:
+    """A budget is spent. The snapshot stays in the run directory, and the run waits for another budget."""
+    ending = msgspec.to_builtins(result.ending)
+    old = RunState(work.state)
+    changes = _ended(work, result) | {"tries": 0}
+    return TrainingRun.objects.advance(
+        work.pk, old, RunState.PAUSED, attempt=work.attempt, data={"ending": ending}, **changes
+    )
+
+
+def _ended(work: TrainingRun, result: Result) -> dict[str, Any]:
+    """What an engine that has left says of the run."""
+    return {
+        "handle": None,
+        "lease_until": None,
+        "step": result.step,
+        **({"tokens": result.tokens} if result.tokens else {}),  # else what the metrics said stands
+        "ending": msgspec.to_builtins(result.ending),
+        "kept_step": result.kept_step,
+        "learning_rate": result.learning_rate,
+        "peak_memory_bytes": max(work.peak_memory_bytes, result.peak_memory_bytes),
+    }
+
+
+def _decoded(lines: list[bytes], kind: type[T]) -> list[T]:
+    """A line torn by a killed engine says nothing and is passed over."""
+    found = []
     for line in lines:
         try:
-            rollouts.append(msgspec.json.decode(line, type=Rollout))
+            found.append(msgspec.json.decode(line, type=kind))
         except msgspec.DecodeError:
             continue
-    RunSample.objects.filter(run=work, step__in={rollout.step for rollout in rollouts}).delete()
-    RunSample.objects.bulk_create(
-        RunSample(run=work, step=rollout.step, data=msgspec.to_builtins(rollout)) for rollout in rollouts
+    return found
+
+
+def _store_metrics(work: TrainingRun, lines: list[StepMetrics]) -> None:
+    """The steps of the weights that count. Where a run went back, the steps behind that one are gone with it."""
+    if not lines:
+        return
+    usage.add_steps(work, len(lines), _tokens_spent(work, lines))
+    kept: dict[int, StepMetrics] = {}
+    for line in lines:
+        if kept and line.step <= next(reversed(kept)):
+            kept = {step: other for step, other in kept.items() if step < line.step}
+        kept[line.step] = line
+    RunMetric.objects.filter(run=work, step__gte=min(line.step for line in lines)).delete()
+    RunMetric.objects.bulk_create(
+        RunMetric(run=work, step=step, data=msgspec.to_builtins(line)) for step, line in kept.items()
+    )
+    spent = lines[-1].tokens_seen
+    if spent is not None:
+        TrainingRun.objects.filter(pk=work.pk).update(tokens=spent)
+
+
+def _tokens_spent(work: TrainingRun, lines: list[StepMetrics]) -> int:
+    """Tokens of these lines. A counter that fell was set back with the weights: it goes on from the step before."""
+    first = min(line.step for line in lines)
+    seen = dict(work.metrics.filter(step__gte=first - 1).values_list("step", "data__tokens_seen"))
+    last = max((tokens or 0 for tokens in seen.values()), default=0)
+    spent = 0
+    for line in lines:
+        now = line.tokens_seen or 0
+        before = last if now >= last else seen.get(line.step - 1) or 0
+        spent += max(0, now - before)
+        last = seen[line.step] = now
+    return spent
+
+
+def _store_samples(work: TrainingRun, rollouts: list[Rollout]) -> None:
+    """As with metrics: what follows a step that is trained again goes with it."""
+    if not rollouts:
+        return
+    kept: list[Rollout] = []
+    for rollout in rollouts:
+        if kept and rollout.step < kept[-1].step:
+            kept = [other for other in kept if other.step < rollout.step]
+        kept.append(rollout)
+    RunSample.objects.filter(run=work, step__gte=min(rollout.step for rollout in rollouts)).delete()
+    RunSample.objects.bulk_create(RunSample(run=work, step=rollout.step, data=_storable(rollout)) for rollout in kept)
+
+
+def _storable(line: msgspec.Struct) -> dict[str, Any]:
+    told = msgspec.to_builtins(line)
+    return {name: rows.storable(value) if isinstance(value, str) else value for name, value in told.items()}
+
+
+def _store_alarms(work: TrainingRun, alarms: list[Alarm]) -> None:
+    RunAlarm.objects.bulk_create(
+        (RunAlarm(run=work, step=alarm.step, at=alarm.at, kind=alarm.kind, data=_storable(alarm)) for alarm in alarms),
+        ignore_conflicts=True,
     )
 
 

@@ -7,10 +7,10 @@ from collections.abc import Callable
 import psutil
 import pytest
 
-from tasks.errors import Conflict
+from tasks.errors import Conflict, Invalid
 from tasks.models import Dataset, Event, User
 from tests.trainer.services.settling import settle
-from trainer.models import BaseBuild, Line, ModelVersion, RunMetric, TrainingRun
+from trainer.models import BaseBuild, Line, ModelVersion, RunMetric, TrainingRun, Usage
 from trainer.services import recipes, runs, supervision
 from trainer.states import RUN_ENDED, AliasName, RunState
 
@@ -182,3 +182,105 @@ def test_a_missing_demonstrations_file_fails_the_build_in_a_sentence(unbuilt_lin
     settle(lambda: BaseBuild.objects.get(line=unbuilt_line).state == "failed")
 
     assert "gone.jsonl" in BaseBuild.objects.get(line=unbuilt_line).error["sentence"]
+
+
+def paused(run: TrainingRun) -> bool:
+    run.refresh_from_db()
+    return run.state == RunState.PAUSED
+
+
+@pytest.fixture
+def spent(line: Line, fill: Fill, operator: User) -> TrainingRun:
+    """A run of six steps that its budget has paused after three."""
+    fill()
+    recipe = recipes.create(line, "all", {}, actor=operator, overrides={"steps": 6, "max_steps": 3})
+    run = runs.start(line, actor=operator, recipe=recipe)
+    settle(lambda: paused(run))
+    return run
+
+
+def test_a_spent_budget_pauses_the_run_and_says_so(spent: TrainingRun):
+    assert (spent.step, spent.ending["code"], spent.tries) == (3, "budget_steps", 0)
+    assert "budget of 3 steps is spent" in spent.ending["sentence"]
+
+
+def test_a_paused_run_goes_on_with_another_budget(spent: TrainingRun, operator: User):
+    runs.resume(spent, actor=operator, budgets={"max_steps": 5})
+
+    settle(lambda: paused(spent))
+
+    assert (spent.step, spent.attempt, spent.spec["max_steps"]) == (5, 2, 5)
+
+
+def test_without_a_budget_a_paused_run_goes_on_to_its_end(spent: TrainingRun, operator: User):
+    runs.resume(spent, actor=operator, budgets={"max_steps": 0})
+
+    settle(lambda: ended(spent))
+
+    assert (spent.state, spent.step, spent.ending["code"]) == ("succeeded", 6, "completed")
+
+
+@pytest.mark.parametrize("budgets", [{}, {"max_steps": 3}, {"max_steps": 6, "max_tokens": 2500}])
+def test_a_budget_that_is_spent_already_is_refused(spent: TrainingRun, operator: User, budgets: dict[str, int]):
+    with pytest.raises(Invalid, match="would pause at once"):
+        runs.resume(spent, actor=operator, budgets=budgets)
+
+
+def test_a_changed_budget_leaves_its_event(spent: TrainingRun, operator: User):
+    runs.resume(spent, actor=operator, budgets={"max_steps": 5})
+
+    told = Event.objects.get(kind="trainingrun.budgets", subject_id=str(spent.pk)).data
+    assert (told["old"]["max_steps"], told["new"]["max_steps"]) == (3, 5)
+
+
+def test_only_budgets_change_when_a_run_goes_on(spent: TrainingRun, operator: User):
+    with pytest.raises(Invalid, match="A budget is one of"):
+        runs.resume(spent, actor=operator, budgets={"learning_rate": 1.0})
+
+
+def test_no_run_goes_on_beside_another_one_of_its_line(spent: TrainingRun, operator: User):
+    runs.start(spent.line, actor=operator, mixture=spent.mixture)
+
+    with pytest.raises(Conflict, match="wait for it"):
+        runs.resume(spent, actor=operator, budgets={"max_steps": 0})
+
+
+def test_alarms_come_to_the_run_with_what_was_done(run: TrainingRun, knobs: Knobs):
+    knobs(alarms=[{"step": 2, "kind": "kl"}, {"step": 4, "level": "stop", "action": "stopped", "kind": "entropy_low"}])
+
+    settle(lambda: ended(run))
+
+    assert [(alarm.step, alarm.kind, alarm.data["action"]) for alarm in run.alarms.all()] == [
+        (2, "kl", "none"),
+        (4, "entropy_low", "stopped"),
+    ]
+    assert (run.state, run.ending["code"], run.kept_step) == ("succeeded", "alarm", 4)
+
+
+def test_steps_that_a_run_went_back_on_are_gone_from_its_curves(run: TrainingRun, knobs: Knobs):
+    back = {"step": 5, "level": "stop", "action": "rolled_back", "back_to": 2}
+    knobs(alarms=[back, {"step": 4, "level": "stop", "action": "stopped", "again": True}])
+
+    settle(lambda: ended(run))
+
+    assert list(run.metrics.values_list("step", flat=True)) == [1, 2, 3, 4]
+    assert run.learning_rate == pytest.approx(1.5e-4)
+
+
+def test_what_an_engine_spent_is_kept_by_attempt(run: TrainingRun, knobs: Knobs):
+    knobs(crash_at=4)
+
+    settle(lambda: ended(run))
+
+    spent = Usage.objects.filter(kind="run", work=run.pk).order_by("attempt")
+    assert [(usage.attempt, usage.steps, usage.tokens) for usage in spent] == [(1, 3, 3000), (2, 3, 3000)]
+    assert all(usage.seconds > 0 and usage.team == run.line.team for usage in spent)
+
+
+def test_steps_that_are_trained_again_are_spent_twice(run: TrainingRun, knobs: Knobs):
+    knobs(alarms=[{"step": 5, "level": "stop", "action": "rolled_back", "back_to": 2}])
+
+    settle(lambda: ended(run))
+
+    spent = Usage.objects.get(kind="run", work=run.pk)
+    assert (spent.steps, spent.tokens) == (9, 9000)
