@@ -164,6 +164,7 @@ class StepMetrics(msgspec.Struct, frozen=True, omit_defaults=True):
     seconds_step: float | None = None
     seconds_sampling: float | None = None
     reward_by_grader: dict[str, float] = {}  # by the grader's type
+    validation_change: Estimate | None = None  # paired difference to step 0, prompt by prompt; positive: better
     validation_by_domain: dict[str, float] = {}
     probe_entropy: float | None = None  # nats a token, on the probe set at temperature 1
     sampler_gap: float | None = None  # mean |log p of the sampler − log p of the trainer| a token, nats

@@ -72,7 +72,9 @@ def _result(spec: Spec | EngineFault, directory: Path, progress: Progress) -> Re
         return Result("failed", progress.attempt, error=spec)
     try:
         return _run(spec, directory, progress)
-    except Stopped:
+    except Stopped as stopped:
+        if stopped.ending is not None:
+            return Result("paused", progress.attempt, step=progress.step, ending=stopped.ending)
         (directory / "control.json").unlink(missing_ok=True)  # obeyed: the next attempt must not obey it again
         status = STOPPED_AS[progress.stop or "terminate"]
         return Result(status, progress.attempt, step=progress.step)  # type: ignore[arg-type]
@@ -112,7 +114,15 @@ def _run(spec: Spec, directory: Path, progress: Progress) -> Result:
 
     trained = grpo.train(spec, directory, progress)
     return Result(
-        "succeeded", spec.attempt, step=trained.step, model=trained.model, kl=trained.kl, tokens=trained.tokens
+        "succeeded",
+        spec.attempt,
+        step=trained.step,
+        model=trained.model,
+        kl=trained.kl,
+        tokens=trained.tokens,
+        ending=trained.ending,
+        kept_step=trained.kept_step,
+        learning_rate=trained.learning_rate,
     )
 
 

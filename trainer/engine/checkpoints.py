@@ -12,7 +12,6 @@ from trainer.contract import Artifact, Manifest, encode, manifest_digest
 from trainer.engine.faults import Fault
 
 MANIFEST = "manifest.json"
-KEPT = 2  # checkpoints: the newest, and the one before it for the case that the newest is damaged
 
 
 def publish(partial: Path, final: Path, *, step: int = 0) -> Manifest:
@@ -45,24 +44,6 @@ def verified(directory: Path) -> Manifest | None:
     except (OSError, msgspec.DecodeError):
         return None
     return manifest if whole and manifest.digest == manifest_digest(manifest.files) else None
-
-
-def newest_verified(root: Path) -> tuple[Path, Manifest] | None:
-    """The furthest checkpoint under `root` whose hashes hold; a truncated or bit-flipped one is passed over."""
-    for directory in sorted(root.glob("step-*"), key=_step_of, reverse=True):
-        if manifest := verified(directory):
-            return directory, manifest
-    return None
-
-
-def prune(root: Path, *, keep: int = KEPT) -> None:
-    """Keep the newest `keep` sound checkpoints; damaged ones go once there are enough sound ones after them."""
-    sound = 0
-    for directory in sorted(root.glob("step-*"), key=_step_of, reverse=True):
-        if sound >= keep:
-            shutil.rmtree(directory)
-        elif verified(directory):
-            sound += 1
 
 
 def require_space(directory: Path, needed_bytes: int) -> None:
@@ -107,7 +88,7 @@ def _sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def _step_of(directory: Path) -> int:
+def step_of(directory: Path) -> int:
     return int(directory.name.removeprefix("step-"))
 
 

@@ -1,6 +1,6 @@
 """How the engine fails: one boundary, one code, one sentence that says what to do."""
 
-from trainer.contract import EngineFault
+from trainer.contract import Ending, EngineFault
 
 
 class Fault(Exception):
@@ -16,4 +16,11 @@ class Fenced(Exception):
 
 
 class Stopped(Exception):
-    """Somebody asked the engine to stop (control.json or SIGTERM) and what it holds is safe to leave."""
+    """Somebody asked the engine to stop (control.json or SIGTERM), or a budget is spent: it is safe to leave.
+
+    `ending` names the budget; None: somebody asked.
+    """
+
+    def __init__(self, ending: Ending | None = None) -> None:
+        super().__init__()
+        self.ending = ending

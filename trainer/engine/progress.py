@@ -5,7 +5,7 @@ import resource
 import sys
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -13,7 +13,7 @@ from typing import Literal, Self
 
 import msgspec
 
-from trainer.contract import Control, Heartbeat, Result, Rollout, StepMetrics, encode
+from trainer.contract import Alarm, Control, Heartbeat, Result, Rollout, StepMetrics, encode
 from trainer.engine.checkpoints import write_durably
 from trainer.engine.faults import Fenced
 
@@ -65,6 +65,10 @@ class Progress:
 
     def report(self, metrics: StepMetrics) -> None:
         self._append("metrics.jsonl", [metrics])
+
+    def alarm(self, alarms: Sequence[Alarm]) -> None:
+        if alarms:
+            self._append("alarms.jsonl", alarms)
 
     def show(self, rollouts: Iterable[Rollout]) -> None:
         self._append("samples.jsonl", rollouts)

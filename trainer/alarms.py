@@ -1,0 +1,371 @@
+"""The guard of a run: which measurements are a warning, which end or roll back a run, and the sentence for each.
+
+Thresholds stand here and nowhere else; they were fixed before the collapse drills were run (make bench-train). Pure: a
+step's metrics and the memory of earlier steps go in, sightings come out. trainer/engine/ acts on them.
+
+Two levels. A sighting beyond the threshold warns. It asks for a stop where it stands at twice the threshold in two
+steps running, or at once where one is enough (a loss that is not finite, validation significantly below the start).
+An alarm that measures mere change (entropy, length, gradient norm, KL, clipping) is no reason to stop a run that earns
+more than it did: reinforcement learning is meant to change the policy.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from statistics import fmean, median
+from typing import Literal
+
+import msgspec
+
+from trainer.contract import Estimate, StepMetrics
+
+FIRST = 20  # steps whose median is what later ones are compared with
+RECENT = 20  # steps of the rolling median of the gradient norm
+EARNING = 5  # steps at either end whose mean rewards tell whether a run earns more than it did
+RUNNING = 2  # steps in a row at twice the threshold
+
+ENTROPY_LOW, ENTROPY_LOW_SEVERE = 0.30, 0.15  # of the median of the first steps
+ENTROPY_HIGH, ENTROPY_HIGH_SEVERE = 2.0, 4.0
+GRADIENT_NORM, GRADIENT_NORM_SEVERE = 5.0, 10.0  # times the rolling median
+KL, KL_SEVERE = 3.0, 6.0  # times the typical growth between two measurements
+KL_FLOOR = 1.0  # nats a sequence: growth below it is nothing, whatever came before
+ZERO_SPREAD, ZERO_SPREAD_SEVERE = 0.6, 0.98  # share of the groups drawn; twice 0.6 cannot be
+CLIPPED, CLIPPED_SEVERE = 0.2, 0.4  # share of tokens whose ratio was clipped
+TRUNCATED, TRUNCATED_SEVERE = 0.2, 0.4  # share of completions, where it was not so from the start
+TRUNCATED_RISE = 0.1  # above the median of the first steps, and twice that for severe
+LENGTH_UP, LENGTH_UP_SEVERE = 1.5, 2.0  # times the median of the first steps
+LENGTH_DOWN, LENGTH_DOWN_SEVERE = 0.5, 0.25
+SAMPLER_GAP, SAMPLER_GAP_SEVERE = 0.05, 0.1  # nats a token
+SAMPLING_NOISE, SAMPLING_NOISE_SEVERE = 2.0, 4.0  # entropy of what is drawn, times the policy's own at temperature 1
+GRADER_ERRORS, GRADER_ERRORS_SEVERE = 0.005, 0.01  # share of completions; the run itself fails over the second
+BELOW_START_ERRORS = 2.0  # standard errors of the paired difference
+BELOW_BEST_ERRORS = 3.0
+BELOW_BEST_LEAST = 0.05  # of the reward: a drop below it is not worth going back for
+FLAT_MEASUREMENTS = 3
+
+Level = Literal["warn", "stop"]
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What an alarm is about. `change`: forgiven to a run that earns more. `goes_back`: a lower rate may help."""
+
+    name: str
+    title: str
+    change: bool
+    goes_back: bool
+
+
+KINDS: Mapping[str, Kind] = {
+    kind.name: kind
+    for kind in (
+        Kind("not_finite", "Loss or gradient not finite", change=False, goes_back=True),
+        Kind("entropy_low", "Entropy collapsed", change=True, goes_back=True),
+        Kind("entropy_high", "Entropy exploded", change=True, goes_back=True),
+        Kind("gradient_norm", "Gradient norm spiked", change=True, goes_back=True),
+        Kind("kl", "KL jumped", change=True, goes_back=True),
+        Kind("zero_spread", "Nothing to learn from", change=False, goes_back=False),
+        Kind("clipped", "Ratios clipped", change=True, goes_back=True),
+        Kind("truncated", "Answers cut off", change=True, goes_back=True),
+        Kind("length", "Answer length drifted", change=True, goes_back=True),
+        Kind("sampler_gap", "Sampler and trainer disagree", change=False, goes_back=False),
+        Kind("sampling_noise", "Answers drawn from noise", change=False, goes_back=False),
+        Kind("grader_errors", "Grader fails", change=False, goes_back=False),
+        Kind("below_start", "Validation below the start", change=False, goes_back=True),
+        Kind("below_best", "Validation fell", change=False, goes_back=True),
+        Kind("over_fitting", "Reward up, validation flat", change=True, goes_back=False),
+    )
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    kind: str
+    level: Level
+    value: float
+    threshold: float
+    sentence: str
+
+    @property
+    def goes_back(self) -> bool:
+        return KINDS[self.kind].goes_back
+
+
+class Memory(msgspec.Struct):
+    """What the guard remembers between steps; kept with each checkpoint, so that a resumed run decides alike."""
+
+    entropies: list[float] = []  # of the first steps
+    lengths: list[float] = []
+    truncated: list[float] = []
+    first_rewards: list[float] = []
+    rewards: list[float] = []  # of the last steps
+    norms: list[float] = []
+    kls: list[float] = []  # at each measurement
+    validations: list[float] = []
+    rewards_measured: list[float] = []  # mean reward of the steps before each measurement
+    probe_entropy: float | None = None  # before the first step
+    change: Estimate | None = None  # of validation against the start, at the last measurement
+    severe: dict[str, int] = {}  # steps in a row at twice the threshold
+    sighted: dict[str, str] = {}  # kind → level, at the last step
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """A value held against its threshold. `severe`: it stands at twice the threshold."""
+
+    kind: str
+    value: float
+    threshold: float
+    severe: bool
+    sentence: str
+
+
+def look(memory: Memory, metrics: StepMetrics, *, change_from_best: Estimate | None = None) -> list[Sighting]:
+    """What there is to say about this step. Changes `memory`.
+
+    `change_from_best` is the paired difference of this measurement to the best one so far (negative: worse).
+    """
+    seen = [found for check in _CHECKS if (found := check(memory, metrics)) is not None]
+    sightings = [_sighting(memory, found) for found in seen]
+    memory.severe = {found.kind: memory.severe.get(found.kind, 0) + 1 for found in seen if found.severe} | {
+        kind: times for kind, times in memory.severe.items() if _only_measured(kind) and metrics.kl is None
+    }
+    sightings += _fallen(memory, metrics, change_from_best)
+    _remember(memory, metrics)
+    return _new(memory, sightings)
+
+
+def improving(memory: Memory) -> bool:
+    """Whether the run earns more than at its start: by validation where it is measured, else by its own rewards."""
+    if memory.change is not None:
+        return memory.change.mean > memory.change.standard_error
+    if len(memory.rewards) < EARNING or len(memory.first_rewards) < EARNING:
+        return False
+    return fmean(memory.rewards[-EARNING:]) > fmean(memory.first_rewards)
+
+
+def _sighting(memory: Memory, found: _Seen) -> Sighting:
+    running = memory.severe.get(found.kind, 0) + 1 if found.severe else 0
+    forgiven = KINDS[found.kind].change and improving(memory)
+    level: Level = "stop" if found.kind == "not_finite" or (running >= RUNNING and not forgiven) else "warn"
+    return Sighting(found.kind, level, found.value, found.threshold, found.sentence)
+
+
+def _new(memory: Memory, sightings: list[Sighting]) -> list[Sighting]:
+    """A warning that goes on from step to step is told once; a stop always."""
+    told = [found for found in sightings if found.level == "stop" or found.kind not in memory.sighted]
+    memory.sighted = {found.kind: found.level for found in sightings}
+    return told
+
+
+def _only_measured(kind: str) -> bool:
+    return kind == "kl"
+
+
+def _remember(memory: Memory, metrics: StepMetrics) -> None:
+    if metrics.step == 0:
+        memory.probe_entropy = metrics.probe_entropy
+    for values, value in (
+        (memory.entropies, metrics.entropy),
+        (memory.lengths, metrics.completion_tokens_mean),
+        (memory.truncated, metrics.truncated_share),
+    ):
+        if value is not None and len(values) < FIRST:
+            values.append(value)
+    if metrics.reward_mean is not None:
+        if len(memory.first_rewards) < EARNING:
+            memory.first_rewards.append(metrics.reward_mean)
+        memory.rewards = [*memory.rewards, metrics.reward_mean][-FIRST:]
+    if metrics.gradient_norm is not None:
+        memory.norms = [*memory.norms, metrics.gradient_norm][-RECENT:]
+    if metrics.kl is not None:
+        memory.kls.append(metrics.kl.mean)
+
+
+def _fallen(memory: Memory, metrics: StepMetrics, change_from_best: Estimate | None) -> Iterator[Sighting]:
+    """What validation says. One measurement is enough: it is a paired comparison with its standard error."""
+    if metrics.validation_reward is None:
+        return
+    memory.validations.append(metrics.validation_reward.mean)
+    memory.rewards_measured.append(fmean(memory.rewards) if memory.rewards else metrics.validation_reward.mean)
+    memory.change = metrics.validation_change
+    start = metrics.validation_change
+    if start is not None and _below(start, BELOW_START_ERRORS):
+        yield Sighting(
+            "below_start",
+            "stop",
+            start.mean,
+            -BELOW_START_ERRORS * start.standard_error,
+            f"Validation is {-start.mean:.3f} below its start, more than {BELOW_START_ERRORS:.0f} standard errors.",
+        )
+    elif change_from_best is not None and _fell(change_from_best):
+        yield Sighting(
+            "below_best",
+            "stop",
+            change_from_best.mean,
+            -BELOW_BEST_ERRORS * change_from_best.standard_error,
+            f"Validation is {-change_from_best.mean:.3f} below its best, over {BELOW_BEST_ERRORS:.0f} standard errors.",
+        )
+    if _flat(memory):
+        yield Sighting(
+            "over_fitting",
+            "warn",
+            memory.validations[-1] - memory.validations[-1 - FLAT_MEASUREMENTS],
+            0.0,
+            f"Training reward has risen over {FLAT_MEASUREMENTS} measurements while validation has not: the run learns "
+            "its own prompts.",
+        )
+
+
+def _fell(change_from_best: Estimate) -> bool:
+    return change_from_best.mean < -BELOW_BEST_LEAST and _below(change_from_best, BELOW_BEST_ERRORS)
+
+
+def _below(change: Estimate, errors: float) -> bool:
+    return change.n > 1 and change.mean < 0 and change.mean < -errors * change.standard_error
+
+
+def _flat(memory: Memory) -> bool:
+    if len(memory.validations) <= FLAT_MEASUREMENTS:
+        return False
+    return (
+        memory.validations[-1] <= memory.validations[-1 - FLAT_MEASUREMENTS]
+        and memory.rewards_measured[-1] > memory.rewards_measured[-1 - FLAT_MEASUREMENTS]
+    )
+
+
+Check = Callable[[Memory, StepMetrics], _Seen | None]
+
+
+def _not_finite(memory: Memory, metrics: StepMetrics) -> _Seen | None:
+    for name, value in (("The loss", metrics.loss), ("The gradient norm", metrics.gradient_norm)):
+        if value is not None and not abs(value) < float("inf"):
+            sentence = f"{name} became {value} in step {metrics.step}: lower the learning rate."
+            return _Seen("not_finite", value, 0.0, True, sentence)
+    return None
+
+
+def _entropy(memory: Memory, metrics: StepMetrics) -> _Seen | None:
+    if metrics.entropy is None or len(memory.entropies) < FIRST or not (usual := median(memory.entropies)):
+        return None
+    share = metrics.entropy / usual
+    says = f"Entropy is {share:.0%} of what it was in the first {FIRST} steps"
+    if share < ENTROPY_LOW:
+        return _Seen(
+            "entropy_low", share, ENTROPY_LOW, share < ENTROPY_LOW_SEVERE, f"{says}: the policy stops exploring."
+        )
+    if share > ENTROPY_HIGH:
+        return _Seen(
+            "entropy_high", share, ENTROPY_HIGH, share > ENTROPY_HIGH_SEVERE, f"{says}: the policy turns into noise."
+        )
+    return None
+
+
+def _gradient_norm(memory: Memory, metrics: StepMetrics) -> _Seen | None:
+    if metrics.gradient_norm is None or len(memory.norms) < RECENT or not (usual := median(memory.norms)):
+        return None
+    times = metrics.gradient_norm / usual
+    if not times > GRADIENT_NORM:
+        return None
+    sentence = f"The gradient norm is {times:.1f} times its rolling median: the updates are unstable."
+    return _Seen("gradient_norm", times, GRADIENT_NORM, times > GRADIENT_NORM_SEVERE, sentence)
+
+
+def _kl(memory: Memory, metrics: StepMetrics) -> _Seen | None:
+    """Growth since the last measurement against the median growth between earlier ones."""
+    if metrics.kl is None or len(memory.kls) < 3:
+        return None
+    growths = [after - before for before, after in zip(memory.kls, memory.kls[1:], strict=False)]
+    usual = max(median(growths), KL_FLOOR / KL)
+    times = (metrics.kl.mean - memory.kls[-1]) / usual
+    if times <= KL:
+        return None
+    sentence = f"KL to the start grew {times:.1f} times as much as it usually does between two measurements."
+    return _Seen("kl", times, KL, times > KL_SEVERE, sentence)
+
+
+def _zero_spread(memory: Memory, metrics: StepMetrics) -> _Seen | None:
+    share = metrics.zero_spread_share
+    if share is None or share <= ZERO_SPREAD:
+        return None
+    earned = f" and earns {metrics.reward_mean:.2f}" if metrics.reward_mean is not None else ""
+    sentence = (
+        f"In {share:.0%} of the groups every answer earns the same{earned}: the tasks are solved, out of reach, or the "
+        "grader cannot tell answers apart."
+    )
+    return _Seen("zero_spread", share, ZERO_SPREAD, share >= ZERO_SPREAD_SEVERE, sentence)
+
+
+def _clipped(memory: Memory, metrics: StepMetrics) -> _Seen | None:
+    share = metrics.clip_share
+    if share is None or share <= CLIPPED:
+        return None
+    sentence = f"{share:.0%} of the tokens have a clipped ratio: the updates of one batch go too far."
+    return _Seen("clipped", share, CLIPPED, share > CLIPPED_SEVERE, sentence)
+
+
+def _truncated(memory: Memory, metrics: StepMetrics) -> _Seen | None:
+    share = metrics.truncated_share
+    if share is None or not memory.truncated:
+        return None
+    usual = median(memory.truncated)
+    threshold = max(TRUNCATED, usual + TRUNCATED_RISE)
+    if share <= threshold:
+        return None
+    sentence = f"{share:.0%} of the answers are cut off at the token limit, {usual:.0%} were at the start."
+    return _Seen("truncated", share, threshold, share > max(TRUNCATED_SEVERE, usual + 2 * TRUNCATED_RISE), sentence)
+
+
+def _length(memory: Memory, metrics: StepMetrics) -> _Seen | None:
+    if metrics.completion_tokens_mean is None or len(memory.lengths) < FIRST or not (usual := median(memory.lengths)):
+        return None
+    times = metrics.completion_tokens_mean / usual
+    if LENGTH_DOWN <= times <= LENGTH_UP:
+        return None
+    threshold = LENGTH_UP if times > 1 else LENGTH_DOWN
+    severe = times > LENGTH_UP_SEVERE or times < LENGTH_DOWN_SEVERE
+    sentence = f"Answers have {times:.1f} times the length that they had in the first {FIRST} steps."
+    return _Seen("length", times, threshold, severe, sentence)
+
+
+def _sampler_gap(memory: Memory, metrics: StepMetrics) -> _Seen | None:
+    gap = metrics.sampler_gap
+    if gap is None or gap <= SAMPLER_GAP:
+        return None
+    sentence = f"Sampler and trainer disagree by {gap:.3f} nats a token: answers are not drawn from what is trained."
+    return _Seen("sampler_gap", gap, SAMPLER_GAP, gap > SAMPLER_GAP_SEVERE, sentence)
+
+
+def _sampling_noise(memory: Memory, metrics: StepMetrics) -> _Seen | None:
+    """In the first steps, where the policy is still nearly what was measured before them."""
+    if metrics.entropy is None or not memory.probe_entropy or len(memory.entropies) >= FIRST:
+        return None
+    times = metrics.entropy / memory.probe_entropy
+    if times <= SAMPLING_NOISE:
+        return None
+    sentence = (
+        f"Answers are drawn with {times:.1f} times the entropy that the policy has at temperature 1: lower the "
+        "temperature."
+    )
+    return _Seen("sampling_noise", times, SAMPLING_NOISE, times > SAMPLING_NOISE_SEVERE, sentence)
+
+
+def _grader_errors(memory: Memory, metrics: StepMetrics) -> _Seen | None:
+    share = metrics.grader_error_share
+    if share is None or share <= GRADER_ERRORS:
+        return None
+    return _Seen("grader_errors", share, GRADER_ERRORS, False, f"{share:.1%} of the answers could not be graded.")
+
+
+_CHECKS: tuple[Check, ...] = (
+    _not_finite,
+    _entropy,
+    _gradient_norm,
+    _kl,
+    _zero_spread,
+    _clipped,
+    _truncated,
+    _length,
+    _sampler_gap,
+    _sampling_noise,
+    _grader_errors,
+)

@@ -1,0 +1,277 @@
+"""After every step: measure, report, look for alarms, and decide whether to save, go back, pause or end."""
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+from transformers import TrainerCallback, TrainerControl, TrainerState
+
+from trainer import alarms, rewards
+from trainer.alarms import Sighting
+from trainer.contract import Alarm, Ending, Estimate, PromptItem, Sampling, StepMetrics
+from trainer.engine import drawing, probes, sampling
+from trainer.engine.run import Decision, Run
+from trainer.engine.updating import GroupTrainer
+from trainer.runspec import RunSpec
+
+
+class Watch(TrainerCallback):
+    def __init__(self, run: Run, trainer: GroupTrainer) -> None:
+        self._run, self._trainer = run, trainer
+        self._began = time.monotonic() - run.state.seconds
+        self._step_began = time.perf_counter()
+        self._seconds_measuring = 0.0
+
+    def on_train_begin(self, args: Any, state: TrainerState, control: TrainerControl, **others: Any) -> None:
+        self._set_learning_rate()
+        if state.global_step == 0:
+            metrics = StepMetrics(
+                step=0, total_steps=self._run.recipe.steps, at=time.time(), learning_rate=self._run.learning_rate
+            )
+            self._see(metrics, measured=True)
+        self._step_began = time.perf_counter()
+
+    def on_log(
+        self, args: Any, state: TrainerState, control: TrainerControl, logs: dict[str, Any], **others: Any
+    ) -> None:
+        """transformers logs after the last update of a step, and asks afterwards whether to save and to stop."""
+        if "loss" not in logs:
+            return  # the summary at the end
+        run, recipe = self._run, self._run.recipe
+        step = run.step_of(state.global_step)
+        run.progress.step = step
+        run.state.seconds = time.monotonic() - self._began
+        drawn = self._trainer.groups.last
+        assert drawn is not None
+        run.state.tokens += drawn.tokens
+        measured = step % recipe.measure_every == 0 or step == recipe.steps
+        self._see(self._metrics(step, drawn, logs), measured=measured)
+        self._decide(step)
+        self._obey(control, step, measured=measured)
+        self._step_began = time.perf_counter()
+
+    def _metrics(self, step: int, drawn: drawing.Drawn, logs: Mapping[str, Any]) -> StepMetrics:
+        run, tally = self._run, self._trainer.tally
+        seconds = time.perf_counter() - self._step_began
+        earned = [value for group in drawn.groups for value in group.rewards]
+        graded = [value for value in earned if value is not None]
+        answers = [answer for group in drawn.groups for answer in group.answers]
+        flat = sum(not group.spread for group in drawn.groups)
+        first = drawn.groups[: drawn.first_round]
+        return StepMetrics(
+            step=step,
+            total_steps=run.recipe.steps,
+            at=time.time(),
+            reward_mean=sum(graded) / len(graded) if graded else None,
+            reward_by_domain=drawing.by_key(drawn.groups, lambda row: run.items[row].domain),
+            reward_by_grader=drawing.by_key(drawn.groups, lambda row: run.grader_of(run.items[row])),
+            loss=float(logs["loss"]),
+            entropy=tally.entropy / max(tally.tokens, 1),
+            gradient_norm=float(logs["grad_norm"]),
+            clip_share=tally.clipped / max(tally.ratios, 1),
+            sampler_gap=tally.gap / max(tally.tokens, 1),
+            zero_spread_share=sum(not group.spread for group in first) / len(first),
+            groups_drawn=len(drawn.groups),
+            groups_without_spread=flat,
+            groups_learned=len(drawn.learned),
+            prompts_passed_over=drawn.passed_over,
+            prompts_resting=run.curriculum.resting(step),
+            truncated_share=sum(answer.truncated for answer in answers) / len(answers),
+            completion_tokens_mean=sum(len(answer.tokens) for answer in answers) / len(answers),
+            learning_rate=self._learning_rate(),
+            tokens_seen=run.state.tokens,
+            tokens_per_second=(drawn.tokens + tally.learned_tokens) / seconds,
+            grader_error_share=1 - len(graded) / len(earned),
+            seconds_step=seconds,
+            seconds_sampling=drawn.seconds_sampling,
+            seconds_grading=drawn.seconds_grading,
+        )
+
+    def _see(self, metrics: StepMetrics, *, measured: bool) -> None:
+        """Report the step, and what is alarming about it."""
+        run = self._run
+        metrics = msgspec.structs.replace(metrics, attempt=run.progress.attempt)
+        best: Estimate | None = None
+        run.state.validation = None
+        if measured and _finite(metrics):
+            metrics, best = self._measured(metrics)
+        sightings = alarms.look(run.state.memory, metrics, change_from_best=best)
+        self._judge(metrics.step, sightings)
+        if self._trainer.is_world_process_zero():
+            run.progress.report(metrics)
+            run.progress.alarm([self._alarm(metrics.step, sighting) for sighting in sightings])
+
+    def _judge(self, step: int, sightings: Sequence[Sighting]) -> None:
+        """Healthy is a step without a stop and without anything at twice its threshold that a lower rate may help."""
+        run = self._run
+        severe = {kind for kind, times in run.state.memory.severe.items() if times and alarms.KINDS[kind].goes_back}
+        stops = [sighting for sighting in sightings if sighting.level == "stop"]
+        run.state.healthy = not run.recipe.guard or not (severe or stops)
+        if not stops or (not run.recipe.guard and stops[0].kind != "not_finite"):
+            return
+        first = stops[0]
+        back = first.goes_back and run.state.rollbacks < run.recipe.rollbacks
+        ending = None if back else Ending("alarm", f"Step {step}: {first.sentence}")
+        run.decision = Decision("go_back" if back else "end", ending, first.kind)
+
+    def _alarm(self, step: int, sighting: Sighting) -> Alarm:
+        decision = self._run.decision
+        action = "none"
+        if sighting.level == "stop" and decision is not None and decision.kind == sighting.kind:
+            action = "rolled_back" if decision.action == "go_back" else "stopped"
+        return Alarm(
+            step=step,
+            at=time.time(),
+            kind=sighting.kind,
+            level=sighting.level,
+            value=sighting.value,
+            threshold=sighting.threshold,
+            action=action,  # type: ignore[arg-type]
+            sentence=sighting.sentence,
+            attempt=self._run.progress.attempt,
+        )
+
+    def _decide(self, step: int) -> None:
+        """What ends or pauses a run that no alarm has stopped."""
+        run, recipe = self._run, self._run.recipe
+        if run.decision is not None or step >= recipe.steps:
+            return
+        if run.progress.stop:
+            run.decision = Decision("pause")
+        elif recipe.patience and run.state.since_best >= recipe.patience:
+            sentence = f"Validation has not improved in {recipe.patience} measurements; the best was step "
+            run.decision = Decision("end", Ending("early_stopping", f"{sentence}{run.state.best_step}."))
+        elif spent := _spent(recipe, step, run.state.seconds, run.state.tokens):
+            run.decision = Decision("pause", spent)
+
+    def _obey(self, control: TrainerControl, step: int, *, measured: bool) -> None:
+        run, recipe = self._run, self._run.recipe
+        broken = run.decision is not None and run.decision.kind != ""
+        control.should_training_stop = control.should_training_stop or run.decision is not None
+        due = measured or step % recipe.save_every == 0 or step == recipe.steps or run.decision is not None
+        control.should_save = due and not broken  # what an alarm has stopped at is never kept
+
+    def _measured(self, metrics: StepMetrics) -> tuple[StepMetrics, Estimate | None]:
+        """With KL on the probe set and rewards on the validation set; and how these differ from the best so far."""
+        began = time.perf_counter()
+        self._run.progress.enter("sampling")
+        changes = self._probed() | (validated := self._validated())
+        self._run.progress.enter("training")
+        self._seconds_measuring = time.perf_counter() - began
+        best = validated.pop("change_from_best", None)
+        changes.pop("change_from_best", None)
+        return msgspec.structs.replace(metrics, seconds_measuring=self._seconds_measuring, **changes), best
+
+    def _probed(self) -> dict[str, Any]:
+        run = self._run
+        if not run.probe:
+            return {}
+        probe = probes.measure(
+            self._policy(),
+            self._trainer.initial_logits(),
+            run.tokenizer,
+            run.encoded(run.probe),
+            _measuring(run.recipe),
+        )
+        run.kl = probe.kl
+        return {"kl": probe.kl, "probe_entropy": probe.entropy}
+
+    def _validated(self) -> dict[str, Any]:
+        """Mean over prompts of the mean reward of their answers; a prompt without a graded answer is left out."""
+        run = self._run
+        if not run.validation:
+            return {}
+        answers = sampling.draw(self._policy(), run.tokenizer, run.encoded(run.validation), _measuring(run.recipe))
+        means = _means(run, answers)
+        if not means:
+            return {}
+        first = not run.state.start_means
+        if first:
+            run.state.start_means = means
+        found = {
+            "validation_reward": probes.estimate(list(means.values())),
+            "validation_change": paired(means, run.state.start_means),
+            "validation_by_domain": _by_domain(run.validation, means),
+        }
+        if not first:
+            found["change_from_best"] = self._compared_with_best(means)
+        return found
+
+    def _compared_with_best(self, means: Mapping[str, float]) -> Estimate | None:
+        """Also books this measurement as the best where it is."""
+        state, mean = self._run.state, _mean(means)
+        state.validation = mean
+        change = paired(means, state.best_means) if state.best_means else None
+        if not state.best_means or mean > _mean(state.best_means):
+            state.best_means, state.best_step, state.since_best = dict(means), self._run.progress.step, 0
+        else:
+            state.since_best += 1
+        return change
+
+    def _policy(self) -> Any:
+        return self._trainer.accelerator.unwrap_model(self._trainer.model)
+
+    def _learning_rate(self) -> float:
+        return float(self._trainer.optimizer.param_groups[0]["lr"])
+
+    def _set_learning_rate(self) -> None:
+        """A checkpoint brings the rate that it was trained with; after a rollback the run has another one."""
+        rate = self._run.learning_rate
+        for group in self._trainer.optimizer.param_groups:
+            group["initial_lr"] = rate
+        schedule: Any = self._trainer.lr_scheduler
+        schedule = getattr(schedule, "scheduler", schedule)  # accelerate wraps it
+        schedule.base_lrs = [rate for _ in schedule.base_lrs]
+        factor = schedule.lr_lambdas[0](schedule.last_epoch)
+        for group in self._trainer.optimizer.param_groups:
+            group["lr"] = rate * factor
+
+
+def paired(means: Mapping[str, float], others: Mapping[str, float]) -> Estimate | None:
+    """Mean difference over the prompts that both have; positive: `means` is better."""
+    differences = [mean - others[key] for key, mean in means.items() if key in others]
+    return probes.estimate(differences) if differences else None
+
+
+def _means(run: Run, answers: Sequence[Sequence[sampling.Answer]]) -> dict[str, float]:
+    """By prompt: the mean reward of its graded answers."""
+    items = [item for item, several in zip(run.validation, answers, strict=True) for _ in several]
+    grades = run.grade(items, [answer.text for several in answers for answer in several])
+    return rewards.mean_by_domain([rewards.reward(grade) for grade in grades], [item.key for item in items])
+
+
+def _by_domain(items: Sequence[PromptItem], means: Mapping[str, float]) -> dict[str, float]:
+    known = [(means[item.key], item.domain) for item in items if item.key in means]
+    return rewards.mean_by_domain([mean for mean, _ in known], [domain for _, domain in known])
+
+
+def _mean(means: Mapping[str, float]) -> float:
+    return sum(means.values()) / len(means)
+
+
+def _finite(metrics: StepMetrics) -> bool:
+    """A policy that is not finite cannot be measured."""
+    values = (metrics.loss, metrics.gradient_norm)
+    return all(value is None or abs(value) < float("inf") for value in values)
+
+
+def _spent(recipe: RunSpec, step: int, seconds: float, tokens: int) -> Ending | None:
+    """The budget that is used up, in a sentence."""
+    if 0 < recipe.max_steps <= step:
+        return Ending("budget_steps", f"The budget of {recipe.max_steps:,} steps is spent at step {step:,}.")
+    if 0 < recipe.max_minutes <= seconds / 60:
+        return Ending("budget_minutes", f"The budget of {recipe.max_minutes:g} minutes is spent at step {step:,}.")
+    if 0 < recipe.max_tokens <= tokens:
+        return Ending("budget_tokens", f"The budget of {recipe.max_tokens:,} tokens is spent at step {step:,}.")
+    return None
+
+
+def _measuring(recipe: RunSpec) -> Sampling:
+    """The same noise at every measurement, so that two of them differ by the policy alone; always at temperature 1."""
+    return Sampling(
+        answers_per_item=recipe.validation_answers,
+        temperature=1.0,
+        max_completion_tokens=recipe.max_completion_tokens,
+        seed=recipe.seed,
+    )
