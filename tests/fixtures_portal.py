@@ -30,11 +30,13 @@ from trainer.models import (
     Alias,
     AliasMove,
     BaseBuild,
+    DifficultyCheck,
     Evaluation,
     Firing,
     GateReport,
     Line,
     ModelVersion,
+    PassRate,
     Recipe,
     RunMetric,
     RunSample,
@@ -42,7 +44,7 @@ from trainer.models import (
     TrainingRun,
 )
 from trainer.runspec import RunSpec
-from trainer.services import recipes, schedules
+from trainer.services import difficulty, recipes, schedules
 
 PASSWORD = "correct-horse-battery"
 NUMBER = {"type": "number"}
@@ -260,8 +262,31 @@ def _models(operator: User, team: Team) -> tuple[Any, ...]:
     ):
         due = now - timedelta(days=days)
         Firing.objects.create(schedule=schedule, due_at=due, outcome=outcome, reason=reason, run=run)
+    _measured(line, operator)
     first_run = reports[0].evaluation.candidate.run
     return line, recipe, first_run, going, broken, reports[0], reports[1]
+
+
+def _measured(line: Line, operator: User) -> None:
+    """A recipe that mixes by difficulty, with the champion's rates for most of its tasks. No other recipe has them:
+    it trains with a token limit of its own."""
+    overrides = {"max_completion_tokens": 96}
+    recipe = recipes.create(line, "teaching", {"difficulty": {}}, actor=operator, overrides=overrides)
+    measure = difficulty.measure_of(recipe)
+    assert measure is not None
+    tasks = list(difficulty.tasks_of(recipe).values_list("pk", "content_digest"))[:-9]
+    draw = random.Random(1)
+    DifficultyCheck.objects.create(
+        line=line, version=measure.version, recipe=recipe, space_id=measure.space, state="succeeded",
+        sampling=msgspec.to_builtins(measure.sampling), asked=len(tasks), measured=len(tasks), ungradable=7,
+        fault="The python grader (timeout): the grader took longer than 10 s.",
+    )  # fmt: skip
+    for pk, content in tasks:
+        passes = draw.choices(range(9), [22, 9, 7, 6, 5, 6, 9, 14, 40])[0]
+        PassRate.objects.create(
+            space_id=measure.space, content=content, model=measure.version.digest, sampling=measure.drawn,
+            version=measure.version, task=pk, answers=8, graded=8, passes=passes, reward=passes / 8,
+        )  # fmt: skip
 
 
 def _version(line: Line, number: int, *, run: Any = None, parent: Any = None) -> ModelVersion:

@@ -3,6 +3,7 @@
 from typing import Any
 
 from tasks.models import Appeal, Task
+from trainer.models import Recipe
 
 
 def pages(portal: Any) -> dict[str, tuple[Any, str]]:
@@ -51,6 +52,7 @@ def pages(portal: Any) -> dict[str, tuple[Any, str]]:
         "evaluation": f"/ops/evaluations/{portal.held.evaluation_id}",
         "recipes": "/ops/recipes",
         "recipe": f"/ops/recipes/{portal.recipe.pk}",
+        "recipe-measured": f"/ops/recipes/{Recipe.objects.get(name='teaching').pk}",
         "gates": "/ops/gates",
         "gate-promote": f"/ops/gates/{portal.promoted.pk}",
         "gate-hold": f"/ops/gates/{portal.held.pk}",
@@ -98,5 +100,5 @@ NAMES = [
     *("run-going", "run-failed", "evaluation", "recipes", "recipe", "gates", "gate-promote", "gate-hold", "models"),
     *("line", "version", "card", "schedules", "playground", "formats", "graders", "errors", "not-found", "login"),
     *("task-found", "task-rejected", "task-correct", "changes", "appeal-own", "appeals", "appeal", "empty-appeals"),
-    *("wrappers", "empty-wrappers"),
+    *("wrappers", "empty-wrappers", "recipe-measured"),
 ]

@@ -100,7 +100,7 @@ def test_a_contributor_has_no_button(portal: Portal):
 def test_a_contributor_cannot_measure_the_shared_line(portal: Portal):
     browser(portal.contributor).post(f"/ops/recipes/{portal.recipe.pk}/measure")
 
-    assert not DifficultyCheck.objects.exists()
+    assert not portal.recipe.difficulty_checks.exists()
 
 
 def test_the_form_offers_the_band(portal: Portal):
