@@ -25,8 +25,8 @@ from pathlib import Path
 import msgspec
 
 from tasks.graders import judges
-from trainer.contract import BaseSpec, EngineFault, EvaluateSpec, Result, SampleSpec, Spec, decode_spec
-from trainer.engine import environment
+from trainer.contract import BaseSpec, EngineFault, EvaluateSpec, Result, SampleSpec, Spec, TrainSpec, decode_spec
+from trainer.engine import environment, ranks
 from trainer.engine.faults import Fault, Fenced, Stopped
 from trainer.engine.progress import FENCED, Progress, peak_memory_bytes
 
@@ -45,12 +45,27 @@ def main(arguments: list[str]) -> int:
     except ValueError as nonsense:
         print(nonsense, file=sys.stderr)
         return 2
+    if not ranks.first():
+        return _follow(directory)
     with _locked(directory) as held:
         if not held:
             print(f"Another engine holds {directory}/lock: wait for it or end it.", file=sys.stderr)
             return LOCKED
         try:
             return _work(directory)
+        except Fenced:
+            return FENCED
+
+
+def _follow(directory: Path) -> int:
+    """A process beside the first one: training alone needs it, and it writes nothing."""
+    attempt, spec = _read_spec(directory)
+    if not isinstance(spec, TrainSpec) or not spec.recipe.steps:
+        return 0
+    with Progress(directory, attempt, speaks=False) as progress:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the first process hears it and tells the others at their step
+        try:
+            return 1 if _result(spec, directory, progress).status == "failed" else 0
         except Fenced:
             return FENCED
 

@@ -18,7 +18,7 @@ from transformers import PreTrainedModel
 
 from tasks.crash import crash_point
 from trainer.contract import Ending, Estimate, Manifest, TrainSpec
-from trainer.engine import loading
+from trainer.engine import checkpoints, loading, ranks
 from trainer.engine.faults import Fault, Stopped
 from trainer.engine.history import Checkpoint, History
 from trainer.engine.progress import Progress
@@ -100,7 +100,10 @@ def _publish(run: Run, history: History, trainer: GroupTrainer) -> Trained:
     policy: PreTrainedModel = trainer.accelerator.unwrap_model(trainer.model)
     if run.recipe.lora_rank:
         policy = policy.merge_and_unload()
-    model = loading.publish(policy, run.tokenizer, run.directory / "model", step=chosen.step)
+    if ranks.first():
+        loading.publish(policy, run.tokenizer, run.directory / "model", step=chosen.step)
+    trainer.accelerator.wait_for_everyone()
+    model = checkpoints.read_manifest(run.directory / "model")
     return Trained(model, at, chosen.step, run.state.tokens, run.kl, _ending(run, at), run.learning_rate)
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import msgspec
 
-from trainer.engine import checkpoints
+from trainer.engine import checkpoints, ranks
 from trainer.engine.run import STATE, State
 
 NEWEST = 2  # the newest, and the one before it for the case that the newest is damaged
@@ -73,16 +73,18 @@ class History:
 
     def _remove(self, directory: Path) -> None:
         self._sound.pop(directory, None)
-        shutil.rmtree(directory)
+        if ranks.first():
+            shutil.rmtree(directory)
 
     def go_back(self, from_step: int, kind: str) -> Checkpoint | None:
         """Record that the run returns to its last healthy checkpoint, and return that; None: to the very start."""
-        healthy = next((checkpoint for checkpoint in self.standing() if checkpoint.state.healthy), None)
-        entry = Rollback(from_step, healthy.step if healthy else 0, kind)
-        self._root.mkdir(parents=True, exist_ok=True)
-        checkpoints.write_durably(self._path, msgspec.json.encode([*self.rollbacks(), entry]))
-        self.standing()
-        return healthy
+        if ranks.first():
+            healthy = self.last_healthy()
+            entry = Rollback(from_step, healthy.step if healthy else 0, kind)
+            self._root.mkdir(parents=True, exist_ok=True)
+            checkpoints.write_durably(self._path, msgspec.json.encode([*self.rollbacks(), entry]))
+        told = ranks.told_by_first(self.rollbacks())  # the others must not read before the first has written
+        return next((found for found in self.standing() if found.step == told[-1].to_step), None)
 
     def best(self) -> Checkpoint | None:
         """The healthy checkpoint with the best validation reward; of equals the later."""

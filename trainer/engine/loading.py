@@ -7,12 +7,13 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from trainer.contract import Manifest, ModelRef
-from trainer.engine import checkpoints
+from trainer.engine import checkpoints, ranks
 from trainer.engine.faults import Fault
 
 
 def device() -> torch.device:
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    """This process's accelerator, else the processor."""
+    return torch.device("cuda", ranks.local_rank()) if torch.cuda.is_available() else torch.device("cpu")
 
 
 def use_threads() -> None:

@@ -30,7 +30,9 @@ class _Attempt(msgspec.Struct):
 class Progress:
     """The engine's side of the run directory. A thread beats, listens and leaves at once when fenced."""
 
-    def __init__(self, directory: Path, attempt: int) -> None:
+    def __init__(self, directory: Path, attempt: int, *, speaks: bool = True) -> None:
+        """`speaks` is False for a process beside the first one: it leaves when fenced, and writes nothing."""
+        self._speaks = speaks
         self.directory = directory
         self.attempt = attempt
         self.step = 0
@@ -84,6 +86,8 @@ class Progress:
 
     def _append(self, name: str, lines: Iterable[msgspec.Struct]) -> None:
         self.require_own_attempt()
+        if not self._speaks:
+            return
         with (self.directory / name).open("ab") as file:
             file.write(b"".join(encode(line) + b"\n" for line in lines))
 
@@ -95,6 +99,8 @@ class Progress:
             self._listen()
 
     def _beat(self) -> None:
+        if not self._speaks:
+            return
         beat = Heartbeat(
             attempt=self.attempt,
             pid=os.getpid(),

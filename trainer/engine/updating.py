@@ -6,19 +6,21 @@ padding is computed. Token-level DAPO loss over the whole batch is the same sum 
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import torch
+from accelerate.utils import gather_object
 from datasets import Dataset
 from peft import LoraConfig
 from transformers import PreTrainedModel, PrinterCallback, Trainer
 from trl import GRPOConfig, GRPOTrainer
 
-from trainer.engine import checkpoints, drawing, hardware, loading, probes
+from trainer.engine import checkpoints, drawing, hardware, loading, probes, ranks
+from trainer.engine.faults import Fault
 from trainer.engine.history import History
 from trainer.engine.run import STATE, Run
 from trainer.runspec import RunSpec
@@ -52,7 +54,13 @@ def trainer_of(run: Run, history: History) -> "GroupTrainer":
 
 def _configuration(run: Run) -> GRPOConfig:
     recipe = run.recipe
-    processes = int(os.environ.get("WORLD_SIZE", "1"))
+    processes = ranks.processes()
+    if recipe.prompts_per_step % processes:
+        raise Fault(
+            "spec",
+            "groups_do_not_divide",
+            f"prompts_per_step = {recipe.prompts_per_step} must be a multiple of the {processes} processes.",
+        )
     passes = hardware.passes(recipe, run.policy, processes)
     on_cpu = loading.device().type == "cpu"
     return GRPOConfig(
@@ -82,7 +90,7 @@ def _configuration(run: Run) -> GRPOConfig:
         warmup_steps=recipe.warmup_steps * recipe.updates_per_step,
         weight_decay=0.0,
         max_grad_norm=1.0,
-        gradient_checkpointing=hardware.checkpoints_gradients(recipe, run.policy),
+        activation_checkpointing=hardware.checkpoints_gradients(recipe, run.policy),
         seed=recipe.seed,
         use_cpu=on_cpu,
         bf16=hardware.precision(recipe) == "bfloat16",
@@ -132,6 +140,11 @@ class Tally:
     learned_tokens: int = 0  # through all updates, prompts included
     ratios: int = 0
     clipped: int = 0
+
+    def over_processes(self) -> "Tally":
+        """The sums of all processes."""
+        told = gather_object([astuple(self)])
+        return Tally(*(sum(values) for values in zip(*told, strict=True)))
 
 
 class GroupTrainer(GRPOTrainer):

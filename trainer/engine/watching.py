@@ -10,7 +10,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState
 from trainer import alarms, rewards
 from trainer.alarms import Sighting
 from trainer.contract import Alarm, Ending, Estimate, PromptItem, Sampling, StepMetrics
-from trainer.engine import drawing, probes, sampling
+from trainer.engine import drawing, probes, ranks, sampling
 from trainer.engine.run import Decision, Run
 from trainer.engine.updating import GroupTrainer
 from trainer.runspec import RunSpec
@@ -48,11 +48,12 @@ class Watch(TrainerCallback):
         measured = step % recipe.measure_every == 0 or step == recipe.steps
         self._see(self._metrics(step, drawn, logs), measured=measured)
         self._decide(step)
+        run.decision = ranks.told_by_first(run.decision)
         self._obey(control, step, measured=measured)
         self._step_began = time.perf_counter()
 
     def _metrics(self, step: int, drawn: drawing.Drawn, logs: Mapping[str, Any]) -> StepMetrics:
-        run, tally = self._run, self._trainer.tally
+        run, tally = self._run, self._trainer.tally.over_processes()
         seconds = time.perf_counter() - self._step_began
         earned = [value for group in drawn.groups for value in group.rewards]
         graded = [value for value in earned if value is not None]
