@@ -1,8 +1,9 @@
-"""Training runs: estimate, start, watch, pause, resume, cancel."""
+"""Training runs: estimate, start, watch, pause, resume, clone, cancel."""
 
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
 from rest_framework.decorators import action
@@ -12,8 +13,9 @@ from rest_framework.response import Response
 from flywheel.api.resource import Asked, Given, Nothing, Resource
 from tasks.errors import Forbidden, Invalid
 from tasks.states import Scope
-from trainer.models import Line, Mixture, ModelVersion, Recipe, RunMetric, RunSample, TrainingRun
-from trainer.services import runs
+from trainer.models import Line, Mixture, ModelVersion, Recipe, RunAlarm, RunMetric, RunSample, TrainingRun
+from trainer.services import recipes, runs
+from trainer.services.runs import Estimate
 from trainer.states import RunState
 
 
@@ -28,7 +30,8 @@ class RunOut(serializers.ModelSerializer[TrainingRun]):
         model = TrainingRun
         fields = (
             "id", "line", "line_slug", "state", "phase", "step", "total_steps", "attempt", "start", "version",
-            "mixture", "dataset_version", "dataset", "spec", "grader", "estimated_seconds", "tokens", "kl", "notes",
+            "mixture", "dataset_version", "dataset", "cloned_from", "spec", "reasons", "grader", "estimated_seconds",
+            "estimated_tokens", "tokens", "kl", "notes", "ending", "kept_step", "learning_rate",
             "error", "peak_memory_bytes", "started_by", "created_at", "started_at", "finished_at",
         )  # fmt: skip
 
@@ -43,6 +46,18 @@ class MetricOut(serializers.ModelSerializer[RunMetric]):
         fields = ("step", "data")
 
 
+class AlarmOut(serializers.ModelSerializer[RunAlarm]):
+    level = serializers.CharField(source="data.level", help_text="warn, or stop.")
+    value = serializers.FloatField(source="data.value", default=None)
+    threshold = serializers.FloatField(source="data.threshold", default=None)
+    action = serializers.CharField(source="data.action", help_text="none, rolled_back or stopped.")
+    sentence = serializers.CharField(source="data.sentence")
+
+    class Meta:
+        model = RunAlarm
+        fields = ("id", "step", "at", "kind", "level", "value", "threshold", "action", "sentence")
+
+
 class SampleOut(serializers.ModelSerializer[RunSample]):
     class Meta:
         model = RunSample
@@ -50,16 +65,40 @@ class SampleOut(serializers.ModelSerializer[RunSample]):
 
 
 class EstimateOut(serializers.Serializer[Any]):
-    seconds = serializers.FloatField()
+    seconds = serializers.FloatField(help_text="Of the engine; waiting for one comes on top.")
+    tokens = serializers.IntegerField(help_text="Prompt and answer tokens drawn for training.")
+    runs = serializers.IntegerField(help_text="Earlier runs that it rests on; 0: good to a factor of two only.")
     steps = serializers.IntegerField()
     rows = serializers.IntegerField()
     sentence = serializers.CharField()
+    spec = serializers.SerializerMethodField(help_text="Every knob, resolved.")
+    reasons = serializers.DictField(child=serializers.CharField(), help_text="By knob, of those decided for you.")
+
+    def get_spec(self, estimate: Estimate) -> dict[str, Any]:
+        return dict(msgspec.to_builtins(estimate.spec))
 
 
 class EstimateIn(Given):
-    dataset = serializers.CharField(help_text="Id, or team/slug.")
-    preset = serializers.CharField(max_length=20, required=False, default="few-shot")
-    overrides = serializers.DictField(required=False, default=dict)
+    """A dataset (your team's expert), or a recipe as it would be mixed now."""
+
+    dataset = serializers.CharField(required=False, help_text="Id, or team/slug.")
+    recipe = serializers.IntegerField(required=False, help_text="Id.")
+    preset = serializers.CharField(max_length=20, required=False)
+    overrides = serializers.DictField(required=False, default=dict, help_text='A knob may be "auto".')
+    start_from = serializers.IntegerField(required=False, help_text="Version id; default as for a run.")
+
+
+class ResumeIn(Given):
+    """Other budgets, for a run that a spent one has paused; what is left out stays. 0: no limit."""
+
+    max_steps = serializers.IntegerField(min_value=0, required=False)
+    max_minutes = serializers.FloatField(min_value=0, required=False)
+    max_tokens = serializers.IntegerField(min_value=0, required=False)
+
+
+class CloneIn(Given):
+    overrides = serializers.DictField(required=False, default=dict, help_text='Knobs that differ; "auto" is allowed.')
+    seed = serializers.IntegerField(min_value=0, required=False)
 
 
 class RunIn(Given):
@@ -73,7 +112,11 @@ class RunIn(Given):
     overrides = serializers.DictField(required=False, help_text="Knobs of the preset.")
     seed = serializers.IntegerField(min_value=0, required=False)
     grader = serializers.DictField(required=False, help_text="Replaces every row's grader.")
-    start_from = serializers.IntegerField(required=False, help_text="Version id; default: the line's champion.")
+    start_from = serializers.IntegerField(
+        required=False,
+        help_text="Version id: of the line, or for an expert any that your team may see. Default: the line's champion, "
+        "of an expert its newest version.",
+    )
 
 
 class RunFilter(Asked):
@@ -93,11 +136,12 @@ class Runs(Resource):
     model = TrainingRun
     scopes = {
         "create": Scope.TRAIN, "pause": Scope.TRAIN, "resume": Scope.TRAIN, "cancel": Scope.TRAIN,
+        "clone": Scope.TRAIN,
         "estimate": Scope.READ,
     }  # fmt: skip
 
     def get_queryset(self) -> Any:
-        related = ("line", "start__line", "version__line", "dataset_version", "started_by")
+        related = ("line", "start__line", "version__line", "dataset_version", "started_by", "cloned_from")
         return super().get_queryset().select_related(*related)
 
     @extend_schema(parameters=[RunFilter], responses=RunOut(many=True))
@@ -139,9 +183,14 @@ class Runs(Resource):
     @extend_schema(request=EstimateIn, responses=EstimateOut)
     @action(detail=False, methods=["post"])
     def estimate(self, request: Request) -> Response:
-        """What training on a dataset would take, before it starts."""
-        given = self.given(EstimateIn)
-        return self.shown(runs.estimate(self.dataset(given.pop("dataset")), **given), EstimateOut)
+        """What training on a dataset or on a recipe would take, before it starts."""
+        given = self._looked_up(self.given(EstimateIn))
+        dataset, recipe = given.pop("dataset", None), given.pop("recipe", None)
+        if (dataset is None) == (recipe is None):
+            raise Invalid("one_source", "Name one thing to train on: a dataset or a recipe.", "dataset")
+        if recipe is not None:
+            return self.shown(runs.estimate_recipe(recipe, recipes.preview(recipe).size, **given), EstimateOut)
+        return self.shown(runs.estimate(dataset, **given), EstimateOut)
 
     @extend_schema(parameters=[MetricFilter], responses=MetricOut(many=True), operation_id="runs_metrics")
     @action(detail=True, pagination_class=None)
@@ -149,6 +198,12 @@ class Runs(Resource):
         """Metrics per step; poll with ?after= the last step that you have."""
         steps = self.get_object().metrics.filter(step__gt=self.asked(MetricFilter)["after"])
         return Response(MetricOut(steps, many=True).data)
+
+    @extend_schema(responses=AlarmOut(many=True), operation_id="runs_alarms")
+    @action(detail=True, pagination_class=None)
+    def alarms(self, request: Request, pk: str) -> Response:
+        """What the run's guard saw, oldest first, and what it did about it."""
+        return Response(AlarmOut(self.get_object().alarms.all(), many=True).data)
 
     @extend_schema(parameters=[SampleFilter], responses=SampleOut(many=True), operation_id="runs_samples")
     @action(detail=True, pagination_class=None)
@@ -165,11 +220,17 @@ class Runs(Resource):
         """Stop at a usable snapshot."""
         return self._moved(runs.pause)
 
-    @extend_schema(request=Nothing, responses=RunOut)
+    @extend_schema(request=ResumeIn, responses=RunOut)
     @action(detail=True, methods=["post"])
     def resume(self, request: Request, pk: str) -> Response:
-        """Go on from the snapshot."""
-        return self._moved(runs.resume)
+        """Go on from the snapshot. A run that a budget paused needs another one, or none."""
+        return self._moved(runs.resume, budgets=self.given(ResumeIn))
+
+    @extend_schema(request=CloneIn, responses={201: RunOut})
+    @action(detail=True, methods=["post"])
+    def clone(self, request: Request, pk: str) -> Response:
+        """Start the run once more: the same rows, start and settings, except for the overrides."""
+        return self.shown(runs.clone(self.get_object(), actor=self.user, **self.given(CloneIn)), RunOut, 201)
 
     @extend_schema(request=Nothing, responses=RunOut)
     @action(detail=True, methods=["post"])
@@ -177,7 +238,7 @@ class Runs(Resource):
         """End the run; nothing is registered."""
         return self._moved(runs.cancel)
 
-    def _moved(self, verb: Callable[..., Any]) -> Response:
+    def _moved(self, verb: Callable[..., Any], **details: Any) -> Response:
         run = self.get_object()
-        verb(run, actor=self.user)
+        verb(run, actor=self.user, **details)
         return self.shown(self.get_object(), RunOut)

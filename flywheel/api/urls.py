@@ -23,6 +23,7 @@ from flywheel.api.status import Status
 from flywheel.api.tasks import Tasks
 from flywheel.api.teams import Teams
 from flywheel.api.uploads import Uploads
+from flywheel.api.usage import UsageApi
 from flywheel.api.versions import Versions
 from flywheel.api.withdrawals import Withdrawals
 from flywheel.api.wrappers import Wrappers
@@ -60,6 +61,8 @@ pieces.register("uploads/resumable", Resumable, basename="resumable")
 app_name = "api"
 urlpatterns = [
     path("status", Status.as_view({"get": "retrieve"}), name="status"),
+    path("usage", UsageApi.as_view({"get": "retrieve"}), name="usage"),
+    path("usage/budget", UsageApi.as_view({"put": "budget"}), name="usage-budget"),
     path("schema", Schema.as_view(), name="schema"),
     path("docs", Docs.as_view(), name="docs"),
     path("", include(pieces.urls)),

@@ -8,13 +8,18 @@ from tasks.models.accounts import Team, User
 from tasks.states import Role
 
 
+def seen_teams(user: Any, team: Team | None = None) -> models.QuerySet[Team]:
+    """The user's teams, or the one that a key is for. Who operates the pool sees all, with a key of the pool too."""
+    if team is not None and not team.is_system:
+        return Team.objects.filter(pk=team.pk)
+    operates = user.memberships.filter(team__is_system=True, role__in=[Role.OPERATOR, Role.ADMINISTRATOR])
+    own = [team.pk] if team is not None else user.team_ids()
+    return Team.objects.all() if operates.exists() else Team.objects.filter(pk__in=own)
+
+
 class UsageQuerySet(models.QuerySet["Usage"]):
     def for_user(self, user: Any, team: Team | None = None) -> "UsageQuerySet":
-        """Of the user's teams, or of the one that a key is for; who operates the pool sees all."""
-        if team is not None:
-            return self.filter(team=team)
-        operates = user.memberships.filter(team__is_system=True, role__in=[Role.OPERATOR, Role.ADMINISTRATOR])
-        return self.all() if operates.exists() else self.filter(team__in=user.team_ids())
+        return self.filter(team__in=seen_teams(user, team))
 
 
 class Usage(models.Model):

@@ -27,7 +27,7 @@ from trainer.contract import PromptItem, Result, SampleSpec, Sampling, TaskAnswe
 from trainer.launchers import protocol
 from trainer.models import DifficultyCheck, Line, ModelVersion, PassRate, Recipe
 from trainer.presets import resolve
-from trainer.services import rows, training_data, wake
+from trainer.services import rows, training_data, usage, wake
 from trainer.services.bases import reference
 from trainer.services.evaluations import sampling_digest
 from trainer.services.launching import path_of
@@ -159,6 +159,7 @@ def _shown(rates: Any, visible: Any, most: int) -> list[Rated]:
 def start(line: Line, *, actor: Any, recipe: Recipe | None = None, dataset: Dataset | None = None) -> DifficultyCheck:
     """Queue the questions that the champion has not answered yet. A check of the same that is under way is returned."""
     require_role(actor, line.team, Role.OPERATOR, *_private_extra(line))
+    usage.require_left(line.team)
     measure, tasks = _source(line, recipe, dataset)
     with transaction.atomic():
         Line.objects.select_for_update().get(pk=line.pk)

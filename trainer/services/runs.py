@@ -93,7 +93,7 @@ def clone(
     settings = {**{name: value for name, value in run.spec.items() if name != "preset"}, **changes}
     with transaction.atomic():
         _one_at_a_time(run.line)
-        preset = run.spec["preset"]
+        preset = run.spec.get("preset", RunSpec().preset)
         estimated = _resolve(run.line, run.start, run.mixture, run.dataset_version, preset, settings, None)
         inherited = {name: why for name, why in run.reasons.items() if name not in changes}
         return _queue(
@@ -250,7 +250,8 @@ def _give(run: TrainingRun, budgets: Mapping[str, Any], actor: Any) -> None:
 def _checked_spec(settings: Mapping[str, Any], origin: ModelVersion) -> RunSpec:
     """Nothing is left to decide; what a knob does not take is refused by its name."""
     knobs = {name: value for name, value in settings.items() if name != "preset"}
-    return presets.resolve(settings["preset"], rows=1, parameters=origin.parameters, overrides=knobs).spec
+    preset = settings.get("preset", RunSpec().preset)
+    return presets.resolve(preset, rows=1, parameters=origin.parameters, overrides=knobs).spec
 
 
 def spent(run: TrainingRun, name: str) -> float:

@@ -181,3 +181,89 @@ def test_an_expert_whose_slug_is_taken_gets_another(line: Line, fill: Fill, cont
 def test_a_base_is_built_only_of_files_among_the_demonstrations(line: Line, operator: User, name: str):
     with pytest.raises(Invalid, match="without a path"):
         lines.create_shared("Other", "other", actor=operator, demonstrations=name)
+
+
+@pytest.fixture
+def trained(line: Line, fill: Fill, contributor: User) -> TrainingRun:
+    """A finished expert of Ada's team."""
+    run = runs.train_expert(fill("letters", visibility="private"), actor=contributor, overrides={"steps": 4})
+    settle(lambda: finished(run))
+    return run
+
+
+def test_a_clone_has_the_rows_the_start_and_the_settings_of_its_run(trained: TrainingRun, contributor: User):
+    clone = runs.clone(trained, actor=contributor)
+
+    assert (clone.dataset_version, clone.start, clone.spec) == (trained.dataset_version, trained.start, trained.spec)
+    assert (clone.cloned_from, clone.state) == (trained, "queued")
+
+
+def test_a_clone_differs_in_what_was_asked_for_and_says_so(trained: TrainingRun, contributor: User):
+    clone = runs.clone(trained, actor=contributor, overrides={"steps": 8}, seed=5)
+
+    assert clone.spec == {**trained.spec, "steps": 8, "seed": 5}
+    assert any(f"run {trained.pk} with seed 5 (was 0), steps 8 (was 4)" in note for note in clone.notes)
+
+
+def test_a_knob_of_a_clone_can_be_left_to_its_preset(trained: TrainingRun, contributor: User):
+    clone = runs.clone(trained, actor=contributor, overrides={"steps": "auto"})
+
+    assert clone.spec["steps"] == 30
+    assert "steps" in clone.reasons
+
+
+def test_an_unknown_knob_of_a_clone_is_refused_by_name(trained: TrainingRun, contributor: User):
+    with pytest.raises(Invalid, match="learning_speed"):
+        runs.clone(trained, actor=contributor, overrides={"learning_speed": 1})
+
+
+def test_a_stranger_clones_nothing(trained: TrainingRun, stranger: User):
+    with pytest.raises(Forbidden):
+        runs.clone(trained, actor=stranger)
+
+
+def test_an_expert_starts_from_any_version_that_its_team_may_see(trained: TrainingRun, line: Line, contributor: User):
+    run = runs.train_expert(trained.dataset, actor=contributor, start_from=line.alias("champion"))
+
+    assert run.start == line.alias("champion")
+
+
+def test_an_expert_does_not_start_from_another_teams_weights(
+    trained: TrainingRun, fill: Fill, stranger: User, contributor: User
+):
+    theirs = stranger.memberships.first().team
+    foreign = lines.create_expert(theirs, "Theirs", runs.shared_champion(), actor=None).alias("champion")
+
+    with pytest.raises(Invalid, match="team's versions"):
+        runs.train_expert(trained.dataset, actor=contributor, start_from=foreign)
+
+
+def test_a_run_keeps_why_its_knobs_are_what_they_are(line: Line, fill: Fill, contributor: User):
+    run = runs.train_expert(fill("mine", visibility="private"), actor=contributor, overrides={"steps": 4})
+
+    assert "steps" not in run.reasons
+    assert run.reasons["beta"].startswith("a light tie")
+
+
+def test_an_estimate_says_time_and_tokens_and_what_it_rests_on(line: Line, fill: Fill):
+    estimated = runs.estimate(fill("mine", visibility="private"))
+
+    assert f"{estimated.tokens:,} tokens" in estimated.sentence
+    assert "no run of its kind ended here" in estimated.sentence
+
+
+def test_the_next_estimate_rests_on_the_run_before(trained: TrainingRun, line: Line):
+    estimated = runs.estimate(trained.dataset, overrides={"steps": 8}, start_from=line.alias("champion"))
+
+    assert estimated.runs == 1
+    assert estimated.tokens == pytest.approx(8000, rel=0.01)  # the fake engine draws 1,000 a step
+
+
+def test_a_recipes_run_is_estimated_before_it_is_built(line: Line, fill: Fill, operator: User):
+    fill("shared")
+    recipe = recipes.create(line, "all", {}, actor=operator, overrides={"steps": 7})
+
+    estimated = runs.estimate_recipe(recipe, rows=recipes.preview(recipe).size, overrides={"group_size": 4})
+
+    assert (estimated.steps, estimated.spec.group_size, estimated.rows) == (7, 4, 120)
+    assert not TrainingRun.objects.exists()
