@@ -29,6 +29,8 @@ GRADIENT_NORM, GRADIENT_NORM_SEVERE = 5.0, 10.0  # times the rolling median
 KL, KL_SEVERE = 3.0, 6.0  # times the typical growth between two measurements
 KL_FLOOR = 1.0  # nats a sequence: growth below it is nothing, whatever came before
 ZERO_SPREAD, ZERO_SPREAD_SEVERE = 0.6, 0.98  # share of the groups drawn; twice 0.6 cannot be
+ZERO_SPREAD_OVER = 5  # steps whose mean is held against the first; a single step of few groups says little
+REWARD_LOST, REWARD_LOST_SEVERE = 0.25, 0.10  # of what was earned at the start
 CLIPPED, CLIPPED_SEVERE = 0.2, 0.4  # share of tokens whose ratio was clipped
 TRUNCATED, TRUNCATED_SEVERE = 0.2, 0.4  # share of completions, where it was not so from the start
 TRUNCATED_RISE = 0.1  # above the median of the first steps, and twice that for severe
@@ -63,6 +65,7 @@ KINDS: Mapping[str, Kind] = {
         Kind("entropy_high", "Entropy exploded", change=True, goes_back=True),
         Kind("gradient_norm", "Gradient norm spiked", change=True, goes_back=True),
         Kind("kl", "KL jumped", change=True, goes_back=True),
+        Kind("reward_lost", "Reward lost", change=False, goes_back=True),
         Kind("zero_spread", "Nothing to learn from", change=False, goes_back=False),
         Kind("clipped", "Ratios clipped", change=True, goes_back=True),
         Kind("truncated", "Answers cut off", change=True, goes_back=True),
@@ -99,6 +102,7 @@ class Memory(msgspec.Struct):
     first_rewards: list[float] = []
     rewards: list[float] = []  # of the last steps
     norms: list[float] = []
+    flat: list[float] = []  # share of groups without spread, of the last steps
     kls: list[float] = []  # at each measurement
     validations: list[float] = []
     rewards_measured: list[float] = []  # mean reward of the steps before each measurement
@@ -175,6 +179,8 @@ def _remember(memory: Memory, metrics: StepMetrics) -> None:
         if len(memory.first_rewards) < EARNING:
             memory.first_rewards.append(metrics.reward_mean)
         memory.rewards = [*memory.rewards, metrics.reward_mean][-FIRST:]
+    if metrics.zero_spread_share is not None:
+        memory.flat = [*memory.flat, metrics.zero_spread_share][-ZERO_SPREAD_OVER:]
     if metrics.gradient_norm is not None:
         memory.norms = [*memory.norms, metrics.gradient_norm][-RECENT:]
     if metrics.kl is not None:
@@ -284,15 +290,31 @@ def _kl(memory: Memory, metrics: StepMetrics) -> _Seen | None:
 
 
 def _zero_spread(memory: Memory, metrics: StepMetrics) -> _Seen | None:
-    share = metrics.zero_spread_share
-    if share is None or share <= ZERO_SPREAD:
+    if metrics.zero_spread_share is None:
+        return None
+    nothing = metrics.zero_spread_share >= ZERO_SPREAD_SEVERE
+    last = [*memory.flat, metrics.zero_spread_share][-ZERO_SPREAD_OVER:]
+    share = metrics.zero_spread_share if nothing else fmean(last)
+    if not nothing and (share <= ZERO_SPREAD or len(last) < ZERO_SPREAD_OVER):
         return None
     earned = f" and earns {metrics.reward_mean:.2f}" if metrics.reward_mean is not None else ""
     sentence = (
         f"In {share:.0%} of the groups every answer earns the same{earned}: the tasks are solved, out of reach, or the "
         "grader cannot tell answers apart."
     )
-    return _Seen("zero_spread", share, ZERO_SPREAD, share >= ZERO_SPREAD_SEVERE, sentence)
+    return _Seen("zero_spread", share, ZERO_SPREAD, nothing, sentence)
+
+
+def _reward_lost(memory: Memory, metrics: StepMetrics) -> _Seen | None:
+    """Against the first steps of the same data: validation may be easier than what is trained on."""
+    start = fmean(memory.first_rewards) if memory.first_rewards else 0.0
+    if metrics.reward_mean is None or start <= 0 or metrics.reward_mean >= REWARD_LOST * start:
+        return None
+    share = metrics.reward_mean / start
+    sentence = (
+        f"Answers earn {metrics.reward_mean:.3f}, {share:.0%} of the {start:.3f} at the start: the policy is broken."
+    )
+    return _Seen("reward_lost", share, REWARD_LOST, share < REWARD_LOST_SEVERE, sentence)
 
 
 def _clipped(memory: Memory, metrics: StepMetrics) -> _Seen | None:
@@ -336,8 +358,8 @@ def _sampler_gap(memory: Memory, metrics: StepMetrics) -> _Seen | None:
 
 
 def _sampling_noise(memory: Memory, metrics: StepMetrics) -> _Seen | None:
-    """In the first steps, where the policy is still nearly what was measured before them."""
-    if metrics.entropy is None or not memory.probe_entropy or len(memory.entropies) >= FIRST:
+    """In the first two steps, where the policy is still nearly what was measured before them."""
+    if metrics.entropy is None or not memory.probe_entropy or len(memory.entropies) >= RUNNING:
         return None
     times = metrics.entropy / memory.probe_entropy
     if times <= SAMPLING_NOISE:
@@ -361,11 +383,12 @@ _CHECKS: tuple[Check, ...] = (
     _entropy,
     _gradient_norm,
     _kl,
+    _sampling_noise,
+    _reward_lost,
     _zero_spread,
     _clipped,
     _truncated,
     _length,
     _sampler_gap,
-    _sampling_noise,
     _grader_errors,
 )

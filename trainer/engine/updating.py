@@ -132,10 +132,9 @@ def _adapter(recipe: RunSpec) -> LoraConfig | None:
 
 @dataclass(slots=True)
 class Tally:
-    """Sums over the tokens of a step's micro-batches. Entropy and gap are of the first update: the policy that drew."""
+    """Sums over the tokens of a step's micro-batches. The gap is of the first update: by the policy that drew."""
 
     tokens: int = 0
-    entropy: float = 0.0
     gap: float = 0.0
     learned_tokens: int = 0  # through all updates, prompts included
     ratios: int = 0
@@ -154,7 +153,7 @@ class GroupTrainer(GRPOTrainer):
         self.run, self.history, self.groups = run, history, groups
         self.tally = Tally()
         self._micro_batches: list[Batch] | None = None
-        self._scored: tuple[torch.Tensor, torch.Tensor] | None = None  # log p and entropy of the last micro-batch
+        self._scored_b_t: torch.Tensor | None = None  # log probabilities of the last micro-batch
         self._asks_for_old = False
 
     def _prepare_inputs(self, generation_batch: Any) -> Batch:
@@ -187,23 +186,22 @@ class GroupTrainer(GRPOTrainer):
             return _padded(self.groups.logprobs, input_ids), None, None
         scored = super()._get_per_token_logps_and_entropies(model, input_ids, *others, **settings)
         if torch.is_grad_enabled():
-            self._scored = scored[0].detach(), scored[1].detach()
+            self._scored_b_t = scored[0].detach()
         return scored
 
     def _compute_loss(self, model: Any, inputs: Batch) -> torch.Tensor:
         loss = super()._compute_loss(model, inputs)
-        if self.model.training and self._scored is not None:
-            self._count(inputs, *self._scored)
+        if self.model.training and self._scored_b_t is not None:
+            self._count(inputs, self._scored_b_t)
         return loss
 
-    def _count(self, inputs: Batch, logps_b_t: torch.Tensor, entropy_b_t: torch.Tensor) -> None:
+    def _count(self, inputs: Batch, logps_b_t: torch.Tensor) -> None:
         mask_b_t = inputs["completion_mask"].bool()
         drawn_b_t = inputs.get("sampling_per_token_logps")
         tokens = int(mask_b_t.sum())
         self.tally.learned_tokens += tokens + int(inputs["prompt_mask"].sum())
         if self._step % (self.args.steps_per_generation * self.num_iterations) < self.args.steps_per_generation:
             self.tally.tokens += tokens
-            self.tally.entropy += float((entropy_b_t * mask_b_t).sum())
             if drawn_b_t is not None:
                 self.tally.gap += float(((logps_b_t - drawn_b_t).abs() * mask_b_t).nansum())
         old_b_t = inputs.get("old_per_token_logps", logps_b_t)

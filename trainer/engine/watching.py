@@ -68,7 +68,7 @@ class Watch(TrainerCallback):
             reward_by_domain=drawing.by_key(drawn.groups, lambda row: run.items[row].domain),
             reward_by_grader=drawing.by_key(drawn.groups, lambda row: run.grader_of(run.items[row])),
             loss=float(logs["loss"]),
-            entropy=tally.entropy / max(tally.tokens, 1),
+            entropy=_entropy(first),
             gradient_norm=float(logs["grad_norm"]),
             clip_share=tally.clipped / max(tally.ratios, 1),
             sampler_gap=tally.gap / max(tally.tokens, 1),
@@ -113,7 +113,7 @@ class Watch(TrainerCallback):
             return
         first = stops[0]
         back = first.goes_back and run.state.rollbacks < run.recipe.rollbacks
-        ending = None if back else Ending("alarm", f"Step {step}: {first.sentence}")
+        ending = None if back else Ending("alarm", _why(run, step, first))
         run.decision = Decision("go_back" if back else "end", ending, first.kind)
 
     def _alarm(self, step: int, sighting: Sighting) -> Alarm:
@@ -229,6 +229,13 @@ class Watch(TrainerCallback):
             group["lr"] = rate * factor
 
 
+def _why(run: Run, step: int, sighting: Sighting) -> str:
+    """What stopped the run, with what had been tried."""
+    rates = [f"{run.recipe.learning_rate * 0.5**times:g}" for times in range(run.state.rollbacks + 1)]
+    tried = f" Learning rates tried: {', '.join(rates)}." if sighting.goes_back else ""
+    return f"Step {step}: {sighting.sentence}{tried}"
+
+
 def paired(means: Mapping[str, float], others: Mapping[str, float]) -> Estimate | None:
     """Mean difference over the prompts that both have; positive: `means` is better."""
     differences = [mean - others[key] for key, mean in means.items() if key in others]
@@ -249,6 +256,15 @@ def _by_domain(items: Sequence[PromptItem], means: Mapping[str, float]) -> dict[
 
 def _mean(means: Mapping[str, float]) -> float:
     return sum(means.values()) / len(means)
+
+
+def _entropy(groups: Sequence[drawing.Group]) -> float:
+    """Nats a token: the mean surprise of what was drawn is an unbiased estimate of the entropy that it was drawn with.
+
+    Over all groups of the first round: those that an update is made of are the undecided ones.
+    """
+    surprises = [-logprob for group in groups for answer in group.answers for logprob in answer.logprobs]
+    return sum(surprises) / max(len(surprises), 1)
 
 
 def _finite(metrics: StepMetrics) -> bool:
