@@ -11,6 +11,7 @@ more than it did: reinforcement learning is meant to change the policy.
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from math import isfinite
 from statistics import fmean, median
 from typing import Literal
 
@@ -135,7 +136,8 @@ def look(memory: Memory, metrics: StepMetrics, *, change_from_best: Estimate | N
     }
     sightings += _fallen(memory, metrics, change_from_best)
     _remember(memory, metrics)
-    return _new(memory, sightings)
+    measured = metrics.kl is not None or metrics.validation_reward is not None
+    return _new(memory, sightings, measured=measured)
 
 
 def improving(memory: Memory) -> bool:
@@ -147,6 +149,12 @@ def improving(memory: Memory) -> bool:
     return fmean(memory.rewards[-EARNING:]) > fmean(memory.first_rewards)
 
 
+def troubled(memory: Memory) -> bool:
+    """Whether something stands at twice its threshold that a lower rate may help and that is not forgiven."""
+    kinds = [KINDS[kind] for kind, times in memory.severe.items() if times]
+    return any(kind.goes_back and not (kind.change and improving(memory)) for kind in kinds)
+
+
 def _sighting(memory: Memory, found: _Seen) -> Sighting:
     running = memory.severe.get(found.kind, 0) + 1 if found.severe else 0
     forgiven = KINDS[found.kind].change and improving(memory)
@@ -154,15 +162,16 @@ def _sighting(memory: Memory, found: _Seen) -> Sighting:
     return Sighting(found.kind, level, found.value, found.threshold, found.sentence)
 
 
-def _new(memory: Memory, sightings: list[Sighting]) -> list[Sighting]:
+def _new(memory: Memory, sightings: list[Sighting], *, measured: bool) -> list[Sighting]:
     """A warning that goes on from step to step is told once; a stop always."""
     told = [found for found in sightings if found.level == "stop" or found.kind not in memory.sighted]
-    memory.sighted = {found.kind: found.level for found in sightings}
+    between = {kind: level for kind, level in memory.sighted.items() if _only_measured(kind) and not measured}
+    memory.sighted = between | {found.kind: found.level for found in sightings}
     return told
 
 
 def _only_measured(kind: str) -> bool:
-    return kind == "kl"
+    return kind in ("kl", "over_fitting")
 
 
 def _remember(memory: Memory, metrics: StepMetrics) -> None:
@@ -243,10 +252,12 @@ Check = Callable[[Memory, StepMetrics], _Seen | None]
 
 
 def _not_finite(memory: Memory, metrics: StepMetrics) -> _Seen | None:
-    for name, value in (("The loss", metrics.loss), ("The gradient norm", metrics.gradient_norm)):
-        if value is not None and not abs(value) < float("inf"):
+    """The alarm's value is 1, for one number that is not finite: JSON could not carry the number itself."""
+    kl = metrics.kl.mean if metrics.kl else None
+    for name, value in (("The loss", metrics.loss), ("The gradient norm", metrics.gradient_norm), ("The KL", kl)):
+        if value is not None and not isfinite(value):
             sentence = f"{name} became {value} in step {metrics.step}: lower the learning rate."
-            return _Seen("not_finite", value, 0.0, True, sentence)
+            return _Seen("not_finite", 1.0, 0.0, True, sentence)
     return None
 
 

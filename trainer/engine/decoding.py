@@ -124,10 +124,12 @@ def _choose(logits_b_v: torch.Tensor, uniform_b: torch.Tensor, how: Decoding) ->
         scaled_b_v = TopPLogitsWarper(how.top_p)(None, scaled_b_v)
     logp_b_v = scaled_b_v.log_softmax(-1)
     cumulative_b_v = logp_b_v.exp().cumsum(-1)
-    # `right`: a token of probability 0 covers no interval and can never be drawn
-    threshold_b = uniform_b * cumulative_b_v[:, -1]
+    # `right`: a token of probability 0 covers no interval and can never be drawn. The product may round up to the
+    # total, past the last interval; the number below it is in the last one that covers anything.
+    total_b = cumulative_b_v[:, -1]
+    threshold_b = torch.minimum(uniform_b * total_b, total_b.nextafter(torch.zeros_like(total_b)))
     token_b = torch.searchsorted(cumulative_b_v, threshold_b.unsqueeze(1), right=True).squeeze(1)
-    token_b = token_b.clamp(max=logp_b_v.size(1) - 1)
+    token_b = token_b.clamp(max=logp_b_v.size(1) - 1)  # of a policy that is not finite, which the guard will see
     return token_b, logp_b_v.gather(1, token_b.unsqueeze(1)).squeeze(1)
 
 

@@ -77,6 +77,7 @@ class GroupSource:
         self._seconds_grading = 0.0
         self.last: Drawn | None = None
         self.logprobs: list[list[float]] = []  # of this process's completions, as handed to TRL
+        self.learned: list[bool] = []  # of the same: whether an update is made of it
 
     def __call__(self, prompts: Sequence[Any], trainer: GRPOTrainer) -> dict[str, Any]:
         """The prompts that TRL offers carry nothing: what comes next is the curriculum's to say."""
@@ -162,12 +163,12 @@ class GroupSource:
         mine = places[:count][trainer.accelerator.process_index * share :][:share]
         rows = [(drawn.groups[at], at in drawn.learned, k) for at in mine for k in range(self._run.recipe.group_size)]
         self.logprobs = [list(group.answers[k].logprobs) for group, _, k in rows]
+        self.learned = [learned for _, learned, _ in rows]
         return {
             "prompt_ids": [group.prompt for group, _, _ in rows],
             "completion_ids": [list(group.answers[k].tokens) for group, _, k in rows],
             "logprobs": self.logprobs,
             "earned": [group.rewards[k] for group, _, k in rows],
-            "learned": [learned for _, learned, _ in rows],
         }
 
 

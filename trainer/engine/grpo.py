@@ -11,6 +11,7 @@ learning rate, truncated completions count, groups without spread replaced.
 """
 
 import gc
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,7 +25,7 @@ from trainer.engine.history import Checkpoint, History
 from trainer.engine.progress import Progress
 from trainer.engine.run import Run, State
 from trainer.engine.updating import GroupTrainer, trainer_of
-from trainer.engine.watching import Watch
+from trainer.engine.watching import Watch, early_stopping, probed
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +56,7 @@ def train(spec: TrainSpec, directory: Path, progress: Progress) -> Trained:
         trainer = _course(run, history, here)
         if run.decision is None or run.decision.action != "go_back":
             break
-        here = history.go_back(progress.step, run.decision.kind)
+        here = history.go_back(progress.step, run.decision.kind, run.state)
         crash_point("rollback.after_record")
         del trainer
         gc.collect()  # two copies of the moments would not fit
@@ -68,9 +69,12 @@ def train(spec: TrainSpec, directory: Path, progress: Progress) -> Trained:
 
 
 def _restore(run: Run, history: History, here: Checkpoint | None) -> None:
-    """The state at `here`, on the branch that the run is on by now."""
-    state = here.state if here else State()
-    state.rollbacks = len(history.rollbacks())
+    """The state at `here`, on the branch that the run is on by now; what was spent past it stays spent."""
+    rollbacks = history.rollbacks()
+    state = deepcopy(here.state) if here else State()
+    if state.rollbacks < len(rollbacks):
+        state.tokens, state.seconds = rollbacks[-1].tokens, rollbacks[-1].seconds
+    state.rollbacks = len(rollbacks)
     run.restore(state)
     run.progress.step = here.step if here else 0
 
@@ -80,7 +84,9 @@ def _course(run: Run, history: History, here: Checkpoint | None) -> GroupTrainer
     trainer = trainer_of(run, history)
     trainer.add_callback(Watch(run, trainer))
     run.progress.enter("training", total_steps=run.recipe.steps)
-    trainer.train(resume_from_checkpoint=str(here.directory) if here else None)
+    run.decision = early_stopping(run) if here else None  # killed after it had ended
+    if run.decision is None:
+        trainer.train(resume_from_checkpoint=str(here.directory) if here else None)
     return trainer
 
 
@@ -94,9 +100,9 @@ def _publish(run: Run, history: History, trainer: GroupTrainer) -> Trained:
     if chosen is None:
         sentence = decision.ending.sentence if decision and decision.ending else "No step was healthy."
         raise Fault("training", decision.kind if decision else "no_healthy_step", sentence)
-    at = run.step_of(trainer.state.global_step)
-    if chosen.step != at:
+    if chosen.step != run.step_of(trainer.state.global_step):
         trainer._load_from_checkpoint(str(chosen.directory))
+    kl = chosen.state.kl or (probe.kl if (probe := probed(run, trainer)) else None)
     policy: PreTrainedModel = trainer.accelerator.unwrap_model(trainer.model)
     if run.recipe.lora_rank:
         policy = policy.merge_and_unload()
@@ -104,7 +110,8 @@ def _publish(run: Run, history: History, trainer: GroupTrainer) -> Trained:
         loading.publish(policy, run.tokenizer, run.directory / "model", step=chosen.step)
     trainer.accelerator.wait_for_everyone()
     model = checkpoints.read_manifest(run.directory / "model")
-    return Trained(model, at, chosen.step, run.state.tokens, run.kl, _ending(run, at), run.learning_rate)
+    at = run.progress.step
+    return Trained(model, at, chosen.step, run.state.tokens, kl, _ending(run, at), run.learning_rate)
 
 
 def _ending(run: Run, step: int) -> Ending:

@@ -22,6 +22,8 @@ class Rollback(msgspec.Struct, frozen=True):
     from_step: int
     to_step: int  # 0: the starting weights
     kind: str  # of the alarm
+    tokens: int = 0  # spent when the run went back: they stay spent
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,11 +78,11 @@ class History:
         if ranks.first():
             shutil.rmtree(directory)
 
-    def go_back(self, from_step: int, kind: str) -> Checkpoint | None:
+    def go_back(self, from_step: int, kind: str, spent: State) -> Checkpoint | None:
         """Record that the run returns to its last healthy checkpoint, and return that; None: to the very start."""
         if ranks.first():
             healthy = self.last_healthy()
-            entry = Rollback(from_step, healthy.step if healthy else 0, kind)
+            entry = Rollback(from_step, healthy.step if healthy else 0, kind, spent.tokens, spent.seconds)
             self._root.mkdir(parents=True, exist_ok=True)
             checkpoints.write_durably(self._path, msgspec.json.encode([*self.rollbacks(), entry]))
         told = ranks.told_by_first(self.rollbacks())  # the others must not read before the first has written

@@ -28,6 +28,7 @@ class State(msgspec.Struct):
     rollbacks: int = 0  # how often the run had gone back when this was written: the branch it belongs to
     healthy: bool = True
     validation: float | None = None  # measured at this very step
+    kl: Estimate | None = None  # measured at this very step
     position: Position = msgspec.field(default_factory=Position)
     memory: Memory = msgspec.field(default_factory=Memory)
     start_means: dict[str, float] = {}  # of each validation prompt, before the first step
@@ -55,7 +56,6 @@ class Run:
         for items in (self.items, self.validation, self.probe):
             if items:
                 sampling.require_room(self.policy, self.encoded(items), self.recipe.max_completion_tokens)
-        self.kl: Estimate | None = None
         self.decision: Decision | None = None
         self.last_fault = ""  # of the grading, in the grader's words
         self.restore(State())

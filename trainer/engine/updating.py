@@ -7,6 +7,7 @@ padding is computed. Token-level DAPO loss over the whole batch is the same sum 
 import os
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass
+from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -110,7 +111,10 @@ def _vllm(recipe: RunSpec) -> dict[str, Any]:
     """Who draws. Ratios between vLLM and the trainer are truncated by token, as in TRL's recommendation for drift."""
     if recipe.vllm == "off":
         return {"use_vllm": False}
-    server = {"vllm_server_base_url": os.environ["VLLM_SERVER"]} if recipe.vllm == "server" else {}
+    if find_spec("vllm") is None:
+        sentence = f"vllm = {recipe.vllm} needs the package vllm where the engine runs: install it, or set vllm to off."
+        raise Fault("spec", "vllm_missing", sentence)
+    server = {"vllm_server_base_url": _vllm_server()} if recipe.vllm == "server" else {}
     return {
         "use_vllm": True,
         "vllm_mode": recipe.vllm,
@@ -119,6 +123,12 @@ def _vllm(recipe: RunSpec) -> dict[str, Any]:
         "vllm_importance_sampling_clip_max": VLLM_CAP,
         **server,
     }
+
+
+def _vllm_server() -> str:
+    if url := os.environ.get("ENGINE_VLLM_SERVER"):
+        return url
+    raise Fault("spec", "vllm_server_missing", "vllm = server needs a server: set ENGINE_VLLM_SERVER to its address.")
 
 
 def _adapter(recipe: RunSpec) -> LoraConfig | None:
@@ -168,9 +178,10 @@ class GroupTrainer(GRPOTrainer):
 
     def _learnable(self, batch: Batch) -> Batch:
         """Only rows of groups with spread, with asymmetric advantages; one row without advantage where none has."""
-        keep_b = (batch["advantages"] != 0) | _in_learned_group(batch["advantages"], self.num_generations)
+        keep_b = torch.tensor(self.groups.learned, device=batch["advantages"].device)
         if not keep_b.any():
             keep_b[0] = True
+            batch["advantages"] = torch.zeros_like(batch["advantages"])  # of equal rewards only nearly 0: they round
         rows = len(keep_b)
         batch = {name: _rows(value, keep_b, rows) for name, value in batch.items()}
         advantages_b = batch["advantages"]
@@ -223,8 +234,8 @@ class GroupTrainer(GRPOTrainer):
         partial = Path(self._get_output_dir(trial)) / f"checkpoint-{updates}"
         root = run.directory / "checkpoints"
         if self.is_world_process_zero():
-            checkpoints.clear(partial)
-            checkpoints.require_space(root, loading.parameters(run.policy) * ADAM_BYTES_A_WEIGHT)
+            checkpoints.clear(partial.parent)  # a killed attempt may have left another step half-written there
+            checkpoints.require_space(root, self._checkpoint_bytes())
         self.accelerator.wait_for_everyone()
         Trainer._save_checkpoint(self, model, trial)
         self.accelerator.wait_for_everyone()
@@ -236,6 +247,11 @@ class GroupTrainer(GRPOTrainer):
             self.history.written(final, run.state)
             self.history.prune(run.recipe.keep_best)
         self.accelerator.wait_for_everyone()
+
+    def _checkpoint_bytes(self) -> int:
+        """Of what is trained: with LoRA the adapter alone is saved."""
+        trained = sum(weight.numel() for weight in self.model.parameters() if weight.requires_grad)
+        return trained * ADAM_BYTES_A_WEIGHT
 
     def initial_logits(self) -> probes.Logits:
         """The policy that training started from: a second copy, or with LoRA the same weights without the adapter."""
@@ -292,11 +308,6 @@ def _trimmed(batch: Batch) -> Batch:
         if by_token and not name.startswith("prompt_"):
             trimmed[name] = value[:, :completion]
     return trimmed
-
-
-def _in_learned_group(advantages_b: torch.Tensor, group_size: int) -> torch.Tensor:
-    """Rows whose group has any advantage: a row at its group's mean has none of its own and still belongs to it."""
-    return (advantages_b.view(-1, group_size) != 0).any(1).repeat_interleave(group_size)
 
 
 def _padded(logprobs: Sequence[Sequence[float]], input_ids: torch.Tensor) -> torch.Tensor:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping, Sequence
+from math import isfinite
 from typing import Any
 
 import msgspec
@@ -94,21 +95,20 @@ class Watch(TrainerCallback):
         run = self._run
         metrics = msgspec.structs.replace(metrics, attempt=run.progress.attempt)
         best: Estimate | None = None
-        run.state.validation = None
+        run.state.validation = run.state.kl = None
         if measured and _finite(metrics):
             metrics, best = self._measured(metrics)
         sightings = alarms.look(run.state.memory, metrics, change_from_best=best)
         self._judge(metrics.step, sightings)
         if self._trainer.is_world_process_zero():
-            run.progress.report(metrics)
+            run.progress.report(_tellable(metrics))
             run.progress.alarm([self._alarm(metrics.step, sighting) for sighting in sightings])
 
     def _judge(self, step: int, sightings: Sequence[Sighting]) -> None:
-        """Healthy is a step without a stop and without anything at twice its threshold that a lower rate may help."""
+        """Healthy is a step without a stop and without anything that may become one which a lower rate helps."""
         run = self._run
-        severe = {kind for kind, times in run.state.memory.severe.items() if times and alarms.KINDS[kind].goes_back}
         stops = [sighting for sighting in sightings if sighting.level == "stop"]
-        run.state.healthy = not run.recipe.guard or not (severe or stops)
+        run.state.healthy = not run.recipe.guard or not (stops or alarms.troubled(run.state.memory))
         if not stops or (not run.recipe.guard and stops[0].kind != "not_finite"):
             return
         first = stops[0]
@@ -140,9 +140,8 @@ class Watch(TrainerCallback):
             return
         if run.progress.stop:
             run.decision = Decision("pause")
-        elif recipe.patience and run.state.since_best >= recipe.patience:
-            sentence = f"Validation has not improved in {recipe.patience} measurements; the best was step "
-            run.decision = Decision("end", Ending("early_stopping", f"{sentence}{run.state.best_step}."))
+        elif tired := early_stopping(run):
+            run.decision = tired
         elif spent := _spent(recipe, step, run.state.seconds, run.state.tokens):
             run.decision = Decision("pause", spent)
 
@@ -165,17 +164,10 @@ class Watch(TrainerCallback):
         return msgspec.structs.replace(metrics, seconds_measuring=self._seconds_measuring, **changes), best
 
     def _probed(self) -> dict[str, Any]:
-        run = self._run
-        if not run.probe:
+        probe = probed(self._run, self._trainer)
+        if probe is None:
             return {}
-        probe = probes.measure(
-            self._policy(),
-            self._trainer.initial_logits(),
-            run.tokenizer,
-            run.encoded(run.probe),
-            _measuring(run.recipe),
-        )
-        run.kl = probe.kl
+        self._run.state.kl = probe.kl
         return {"kl": probe.kl, "probe_entropy": probe.entropy}
 
     def _validated(self) -> dict[str, Any]:
@@ -229,6 +221,24 @@ class Watch(TrainerCallback):
             group["lr"] = rate * factor
 
 
+def early_stopping(run: Run) -> Decision | None:
+    """The end of a run whose patience is at its end."""
+    patience = run.recipe.patience
+    if not patience or run.state.since_best < patience:
+        return None
+    sentence = f"Validation has not improved in {patience} measurements; the best was step {run.state.best_step}."
+    return Decision("end", Ending("early_stopping", sentence))
+
+
+def probed(run: Run, trainer: GroupTrainer) -> probes.Probe | None:
+    """How far the trainer's policy is from the one that the run started from; None without a probe set."""
+    if not run.probe:
+        return None
+    policy: Any = trainer.accelerator.unwrap_model(trainer.model)
+    prompts = run.encoded(run.probe)
+    return probes.measure(policy, trainer.initial_logits(), run.tokenizer, prompts, _measuring(run.recipe))
+
+
 def _why(run: Run, step: int, sighting: Sighting) -> str:
     """What stopped the run, with what had been tried."""
     rates = [f"{run.recipe.learning_rate * 0.5**times:g}" for times in range(run.state.rollbacks + 1)]
@@ -270,7 +280,14 @@ def _entropy(groups: Sequence[drawing.Group]) -> float:
 def _finite(metrics: StepMetrics) -> bool:
     """A policy that is not finite cannot be measured."""
     values = (metrics.loss, metrics.gradient_norm)
-    return all(value is None or abs(value) < float("inf") for value in values)
+    return all(value is None or isfinite(value) for value in values)
+
+
+def _tellable(metrics: StepMetrics) -> StepMetrics:
+    """JSON has no NaN: a null inside a measurement would make its whole line unreadable."""
+    if metrics.kl is None or isfinite(metrics.kl.mean):
+        return metrics
+    return msgspec.structs.replace(metrics, kl=None, probe_entropy=None)
 
 
 def _spent(recipe: RunSpec, step: int, seconds: float, tokens: int) -> Ending | None:
