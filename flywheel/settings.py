@@ -269,6 +269,7 @@ ENGINE_ATTEMPTS = _whole("ENGINE_ATTEMPTS", 5, low=1, high=100)
 ENGINE_LAUNCHER = _one_of("ENGINE_LAUNCHER", "local", ("local", "slurm", "skypilot", "kubernetes"))
 ENGINE_POLL_SECONDS = _whole("ENGINE_POLL_SECONDS", 15, low=1, high=600)  # between two questions about one job
 ENGINE_GPUS = _whole("ENGINE_GPUS", 0, low=0, high=64)  # of one engine, on one machine; processes of one
+ENGINE_VLLM_SERVER = _word("ENGINE_VLLM_SERVER", pattern=r"https?://[\w.:/\[\]-]{1,250}", such_as="http://gpu-1:8000")
 ENGINE_GPU_TYPE = _word("ENGINE_GPU_TYPE", such_as="H100")
 ENGINE_CPUS = _whole("ENGINE_CPUS", 0, low=0, high=1024)
 ENGINE_MEMORY_GB = _whole("ENGINE_MEMORY_GB", 0, low=0, high=65_536)

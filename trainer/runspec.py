@@ -192,7 +192,7 @@ class RunSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         str,
         Meta(
             pattern="^(off|colocate|server)$",
-            description="Who draws answers: the engine, vLLM in its processes, or the server that VLLM_SERVER names.",
+            description="Who draws answers: the engine, vLLM in its processes, or the server of ENGINE_VLLM_SERVER.",
             extra={"unit": "off, colocate or server", "zero": "–"},
         ),
     ] = "off"

@@ -36,8 +36,13 @@ def _tag(handle: Handle) -> str:
 
 
 def _local(judges: Judges | None) -> LocalLauncher:
-    environment = {"ENGINE_THREADS": str(settings.ENGINE_THREADS)} if settings.ENGINE_THREADS else {}
-    return LocalLauncher(_command(), settings.ENGINE_GPUS, environment, judges=judges)
+    return LocalLauncher(_command(), settings.ENGINE_GPUS, _told(), judges=judges)
+
+
+def _told() -> dict[str, str]:
+    """What an engine is told by its environment, wherever it runs."""
+    told = {"ENGINE_THREADS": settings.ENGINE_THREADS, "ENGINE_VLLM_SERVER": settings.ENGINE_VLLM_SERVER}
+    return {name: str(value) for name, value in told.items() if value}
 
 
 def _slurm(judges: Judges | None) -> SlurmLauncher:
@@ -92,9 +97,7 @@ _LAUNCHERS: dict[str, Callable[[Judges | None], Launcher[Any]]] = {
 
 def _payload(python: str) -> Payload:
     """For another machine: nothing of this one's environment but what an engine is to know."""
-    environment = {name: os.environ[name] for name in HANDED_ON if os.environ.get(name)}
-    if threads := str(settings.ENGINE_THREADS or ""):
-        environment |= {"ENGINE_THREADS": threads}
+    environment = _told() | {name: os.environ[name] for name in HANDED_ON if os.environ.get(name)}
     return Payload(
         python=python,
         command=_command(),

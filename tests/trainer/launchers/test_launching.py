@@ -133,3 +133,13 @@ def test_an_engine_elsewhere_knows_of_this_environment_only_how_to_grade(
 
     assert variables.items() >= {"SANDBOX_LEVELS": "landlock", "ENGINE_THREADS": "3"}.items()
     assert "the-platforms-own" not in variables.values()
+
+
+@pytest.mark.parametrize("name", ["local", "slurm"])
+def test_every_engine_learns_which_server_draws_for_it(settings, name):
+    settings.ENGINE_LAUNCHER, settings.ENGINE_VLLM_SERVER = name, "http://gpu-1:8000"
+
+    launcher = launching.launcher()
+    told = launcher.environment if name == "local" else launcher.payload.variables()  # type: ignore[attr-defined]
+
+    assert told["ENGINE_VLLM_SERVER"] == "http://gpu-1:8000"
