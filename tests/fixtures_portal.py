@@ -38,6 +38,7 @@ from trainer.models import (
     ModelVersion,
     PassRate,
     Recipe,
+    RunAlarm,
     RunMetric,
     RunSample,
     SuiteVersion,
@@ -244,6 +245,7 @@ def _models(operator: User, team: Team) -> tuple[Any, ...]:
             _crown(line, candidate, report, report.sentence)
             versions.insert(0, candidate)
     going = _run(line, mixture, versions[0], "running", seed=9, steps=46)
+    _alarmed(going)
     broken = _run(line, mixture, versions[0], "failed", seed=11, steps=8)
     TrainingRun.objects.filter(pk=broken.pk).update(
         error={
@@ -323,6 +325,16 @@ def _run(line: Line, mixture: Any, start: ModelVersion, state: str, *, seed: int
     return run
 
 
+def _alarmed(run: TrainingRun) -> None:
+    """Three warnings in a row, and an alarm that sent the run back."""
+    sentence = "Entropy is at 0.24 nats a token, 22 % of what it was in the first steps."
+    for step in (27, 28, 29):
+        data = {"kind": "entropy_low", "level": "warn", "action": "none", "sentence": sentence}
+        RunAlarm.objects.create(run=run, step=step, at=step, kind="entropy_low", data=data)
+    data = {"kind": "entropy_low", "level": "stop", "action": "rolled_back", "sentence": sentence}
+    RunAlarm.objects.create(run=run, step=30, at=30, kind="entropy_low", data=data)
+
+
 def _metrics(step: int, draw: random.Random) -> dict[str, Any]:
     share = math.sqrt(step / 100)
     measured = step % 20 == 0 or step == 1
@@ -338,6 +350,22 @@ def _metrics(step: int, draw: random.Random) -> dict[str, Any]:
         "completion_tokens_mean": round(5.2 + draw.gauss(0, 0.1), 2),
         "truncated_share": 0.0,
         "seconds_step": 0.81,
+        "seconds_sampling": 0.42,
+        "seconds_grading": 0.03,
+        "reward_by_domain": {"arithmetic": round(0.3 + 0.2 * share, 3), "maximum": round(0.5 - 0.1 * share, 3)},
+        "reward_by_grader": {"number": round(0.22 + 0.23 * share, 3)},
+        "groups_drawn": 22,
+        "groups_without_spread": 7,
+        "groups_learned": 15,
+        "prompts_resting": step // 9,
+        "prompts_passed_over": step // 20,
+        "sampler_gap": 0.0004,
+        "gradient_norm": round(0.5 + 0.1 * draw.random(), 3),
+        "learning_rate": 3e-4,
+        "loss": round(draw.gauss(0, 0.01), 4),
+        "tokens_per_second": 51_000.0,
+        "tokens_seen": 4170 * step,
+        "grader_error_share": 0.0,
         **({"kl": {"mean": 1.93 * share, "standard_error": 0.05, "n": 128}} if measured else {}),
         **({"validation_reward": {"mean": 0.21 + 0.2 * share, **estimate}} if measured else {}),
     }

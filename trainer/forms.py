@@ -1,30 +1,128 @@
 """Forms of the model side: they read what people typed; what may be is decided by the services."""
 
+from collections.abc import Iterable
 from typing import Any
 
 from django import forms
 
 from tasks.forms import JsonObject
-from trainer.models import BaseBuild, Recipe
-from trainer.presets import PRESETS
+from trainer.models import BaseBuild, ModelVersion, Recipe
+from trainer.presets import AUTO, PRESETS
+from trainer.runspec import Knob, knobs
 
+OFFERED = 100  # versions to start from in a select
 FEW_SHOT = "few-shot"  # what an expert's owner gets without asking for anything else
 
 
-class TrainForm(forms.Form):
-    """The few knobs that an expert's owner meets; the preset decides the others."""
+class KnobsForm(forms.Form):
+    """A field for every knob of a run. Empty means auto: the preset decides. What a knob takes the service says."""
+
+    def __init__(self, *args: Any, only: Iterable[str] | None = None, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        chosen = None if only is None else set(only)
+        for knob in knobs():
+            if knob.name != "preset" and (chosen is None or knob.name in chosen):
+                self.fields[knob.name] = _field(knob)
+
+    def overrides(self) -> dict[str, Any]:
+        """Of the knobs that were filled in."""
+        given = self.cleaned_data
+        known = {knob.name for knob in knobs()} - {"preset"}
+        return {name: value for name, value in given.items() if name in known and value not in (None, "")}
+
+
+def _field(knob: Knob) -> forms.Field:
+    if knob.kind == "bool":
+        answers = [("", "auto"), ("yes", "yes"), ("no", "no")]
+        return forms.TypedChoiceField(
+            required=False, choices=answers, coerce=lambda word: word == "yes", empty_value=""
+        )
+    words = _words(knob)
+    if words:
+        return forms.ChoiceField(required=False, choices=[("", "as by default"), *((word, word) for word in words)])
+    kind = forms.IntegerField if knob.kind == "int" else forms.FloatField
+    return kind(required=False, widget=forms.NumberInput(attrs={"placeholder": "auto", "step": "any"}))
+
+
+def _words(knob: Knob) -> list[str]:
+    """What a knob of words may say: its unit lists them."""
+    return knob.unit.replace(" or ", ", ").split(", ") if knob.kind == "str" else []
+
+
+class TrainForm(KnobsForm):
+    """Where an expert starts, its preset, and every knob for those who want to set it."""
 
     preset = forms.ChoiceField(required=False, choices=[(name, name) for name in PRESETS], initial=FEW_SHOT)
-    steps = forms.IntegerField(required=False, min_value=0, max_value=100_000)
-    learning_rate = forms.FloatField(required=False, min_value=0, max_value=1)
-    seed = forms.IntegerField(required=False, min_value=0)
+    start_from = forms.ModelChoiceField(ModelVersion.objects.none(), required=False, empty_label="as usual")
+
+    def __init__(self, origins: Any, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        offer(self, origins)
 
     def clean_preset(self) -> str:
         return self.cleaned_data["preset"] or FEW_SHOT
 
+
+def offer(form: forms.Form, origins: Any) -> None:
+    """The newest versions to start from, by name."""
+    field: Any = form.fields["start_from"]
+    newest = list(origins.values_list("pk", flat=True)[:OFFERED])
+    field.queryset = origins.filter(pk__in=newest)
+    field.label_from_instance = lambda version: version.name
+
+
+class StartForm(KnobsForm):
+    """A run of a recipe: knobs that differ from the recipe's, and where it starts."""
+
+    seed = forms.IntegerField(required=False, min_value=0)  # of the mixture, and of the run
+    start_from = forms.ModelChoiceField(ModelVersion.objects.none(), required=False, empty_label="the champion")
+
+    def __init__(self, origins: Any, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        offer(self, origins)
+
     def overrides(self) -> dict[str, Any]:
-        given = self.cleaned_data
-        return {name: given[name] for name in ("steps", "learning_rate", "seed") if given[name] is not None}
+        return {name: value for name, value in super().overrides().items() if name != "seed"}
+
+
+class CloneForm(KnobsForm):
+    """The knobs that somebody set for the run, its seed, and one more that may be named."""
+
+    another = forms.ChoiceField(required=False)
+    value = forms.CharField(required=False, max_length=40)
+
+    def __init__(self, *args: Any, only: Iterable[str], **kwargs: Any) -> None:
+        named = {"seed", *only}
+        super().__init__(*args, only=named, **kwargs)
+        others = [knob.name for knob in knobs() if knob.name not in named and knob.name != "preset"]
+        self.order_fields([*(name for name in self.fields if name not in ("another", "value")), "another", "value"])
+        field: Any = self.fields["another"]
+        field.choices = [("", "none"), *((name, name.replace("_", " ")) for name in others)]
+
+    def clean(self) -> dict[str, Any]:
+        given: dict[str, Any] = super().clean() or self.cleaned_data
+        if name := given.get("another"):
+            one = KnobsForm({name: given.get("value", "")}, only=[name])
+            if not one.is_valid():
+                raise forms.ValidationError(f"{name}: {' '.join(str(error) for error in one.errors[name])}")
+            given[name] = one.cleaned_data[name] if given.get("value") else AUTO
+        return given
+
+
+class BudgetsForm(forms.Form):
+    """For a paused run that goes on. Empty: as it was; 0: no limit."""
+
+    max_steps = forms.IntegerField(required=False, min_value=0)
+    max_minutes = forms.FloatField(required=False, min_value=0)
+    max_tokens = forms.IntegerField(required=False, min_value=0)
+
+    def budgets(self) -> dict[str, Any]:
+        return {name: value for name, value in self.cleaned_data.items() if value is not None}
+
+
+class UsageBudgetForm(forms.Form):
+    team = forms.SlugField()
+    minutes_per_month = forms.FloatField(required=False, min_value=0)
 
 
 class RecipeForm(forms.Form):

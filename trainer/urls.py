@@ -2,7 +2,7 @@
 
 from django.urls import path, re_path
 
-from trainer.views import difficulty, gates, ops, recipes, runs, schedules, versions
+from trainer.views import difficulty, gates, ops, recipes, runs, schedules, usage, versions
 
 urlpatterns = [
     path("datasets/<slug:team>/<slug:slug>/train", runs.train, name="train"),
@@ -13,7 +13,9 @@ urlpatterns = [
     path("ops/runs/<int:pk>", runs.run_page, name="run"),
     path("ops/runs/<int:pk>/status", runs.run_status, name="run-status"),
     path("ops/runs/<int:pk>/metrics", runs.run_metrics, name="run-metrics"),
-    re_path(r"^ops/runs/(?P<pk>\d+)/(?P<verb>pause|resume|cancel)$", runs.steer, name="run-steer"),
+    re_path(r"^ops/runs/(?P<pk>\d+)/(?P<verb>pause|resume|cancel|clone)$", runs.steer, name="run-steer"),
+    path("ops/usage", usage.usage_page, name="usage"),
+    path("ops/usage/budget", usage.set_budget, name="usage-budget"),
     path("ops/recipes", recipes.recipe_list, name="recipes"),
     path("ops/recipes/new", recipes.create, name="recipe-create"),
     path("ops/recipes/<int:pk>", recipes.recipe_page, name="recipe"),

@@ -1,11 +1,9 @@
 // Live curves. <div class="chart" data-source="URL" data-curves="reward,validation"> draws columns of the JSON at URL:
 // {steps: [..], columns: {reward: [..], kl: [..], kl_low: [..], kl_high: [..]}, finished: bool}. A column with _low and
-// _high beside it gets a band. All charts of one source share one request; 304 means nothing is new.
+// _high beside it gets a band. `labels` names columns; `marks` ([{step, action}]) are lines where a run went back or ended. All charts of one source share one request; 304 means nothing is new.
 
-const NAMES = {
-  reward: "training reward", validation: "validation reward", kl: "KL to the start", entropy: "entropy",
-  zero_spread: "zero-spread share", truncated: "truncated share", tokens: "completion tokens",
-};
+const DASHES = [[], [6, 4], [2, 3], [10, 3, 2, 3], [12, 5], [4, 2, 1, 2]]; // curves are told apart without colour
+const SIGNS = { rolled_back: "↶", stopped: "■" };
 const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
 // A canvas cannot resolve light-dark(): let an element compute it.
@@ -21,16 +19,16 @@ function colour(variable) {
 
 const translucent = (rgb, alpha) => rgb.replace(/^rgba?\(([^)]+)\)$/, (_, parts) => `rgba(${parts.split(",").slice(0, 3).join(",")}, ${alpha})`);
 
-function layout(place, curves) {
+function layout(place, curves, labels) {
   const strokes = [colour("--accent"), colour("--warn"), colour("--good")];
   const series = [{ label: "step" }];
   const bands = [];
   const columns = [];
   curves.forEach((name, index) => {
     const stroke = strokes[index % strokes.length];
-    const label = NAMES[name] || name;
+    const label = labels?.[name] || name;
     const gaps = { spanGaps: true, width: 2, stroke, points: { size: index ? 6 : 4 }, value: (_, v) => (v == null ? "–" : v.toPrecision(3)) };
-    if (index) gaps.dash = [6, 4]; // told apart without colour
+    gaps.dash = DASHES[index % DASHES.length];
     series.push({ label, ...gaps });
     columns.push(name);
     if (place.dataset.bands?.split(",").includes(name)) {
@@ -43,14 +41,33 @@ function layout(place, curves) {
   return { series, bands, columns };
 }
 
+// A dashed line with its sign at the top, at every step where an alarm did something.
+function drawMarks(plot, marks) {
+  const { ctx, bbox } = plot;
+  const stroke = colour("--bad");
+  ctx.save();
+  Object.assign(ctx, { strokeStyle: stroke, fillStyle: stroke, lineWidth: 1, textAlign: "center" });
+  ctx.setLineDash([3, 3]);
+  for (const { step, action } of marks) {
+    if (step < plot.scales.x.min || step > plot.scales.x.max) continue;
+    const x = plot.valToPos(step, "x", true);
+    ctx.beginPath();
+    ctx.moveTo(x, bbox.top + 14 * devicePixelRatio);
+    ctx.lineTo(x, bbox.top + bbox.height);
+    ctx.stroke();
+    ctx.fillText(SIGNS[action] || "!", x, bbox.top + 10 * devicePixelRatio);
+  }
+  ctx.restore();
+}
+
 function draw(place, body) {
-  const { series, bands, columns } = layout(place, place.dataset.curves.split(","));
+  const { series, bands, columns } = layout(place, place.dataset.curves.split(","), body.labels);
   const data = [body.steps, ...columns.map((name) => body.columns[name] || body.steps.map(() => null))];
   place.plot?.destroy();
   const axis = { stroke: colour("--muted"), grid: { stroke: colour("--line"), width: 1 }, ticks: { show: false }, font: `12px ${css("--sans")}` };
   const width = Math.max(place.clientWidth, 240);
   place.plot = new uPlot(
-    { width, height: 200, series, bands, scales: { x: { time: false } }, axes: [{ ...axis }, { ...axis, size: 54 }], legend: { live: true }, cursor: { y: false } },
+    { width, height: 200, series, bands, scales: { x: { time: false } }, axes: [{ ...axis }, { ...axis, size: 54 }], legend: { live: true }, cursor: { y: false }, hooks: { draw: [(plot) => drawMarks(plot, body.marks || [])] } },
     data,
     place,
   );

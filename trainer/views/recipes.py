@@ -11,10 +11,11 @@ from django.views.decorators.http import require_POST, require_safe
 from tasks.errors import FlywheelError, Invalid
 from tasks.forms import pretty
 from tasks.views.listing import exported, facts_of, page_of, whole
-from trainer.forms import NewRecipeForm, RecipeForm, SeedForm
+from trainer.forms import NewRecipeForm, RecipeForm, SeedForm, StartForm
 from trainer.models import Line, Mixture, Recipe
 from trainer.services import recipes, runs
-from trainer.views import difficulty
+from trainer.views import difficulty, settings
+from trainer.views.runs import fields_of, given_of
 from trainer.views.scope import may_operate
 
 EXAMPLE_BODY = {"weights": {}, "cap_per_contributor": 0.6, "size": 0, "seed": 0}
@@ -59,12 +60,18 @@ def _find(request: HttpRequest, pk: int) -> Recipe:
 def recipe_page(request: HttpRequest, pk: int) -> HttpResponse:
     recipe = _find(request, pk)
     seed = whole(request.GET.get("seed"))
-    plan, refusal = None, ""
+    start = StartForm(runs.origins(recipe.line), request.GET or None)
+    plan, estimate, refusal = None, None, ""
     try:
         plan = recipes.preview(recipe, seed=seed)
+        estimate = runs.estimate_recipe(recipe, plan.size, **_chosen(start))
     except FlywheelError as refused:
         refusal = refused.sentence
     context = {
+        "start": start,
+        "given": given_of(request.GET),
+        "estimate": estimate,
+        "settings": estimate and settings.rows(estimate.spec, estimate.reasons, fields_of(start)),
         **difficulty.found(recipe, request.user),
         "plan": plan,
         "plan_tables": [("By domain", plan.domains), ("By contributor", plan.contributors)] if plan else [],
@@ -80,6 +87,13 @@ def recipe_page(request: HttpRequest, pk: int) -> HttpResponse:
         ),
     }
     return render(request, "trainer/recipe.html", context)
+
+
+def _chosen(form: StartForm) -> dict[str, Any]:
+    """What differs from the recipe's settings; nothing where the form was not filled in, or not well."""
+    if not (form.is_bound and form.is_valid()):
+        return {}
+    return {"overrides": form.overrides(), "start_from": form.cleaned_data["start_from"]}
 
 
 @login_required
@@ -135,9 +149,9 @@ def run(request: HttpRequest, pk: int) -> HttpResponse:
     mixture = None
     if (chosen := whole(request.POST.get("mixture"))) is not None:
         mixture = get_object_or_404(Mixture, pk=chosen, recipe=recipe)
-    seed = _valid(SeedForm(request.POST))["seed"]
-    started = runs.start(
-        recipe.line, actor=request.user, recipe=None if mixture else recipe, mixture=mixture, seed=seed
-    )
+    form = StartForm(runs.origins(recipe.line), request.POST)
+    seed = _valid(form)["seed"]
+    source = {"mixture": mixture} if mixture else {"recipe": recipe}
+    started = runs.start(recipe.line, actor=request.user, seed=seed, **source, **_chosen(form))
     messages.success(request, f"Run {started.pk} is queued.")
     return redirect("run", started.pk)

@@ -4,7 +4,6 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-import msgspec
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.http import HttpRequest, HttpResponse
@@ -17,11 +16,13 @@ from tasks.models import Dataset
 from tasks.views import live
 from tasks.views.listing import exported, whole
 from tasks.views.scope import signed_in
-from trainer.forms import FEW_SHOT, TrainForm
-from trainer.models import RunSample, TrainingRun
-from trainer.services import runs
+from trainer import alarms
+from trainer.forms import FEW_SHOT, BudgetsForm, CloneForm, KnobsForm, TrainForm
+from trainer.models import Line, RunSample, TrainingRun
+from trainer.presets import AUTO
+from trainer.services import runs, usage
 from trainer.states import RUN_ENDED, RunState
-from trainer.views import findings
+from trainer.views import findings, settings
 from trainer.views.scope import may_operate, no_supervisor
 
 TABLE_ROWS = 20
@@ -29,7 +30,13 @@ TABLE_ROWS = 20
 
 def _find(request: HttpRequest, pk: int) -> TrainingRun:
     rows = TrainingRun.objects.for_user(request.user).select_related(
-        "line__team", "start__line", "mixture__recipe", "dataset_version__dataset__team", "started_by", "version__line"
+        "line__team",
+        "start__line",
+        "mixture__recipe",
+        "dataset_version__dataset__team",
+        "started_by",
+        "version__line",
+        "cloned_from",
     )
     found: TrainingRun = get_object_or_404(rows, pk=pk)
     return found
@@ -44,22 +51,61 @@ def run_page(request: HttpRequest, pk: int) -> HttpResponse:
         return reply
     context = {
         **_status(run, request.user),
-        "charts": _charts(steps),
+        "charts": findings.charts(steps, _situation(run)),
+        "metrics": findings.rows(steps, _situation(run)),
         "table": _thinned(steps),
         "measured": len(steps),
         **_samples(request, run),
         "may_operate": may_operate(request.user, run.line),
         "sees_prompts": run.line.shows_rows_to(request.user),
+        "settings": settings.rows(run.spec, run.reasons),
+        "clone_form": CloneForm(
+            only=settings.asked_for(run.spec, run.reasons),
+            initial={name: settings.shown(value) for name, value in run.spec.items()},
+        ),
     }
     return render(request, "trainer/run.html", context)
 
 
-def _charts(steps: list[dict[str, Any]]) -> list[dict[str, str]]:
-    sentences = findings.sentences(steps)
-    return [
-        {"name": name, "title": title, "curves": curves, "bands": bands, "finding": sentences[name]}
-        for name, title, curves, bands in findings.CHARTS
-    ]
+def _situation(run: TrainingRun) -> findings.Situation:
+    return findings.Situation(
+        ended=run.state in RUN_ENDED,
+        measure_every=run.spec.get("measure_every", 0),
+        validation_prompts=run.spec.get("validation_prompts", 0),
+    )
+
+
+def _alarms(run: TrainingRun) -> list[dict[str, Any]]:
+    """Oldest first. A warning that comes again at the next steps is one row with its first and last step."""
+    found: list[dict[str, Any]] = []
+    open_rows: dict[str, dict[str, Any]] = {}
+    for alarm in run.alarms.all():
+        action = alarm.data.get("action", "none")
+        row = open_rows.get(alarm.kind)
+        if action == "none" and row is not None and 0 <= alarm.step - row["last"] <= 1:
+            row |= {"last": alarm.step, "times": row["times"] + 1, "sentence": alarm.data["sentence"]}
+            continue
+        kind = alarms.KINDS.get(alarm.kind)
+        title = kind.title if kind else alarm.kind.replace("_", " ")
+        row = {
+            "step": alarm.step,
+            "last": alarm.step,
+            "times": 1,
+            "title": title,
+            "action": action,
+            **_told(alarm.data),
+        }
+        found.append(row)
+        if action == "none":
+            open_rows[alarm.kind] = row
+        else:
+            open_rows.clear()  # the steps behind it are trained again
+    return found
+
+
+def _told(data: dict[str, Any]) -> dict[str, Any]:
+    does = {"rolled_back": "rolled_back", "stopped": "stopped"}.get(data.get("action", ""), data.get("level", "warn"))
+    return {"sentence": data.get("sentence", ""), "badge": does, "kind": data.get("kind", "")}
 
 
 def _steps(run: TrainingRun) -> list[dict[str, Any]]:
@@ -103,14 +149,21 @@ def run_metrics(request: HttpRequest, pk: int) -> HttpResponse:
     """The curves as columns. The same bytes while no step has ended, so 304 while nothing is new."""
     run = _find(request, pk)
     steps = _steps(run)
-    body = {"steps": [step["step"] for step in steps], "columns": findings.columns(steps)}
+    marks = run.alarms.exclude(data__action="none").values_list("step", "data__action")
+    body = {
+        "steps": [step["step"] for step in steps],
+        "columns": findings.columns(steps),
+        "labels": findings.labels(steps),
+        "marks": [{"step": step, "action": action} for step, action in marks],
+    }
     return live.numbers(request, {**body, "finished": run.state in RUN_ENDED})
 
 
 def _status(run: TrainingRun, user: Any) -> dict[str, Any]:
-    seconds = 0.0
-    if run.started_at:
+    seconds = usage.seconds_of("run", run.pk)  # of engines: pauses and waiting are not in it
+    if not seconds and run.started_at:
         seconds = ((run.finished_at or timezone.now()) - run.started_at).total_seconds()
+    seen = _alarms(run)
     share = run.step / run.total_steps if run.total_steps else 0.0
     going = run.state not in RUN_ENDED
     return {
@@ -123,21 +176,67 @@ def _status(run: TrainingRun, user: Any) -> dict[str, Any]:
         "version": getattr(run, "version", None),
         "pausable": run.state == RunState.RUNNING,
         "resumable": run.state == RunState.PAUSED,
+        "budgets": BudgetsForm(initial={name: run.spec.get(name, 0) for name in runs.BUDGETS}),
+        "alarms": seen,
+        "went_back": [alarm for alarm in seen if alarm["action"] == "rolled_back"],
+        "stopped": [alarm for alarm in seen if alarm["action"] == "stopped"],
+        "comparison": _comparison(run, seconds) if not going else None,
+        "halved": run.learning_rate is not None and run.learning_rate < run.spec.get("learning_rate", 0),
+    }
+
+
+def _comparison(run: TrainingRun, seconds: float) -> dict[str, Any] | None:
+    """What was estimated against what it took, for the steps that the run made. 1.00: as estimated."""
+    if not (run.step and run.total_steps and run.estimated_seconds):
+        return None
+    share = run.step / run.total_steps
+    expected, tokens = share * run.estimated_seconds, share * run.estimated_tokens
+    return {
+        "seconds": expected,
+        "tokens": round(tokens),
+        "time_ratio": seconds / expected,
+        "token_ratio": run.tokens / tokens if tokens else None,
+        "early": share < 1,
     }
 
 
 @login_required
 @require_POST
 def steer(request: HttpRequest, pk: int, verb: str) -> HttpResponse:
-    verbs = {
-        "pause": (runs.pause, "The run stops at its next snapshot."),
-        "resume": (runs.resume, "The run goes on from its last snapshot."),
-        "cancel": (runs.cancel, "The run is cancelled; what it has written stays here."),
-    }
-    act, sentence = verbs[verb]
-    act(_find(request, pk), actor=request.user)
-    messages.success(request, sentence)
+    run = _find(request, pk)
+    match verb:
+        case "pause":
+            runs.pause(run, actor=request.user)
+            messages.success(request, "The run stops at its next snapshot.")
+        case "resume":
+            runs.resume(run, actor=request.user, budgets=_valid(BudgetsForm(request.POST)).budgets())
+            messages.success(request, "The run goes on from its last snapshot.")
+        case "clone":
+            return _clone(request, run)
+        case _:
+            runs.cancel(run, actor=request.user)
+            messages.success(request, "The run is cancelled; what it has written stays here.")
     return redirect("run", pk)
+
+
+def _clone(request: HttpRequest, run: TrainingRun) -> HttpResponse:
+    """Only what differs from the run is an override; a field that was emptied leaves its knob to the preset."""
+    asked = settings.asked_for(run.spec, run.reasons)
+    form = _valid(CloneForm(request.POST, only=asked))
+    given = form.overrides()
+    emptied = {name: AUTO for name in asked if name in request.POST and name not in given}
+    changed = {name: value for name, value in given.items() if value != run.spec.get(name)}
+    clone = runs.clone(run, actor=request.user, overrides=changed | emptied)
+    messages.success(request, f"Run {clone.pk} is queued: {clone.notes[-1]}")
+    return redirect("run", clone.pk)
+
+
+def _valid(form: Any) -> Any:
+    if not form.is_valid():
+        name, errors = next(iter(form.errors.items()))
+        where = "" if name == "__all__" else f"{name}: "
+        raise Invalid("settings_invalid", f"{where}{' '.join(errors)}", None if not where else name)
+    return form
 
 
 @login_required
@@ -145,30 +244,52 @@ def train(request: HttpRequest, team: str, slug: str) -> HttpResponse:
     """An expert on a dataset: the estimate first, then the button. Nothing is written before the button."""
     rows = Dataset.objects.for_user(request.user).select_related("team", "space")
     dataset = get_object_or_404(rows, team__slug=team, slug=slug)
+    origins = runs.origins(Line.objects.filter(dataset=dataset).first(), dataset)
     given = request.POST if request.method == "POST" else (request.GET or None)
-    form = TrainForm(given)
-    preset, overrides, estimate, refusal = FEW_SHOT, {}, None, ""
-    if form.is_bound and not form.is_valid() and request.method == "POST":
-        raise Invalid("settings_invalid", " ".join(str(e) for errors in form.errors.values() for e in errors))
-    if form.is_bound and form.is_valid():
-        preset, overrides = form.cleaned_data["preset"], form.overrides()
+    form = TrainForm(origins, given)
+    chosen: dict[str, Any] = {"preset": FEW_SHOT, "overrides": {}, "start_from": None}
+    estimate, refusal = None, ""
     if request.method == "POST":
-        run = runs.train_expert(dataset, actor=request.user, preset=preset, overrides=overrides)
+        _valid(form)
+    if form.is_bound and form.is_valid():
+        taken = form.cleaned_data
+        chosen = {"preset": taken["preset"], "overrides": form.overrides(), "start_from": taken["start_from"]}
+    if request.method == "POST":
+        run = runs.train_expert(dataset, actor=request.user, **chosen)
         messages.success(request, f"Run {run.pk} is queued: its curves appear here as it goes.")
         return redirect("run", run.pk)
     try:
-        estimate = runs.estimate(dataset, preset=preset, overrides=overrides)
+        estimate = runs.estimate(dataset, **chosen)
     except FlywheelError as refused:
         refusal = refused.sentence
+    shown = form if form.is_bound else TrainForm(origins, initial={"preset": FEW_SHOT})
     context = {
         "dataset": dataset,
-        "form": form if form.is_bound else TrainForm(initial={"preset": preset}),
+        "form": shown,
+        "given": given_of(request.GET),
         "estimate": estimate,
         "refusal": refusal,
-        "spec": estimate and msgspec.to_builtins(estimate.spec),
-        "body": json.dumps(
-            {"dataset": str(dataset), "preset": preset, **({"overrides": overrides} if overrides else {})}
-        ),
+        "settings": estimate and settings.rows(estimate.spec, estimate.reasons, fields_of(shown)),
+        "body": _body(dataset, chosen),
         "may_train": dataset.team_id in signed_in(request).team_ids(),
     }
     return render(request, "trainer/train.html", context)
+
+
+def fields_of(form: KnobsForm) -> dict[str, Any]:
+    """Bound fields by name, for the table of settings."""
+    return {field.name: field for field in form}
+
+
+def given_of(parameters: Any) -> list[tuple[str, str]]:
+    """What was filled in, to be handed on by the button that starts."""
+    return [(name, value) for name, value in parameters.items() if value]
+
+
+def _body(dataset: Dataset, chosen: dict[str, Any]) -> str:
+    body = {"dataset": str(dataset), "preset": chosen["preset"]}
+    if chosen["overrides"]:
+        body["overrides"] = chosen["overrides"]
+    if chosen["start_from"]:
+        body["start_from"] = chosen["start_from"].pk
+    return json.dumps(body)

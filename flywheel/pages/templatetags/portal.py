@@ -26,6 +26,9 @@ TONES: Mapping[str, tuple[str, str]] = {
     "inconclusive": ("warn", "≈"),
     "invalid": ("warn", "!"),
     **dict.fromkeys(("paused", "pausing"), ("warn", "❙❙")),
+    "warn": ("warn", "!"),
+    "rolled_back": ("warn", "↶"),
+    **dict.fromkeys(("stop", "stopped", "spent"), ("bad", "■")),
     **dict.fromkeys(("running", "importing", "proving", "changing"), ("live", "●")),
     **dict.fromkeys(("queued", "received", "pending", "validating", "valid", "parsed"), ("", "○")),
     **dict.fromkeys(("skipped", "cancelled", "watched", "superseded"), ("", "–")),
@@ -77,6 +80,18 @@ def points(difference: Any) -> str:
 @register.filter
 def decimals(value: Any, places: int = 3) -> str:
     return "–" if value is None or value == "" else f"{float(value):.{places}f}".replace("-", "−")
+
+
+@register.filter
+def figure(value: Any, unit: str = "") -> str:
+    """A measured value in four digits: 0.00031, 4.281, 12,400; shares in per cent."""
+    if value is None or value == "":
+        return "–"
+    if unit == "share":
+        return percent(value)
+    number = float(value)
+    told = f"{number:,.0f}" if abs(number) >= 1000 or number == int(number) else f"{number:.4g}"
+    return told.replace("-", "−")
 
 
 @register.filter
@@ -170,7 +185,7 @@ def nav_link(context: Mapping[str, Any], name: str, label: str) -> SafeString:
 
 # Addresses below an entry that have an entry of their own.
 _OWN_ENTRIES = {
-    "ops": ("/ops/recipes", "/ops/gates", "/ops/models", "/ops/schedules"),
+    "ops": ("/ops/recipes", "/ops/gates", "/ops/models", "/ops/schedules", "/ops/usage"),
     "review": ("/review/log",),
 }
 _CURRENT = SafeString(' aria-current="page"')

@@ -1,5 +1,6 @@
 """The sentence above a curve says what its numbers say."""
 
+from trainer.contract import StepMetrics
 from trainer.views import findings
 
 
@@ -49,3 +50,70 @@ def test_a_curve_has_a_value_for_every_step_and_none_where_nothing_was_measured(
 
 def test_every_chart_has_a_finding():
     assert {chart[0] for chart in findings.CHARTS} == set(findings.sentences([]))
+
+
+SITUATION = findings.Situation(measure_every=10, validation_prompts=96)
+
+
+def sentence(of: list[dict[str, object]], name: str, situation: findings.Situation = SITUATION) -> str:
+    return findings.sentences(of, situation)[name]
+
+
+def test_every_field_of_the_metrics_is_shown_somewhere():
+    shown = {metric.field for metric in findings.METRICS} | {field for _, field, _, _ in findings.NAMED}
+
+    assert shown | findings.NO_METRIC == set(StepMetrics.__struct_fields__)
+
+
+def test_every_metric_is_drawn_or_at_least_listed():
+    listed = [row["title"] for row in findings.rows([], SITUATION)]
+
+    assert len(listed) == len(findings.METRICS) + len(findings.NAMED)
+
+
+def test_no_metric_without_a_number_is_without_a_reason():
+    for of in ([], steps([0.3] * 3)):
+        for row in findings.rows(of, SITUATION):
+            assert (row["n"] > 0) != bool(row["why"])
+
+
+def test_no_chart_is_without_a_sentence():
+    assert all(findings.sentences(steps([0.3] * 3), SITUATION).values())
+
+
+def test_a_run_that_nothing_validates_says_so():
+    told = sentence(steps([0.3]), "validation", findings.Situation(validation_prompts=0))
+
+    assert "no rows validate this run" in told
+
+
+def test_data_without_a_validation_split_is_said_to_be_the_reason():
+    measured = [{"step": 0, "kl": estimate(0.0)}, {"step": 1, "reward_mean": 0.3}]
+
+    assert "the data has no validation rows" in sentence(measured, "validation_domain")
+
+
+def test_before_the_first_measurement_it_is_said_when_it_comes():
+    assert sentence(steps([0.3]), "kl") == "Not measured yet: it comes every 10 steps."
+
+
+def test_a_run_that_ended_before_its_first_step_says_so():
+    assert sentence([], "reward", findings.Situation(ended=True)) == "The run ended before its first step."
+
+
+def test_what_an_older_engine_did_not_record_is_said_to_be_so():
+    assert sentence(steps([0.3]), "sampler_gap") == "The engine of this run recorded none."
+
+
+def test_each_domain_has_a_curve_and_a_row():
+    of = [{"step": 1, "reward_mean": 0.3, "reward_by_domain": {"add": 0.5, "reverse": 0.1}}]
+
+    assert findings.columns(of)["reward_domain_1"] == [0.1]
+    assert findings.labels(of)["reward_domain_1"] == "reverse"
+    assert sentence(of, "reward_domain") == "Highest now: add, 0.50; lowest: reverse, 0.10."
+
+
+def test_a_halved_learning_rate_is_told_with_its_cause():
+    of = [{"step": 1, "learning_rate": 3e-4}, {"step": 2, "learning_rate": 1.5e-4}]
+
+    assert sentence(of, "learning_rate") == "Down from 0.0003 to 0.00015: the run went back."

@@ -4,7 +4,7 @@ import pytest
 
 from tests.fixtures_portal import Portal
 from tests.portal_client import browser, text
-from trainer.models import Mixture, Recipe
+from trainer.models import Mixture, Recipe, TrainingRun
 
 pytestmark = pytest.mark.django_db
 
@@ -36,3 +36,23 @@ def test_a_contributor_sees_the_preview_but_no_button(portal: Portal):
     page = text(browser(portal.contributor).get(f"/ops/recipes/{portal.recipe.pk}"))
 
     assert ("What would be mixed now" in page, "Build and train" in page) == (True, False)
+
+
+def test_a_run_is_estimated_with_its_knobs_before_it_is_built(portal: Portal):
+    before = Mixture.objects.count()
+
+    page = browser(portal.operator).get(f"/ops/recipes/{portal.recipe.pk}?steps=9&group_size=6")
+
+    estimate = page.context["estimate"]
+    assert (estimate.steps, estimate.spec.group_size, Mixture.objects.count()) == (9, 6, before)
+
+
+def test_a_run_of_a_recipe_takes_the_knobs_and_the_start_that_were_chosen(portal: Portal):
+    TrainingRun.objects.filter(pk=portal.going.pk).update(state="cancelled")
+    version = portal.line.versions.get(number=2)
+    form = {"steps": "9", "seed": "3", "start_from": str(version.pk)}
+
+    browser(portal.operator).post(f"/ops/recipes/{portal.recipe.pk}/run", form)
+
+    run = TrainingRun.objects.latest("pk")
+    assert (run.spec["steps"], run.spec["seed"], run.start) == (9, 3, version)

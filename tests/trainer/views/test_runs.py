@@ -6,7 +6,7 @@ import pytest
 
 from tests.fixtures_portal import Portal
 from tests.portal_client import browser, text
-from trainer.models import TrainingRun
+from trainer.models import Line, RunAlarm, TrainingRun
 
 pytestmark = pytest.mark.django_db
 
@@ -73,3 +73,127 @@ def test_the_numbers_can_be_had_as_csv(portal: Portal):
     file = text(browser(portal.operator).get(f"/ops/runs/{portal.run.pk}?format=csv"))
 
     assert len(file.splitlines()) == 101
+
+
+def test_alarms_are_listed_with_what_was_done_and_repeated_warnings_once(portal: Portal):
+    page = browser(portal.operator).get(f"/ops/runs/{portal.going.pk}")
+
+    told = [(alarm["step"], alarm["last"], alarm["badge"], alarm["title"]) for alarm in page.context["alarms"]]
+    assert told == [(27, 29, "warn", "Entropy collapsed"), (30, 30, "rolled_back", "Entropy collapsed")]
+
+
+def test_a_run_that_went_back_says_so_in_a_banner(portal: Portal):
+    assert "The run went back at step 30" in text(browser(portal.operator).get(f"/ops/runs/{portal.going.pk}"))
+
+
+def test_what_an_alarm_did_is_marked_in_the_curves(portal: Portal):
+    body = json.loads(browser(portal.operator).get(f"/ops/runs/{portal.going.pk}/metrics").content)
+
+    assert body["marks"] == [{"step": 30, "action": "rolled_back"}]
+
+
+def test_a_run_that_an_alarm_stopped_says_which_weights_were_kept(portal: Portal):
+    data = {"kind": "kl", "level": "stop", "action": "stopped", "sentence": "KL jumped to 9 nats."}
+    RunAlarm.objects.create(run=portal.run, step=90, at=90.0, kind="kl", data=data)
+    TrainingRun.objects.filter(pk=portal.run.pk).update(kept_step=80)
+
+    page = text(browser(portal.operator).get(f"/ops/runs/{portal.run.pk}"))
+
+    assert "An alarm stopped this run at step 90" in page
+    assert "The weights of step 80" in page
+
+
+def test_after_the_run_the_estimate_stands_beside_what_it_took(portal: Portal):
+    TrainingRun.objects.filter(pk=portal.run.pk).update(estimated_seconds=100, estimated_tokens=400_000)
+
+    page = text(browser(portal.operator).get(f"/ops/runs/{portal.run.pk}"))
+
+    assert "(0.80 of the estimate)" in page
+    assert "(1.04 of the estimate)" in page
+
+
+def test_a_run_without_a_kept_step_or_kl_says_so_in_words(portal: Portal):
+    assert "not measured yet" in text(browser(portal.operator).get(f"/ops/runs/{portal.going.pk}/status"))
+
+
+@pytest.fixture
+def spent(portal: Portal) -> TrainingRun:
+    """The running run, paused by its budget."""
+    spec = {**portal.going.spec, "max_steps": 46}
+    ending = {"code": "budget_steps", "sentence": "The budget of 46 steps is spent at step 46."}
+    TrainingRun.objects.filter(pk=portal.going.pk).update(state="paused", ending=ending, spec=spec)
+    return TrainingRun.objects.get(pk=portal.going.pk)
+
+
+def test_a_run_that_a_budget_paused_goes_on_with_another(portal: Portal, spent: TrainingRun):
+    browser(portal.operator).post(f"/ops/runs/{spent.pk}/resume", {"max_steps": "80"})
+
+    spent.refresh_from_db()
+    assert (spent.state, spent.spec["max_steps"]) == ("queued", 80)
+
+
+def test_the_spent_budget_is_said_on_the_page(portal: Portal, spent: TrainingRun):
+    page = text(browser(portal.operator).get(f"/ops/runs/{spent.pk}"))
+
+    assert "The budget of 46 steps is spent at step 46." in page
+    assert "Go on with another budget" in page
+
+
+def test_a_clone_is_started_from_the_page_with_what_differs(portal: Portal, spent: TrainingRun):
+    form = {"seed": "5", "max_steps": "46", "another": "steps", "value": "60"}
+
+    reply = browser(portal.operator).post(f"/ops/runs/{spent.pk}/clone", form)
+
+    clone = TrainingRun.objects.latest("pk")
+    assert (reply["Location"], clone.cloned_from) == (f"/ops/runs/{clone.pk}", spent)
+    assert (clone.spec["seed"], clone.spec["steps"], clone.spec["max_steps"]) == (5, 60, 46)
+
+
+def test_the_clone_form_lists_what_was_set_for_the_run(portal: Portal, spent: TrainingRun):
+    form = browser(portal.operator).get(f"/ops/runs/{spent.pk}").context["clone_form"]
+
+    assert list(form.fields) == ["seed", "max_steps", "another", "value"]
+
+
+def test_settings_are_shown_with_their_reasons(portal: Portal):
+    TrainingRun.objects.filter(pk=portal.run.pk).update(reasons={"steps": "two passes over the data"})
+
+    page = browser(portal.operator).get(f"/ops/runs/{portal.run.pk}")
+
+    why = {row["knob"].name: row["why"] for row in page.context["settings"]}
+    assert (why["steps"], why["seed"], why["beta"]) == ("two passes over the data", "as asked for", "the default")
+
+
+def test_every_knob_can_be_set_before_the_start(portal: Portal):
+    path = f"/datasets/{portal.team.slug}/{portal.private.slug}/train"
+    knobs = {"steps": "7", "group_size": "6", "guard": "no", "vllm": "off", "max_minutes": "2.5"}
+
+    browser(portal.contributor).post(path, {"preset": "expert", **knobs})
+
+    spec = TrainingRun.objects.latest("pk").spec
+    assert (spec["preset"], spec["group_size"], spec["guard"], spec["max_minutes"]) == ("expert", 6, False, 2.5)
+
+
+def test_the_form_has_a_field_for_every_knob(portal: Portal):
+    page = browser(portal.contributor).get(f"/datasets/{portal.team.slug}/{portal.private.slug}/train")
+
+    without = [row["knob"].name for row in page.context["settings"] if row["field"] is None]
+    assert without == []
+
+
+def test_an_expert_starts_from_the_version_that_was_chosen(portal: Portal):
+    path = f"/datasets/{portal.team.slug}/{portal.private.slug}/train"
+    version = portal.line.versions.get(number=2)
+
+    browser(portal.contributor).post(path, {"start_from": str(version.pk)})
+
+    assert TrainingRun.objects.latest("pk").start == version
+
+
+def test_a_version_of_another_team_is_not_on_offer(portal: Portal):
+    path = f"/datasets/{portal.team.slug}/{portal.private.slug}/train"
+
+    page = browser(portal.contributor).get(path)
+
+    offered = {version.line for version in page.context["form"].fields["start_from"].queryset}
+    assert offered <= set(Line.objects.for_user(portal.contributor))
