@@ -281,12 +281,12 @@ def _result(claim: Claim, gold: str, kind: DecoyKind, text: str | None, grade: G
     elif not grade.correct and grade.score < 1:
         outcome = DecoyOutcome.REFUSED
     else:
-        coincides = _coincides(claim.config, claim.item, gold, text)
-        outcome = DecoyOutcome.SKIPPED if coincides else DecoyOutcome.PASSED
+        accident = coincides(claim.config, claim.item, gold, text)
+        outcome = DecoyOutcome.SKIPPED if accident else DecoyOutcome.PASSED
     return DecoyResult(kind, excerpt(text, 120), outcome, grade)
 
 
-def _coincides(config: registry.Config, item: Mapping[str, Any], gold: str, text: str) -> bool:
+def coincides(config: registry.Config, item: Mapping[str, Any], gold: str, text: str) -> bool:
     """Whether the decoy states the right answer: by the grader's own rule, or, without one, by ending in the gold."""
     special = getattr(registry.module_of(config), "coincides", None)
     told: bool | None = special(config, item, text) if special else None

@@ -96,6 +96,7 @@ class TrainSpec(msgspec.Struct, frozen=True, tag="train", tag_field="kind", forb
     recipe: RunSpec  # fully resolved, no "auto" left
     grader: dict[str, Any] | None = None  # replaces every row's grader
     attempt: int = 1
+    second_grader: dict[str, Any] | None = None  # trains nothing: the report compares it with the first on a sample
 
 
 class EvaluateSpec(msgspec.Struct, frozen=True, tag="evaluate", tag_field="kind", forbid_unknown_fields=True):
@@ -209,6 +210,41 @@ class Alarm(msgspec.Struct, frozen=True):
     action: Literal["none", "rolled_back", "stopped"]
     sentence: str
     attempt: int = 1
+
+
+class CheckExample(msgspec.Struct, frozen=True):
+    """A row on which a check failed, or nearly."""
+
+    key: str
+    prompt: str  # excerpts
+    completion: str
+    score: float | None  # None: it was not graded
+    reason: str  # in the grader's words
+
+
+class HackingCheck(msgspec.Struct, frozen=True):
+    """One way to earn reward without solving a task, and whether it is open."""
+
+    name: str  # trainer.hacking.TITLES
+    title: str
+    value: float | None  # what was measured
+    limit: float
+    holds: bool | None  # None: there was nothing to measure; the sentence says why
+    sentence: str  # with what to do
+    unit: str = "score"  # score | share | times
+    least: float | None = None  # the value may not be below it either
+    n: int = 0  # answers that were measured
+    examples: list[CheckExample] = []  # worst first
+
+
+class Report(msgspec.Struct, frozen=True):
+    """report.json, written once the weights are: could the reward be hacked? A warning is no failure of the run."""
+
+    checks: list[HackingCheck]
+    step: int  # whose weights answered
+    rows: int  # that were sampled of training and validation
+    attempt: int = 1
+    fault: str = ""  # why there are no checks, where the inspection itself broke
 
 
 class Score(msgspec.Struct, frozen=True):

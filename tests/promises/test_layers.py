@@ -30,6 +30,7 @@ PURE = [
     "trainer/model_card.py",
     "trainer/weights.py",
     "trainer/rewards.py",
+    "trainer/hacking.py",
     "trainer/evaluation",
     "trainer/launchers",
 ]
