@@ -190,7 +190,8 @@ def test_every_setting_is_in_the_readme(capsys: pytest.CaptureFixture[str]):
     modules += [REPOSITORY / "tasks" / name for name in ("graders/judges.py", "formats/hub.py")]
     modules += [*(REPOSITORY / "tasks" / "management" / "commands").glob("*.py")]
     read = set().union(*(environment_variables(path) for path in modules)) | model_server_variables(capsys)
-    not_ours = {"PATH", "OPTIONS"}  # the shell's, and a key of Django's
+    # The shell's, a key of Django's, and what `accelerate launch` tells each of its processes.
+    not_ours = {"PATH", "OPTIONS", "RANK", "LOCAL_RANK", "WORLD_SIZE"}
 
     documented = named(sections(README.read_text(), 2)["Settings"])
 
