@@ -130,13 +130,15 @@ def labels(steps: Sequence[Step]) -> dict[str, str]:
 
 
 def charts(steps: Sequence[Step], situation: Situation) -> list[dict[str, str]]:
-    told = sentences(steps, situation)
+    told, drawn = sentences(steps, situation), columns(steps)
     fields = {column: field for column, field, _, _ in NAMED}
     found = []
     for name, title, curves, bands in CHARTS:
         if name in fields:
             count = min(len(names(steps, fields[name])), DRAWN_NAMES)
             curves = ",".join(f"{name}_{at}" for at in range(count))
+        if situation.ended and not any(_known(drawn[curve]) for curve in curves.split(",") if curve):
+            curves = ""  # its sentence says why; nothing will come
         found.append({"name": name, "title": title, "curves": curves, "bands": bands, "finding": told[name]})
     return found
 
@@ -166,7 +168,7 @@ def missing(when: str, drawn: Columns, situation: Situation) -> str:
     begun = any(_known(drawn[name]) for name in ("loss", "reward", "seconds"))
     if not begun and (when == "step" or not drawn["kl"]):
         return "The run ended before its first step." if situation.ended else "No step has finished yet."
-    if when == "validation":
+    if when == "validation" and not _known(drawn["validation"]):
         if not situation.validation_prompts:
             return "Not measured: no rows validate this run, so that the last healthy weights are kept."
         if _known(drawn["kl"]):

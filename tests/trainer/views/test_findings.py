@@ -117,3 +117,17 @@ def test_a_halved_learning_rate_is_told_with_its_cause():
     of = [{"step": 1, "learning_rate": 3e-4}, {"step": 2, "learning_rate": 1.5e-4}]
 
     assert sentence(of, "learning_rate") == "Down from 0.0003 to 0.00015: the run went back."
+
+
+def test_a_curve_that_alone_is_missing_is_not_blamed_on_the_data():
+    measured = [{"step": 1, "reward_mean": 0.3, "kl": estimate(0.0), "validation_reward": estimate(0.3)}]
+
+    assert sentence(measured, "change") == "The engine of this run recorded none."
+
+
+def test_no_empty_chart_is_drawn_once_a_run_has_ended():
+    ended = findings.Situation(ended=True, measure_every=10)
+
+    drawn = {chart["name"]: chart["curves"] for chart in findings.charts(steps([0.3]), ended)}
+
+    assert (drawn["reward"], drawn["kl"]) == ("reward", "")
