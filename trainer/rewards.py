@@ -4,6 +4,7 @@ A reward is the grader's score as it is. A rollout that could not be graded has 
 group's mean and gets no advantage, because a silent zero would punish the model for somebody else's fault.
 """
 
+import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +20,12 @@ EVALUATION_ERROR_BUDGET = 0.1
 
 def reward(grade: Grade) -> float | None:
     return None if grade.outcome is Outcome.UNGRADABLE else grade.score
+
+
+def coins(seed: int, count: int) -> list[float | None]:
+    """Heads or tails in place of grades, for a control run; the same seed tosses the same."""
+    toss = random.Random(f"coins/{seed}")
+    return [float(toss.random() < 0.5) for _ in range(count)]
 
 
 def grade_rollouts(

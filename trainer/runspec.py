@@ -163,6 +163,16 @@ class RunSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         bool, _knob("yes or no", "Whether alarms may roll back or stop the run. They are recorded in any case.", "–")
     ] = True
 
+    random_rewards: Annotated[
+        bool,
+        _knob(
+            "yes or no",
+            "A control run: a coin, seeded, in place of every grade that is trained on. Measurements keep the graders; "
+            "what rises all the same does not measure what was taught. Such a version never becomes champion.",
+            "–",
+        ),
+    ] = False
+
     max_steps: Annotated[int, _knob("steps", "Budget: the run pauses there.", "no limit", ge=0)] = 0
     max_minutes: Annotated[
         float, _knob("minutes", "Budget of wall time: the run pauses when it is spent.", "no limit", ge=0)

@@ -66,3 +66,13 @@ def test_a_fault_names_the_kind_of_grader_and_its_flags():
     down = Grade(Outcome.UNGRADABLE, 0.0, None, "It is down.", errors=("model_grader_server_error",))
 
     assert rewards.fault(NUMBER, down) == "The number grader (model_grader_server_error): It is down."
+
+
+def test_coins_fall_evenly():
+    tossed = rewards.coins(7, 2000)
+
+    assert 0.45 < sum(tossed) / 2000 < 0.55
+
+
+def test_the_same_seed_tosses_the_same_coins():
+    assert rewards.coins(7, 50) == rewards.coins(7, 50) != rewards.coins(8, 50)

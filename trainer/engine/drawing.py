@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 from accelerate.utils import gather_object
 from trl import GRPOTrainer
 
@@ -117,7 +118,7 @@ class GroupSource:
         mine = rows[accelerator.process_index * share :][:share]
         seed = _seed(self._run.recipe.seed, self._run.state.rollbacks, step, turn, accelerator.process_index)
         answers = self._answers(trainer, [self._encoded[row] for row in mine], seed)
-        return list(gather_object(self._graded(mine, answers)))
+        return list(gather_object(self._graded(mine, answers, seed)))
 
     def _answers(
         self, trainer: GRPOTrainer, prompts: list[list[int]], seed: int
@@ -129,16 +130,18 @@ class GroupSource:
         how = Sampling(recipe.group_size, recipe.temperature, 1.0, recipe.max_completion_tokens, seed)
         return sampling.draw(policy, self._run.tokenizer, prompts, how)
 
-    def _graded(self, rows: Sequence[int], answers: Sequence[Sequence[sampling.Answer]]) -> list[Group]:
+    def _graded(self, rows: Sequence[int], answers: Sequence[Sequence[sampling.Answer]], seed: int) -> list[Group]:
         began = time.perf_counter()
         items = [self._run.items[row] for row in rows for _ in range(self._run.recipe.group_size)]
         grades = self._run.grade(items, [answer.text for several in answers for answer in several])
         self._seconds_grading += time.perf_counter() - began
         groups = []
+        paid = [rewards.reward(grade) for grade in grades]
+        if self._run.recipe.random_rewards:
+            grades, paid = [_by_coin(grade) for grade in grades], rewards.coins(seed, len(grades))
         for at, (row, several) in enumerate(zip(rows, answers, strict=True)):
-            mine = grades[at * len(several) :][: len(several)]
-            earned = [rewards.reward(grade) for grade in mine]
-            groups.append(Group(row, self._encoded[row], list(several), mine, earned))
+            own = slice(at * len(several), (at + 1) * len(several))
+            groups.append(Group(row, self._encoded[row], list(several), grades[own], paid[own]))
         return groups
 
     def _record(self, drawn: Drawn, trainer: GRPOTrainer) -> None:
@@ -175,6 +178,10 @@ class GroupSource:
 def earned(*, completions: Sequence[Any], **columns: Any) -> list[float | None]:
     """TRL's reward function: the groups were graded when they were drawn."""
     return list(columns["earned"])
+
+
+def _by_coin(grade: Grade) -> Grade:
+    return msgspec.structs.replace(grade, reason=f"A coin decided; the grader says: {grade.reason}")
 
 
 def _learned(groups: Sequence[Group], most: int) -> frozenset[int]:

@@ -3,7 +3,8 @@
 Read from top to bottom: `train` opens what the run needs and goes on from the newest sound checkpoint; TRL asks
 `drawing.GroupSource` for groups of graded completions and `updating.GroupTrainer` learns from them; `watching.Watch`
 measures after every step and decides; a run that goes back starts again from its last healthy checkpoint at half the
-learning rate; in the end the best weights by validation are published.
+learning rate; in the end the best weights by validation are published and `inspecting` asks whether the reward could be
+hacked.
 
 The recipe (sources: DAPO, Dr. GRPO, TRL's documentation): token-level loss over the whole batch, no division by a
 group's standard deviation, asymmetric clip, no KL penalty by default (KL is measured, exactly, instead), constant
@@ -19,7 +20,7 @@ from transformers import PreTrainedModel
 
 from tasks.crash import crash_point
 from trainer.contract import Ending, Estimate, Manifest, TrainSpec
-from trainer.engine import checkpoints, loading, ranks
+from trainer.engine import checkpoints, inspecting, loading, ranks
 from trainer.engine.faults import Fault, Stopped
 from trainer.engine.history import Checkpoint, History
 from trainer.engine.progress import Progress
@@ -109,6 +110,8 @@ def _publish(run: Run, history: History, trainer: GroupTrainer) -> Trained:
     if ranks.first():
         loading.publish(policy, run.tokenizer, run.directory / "model", step=chosen.step)
     trainer.accelerator.wait_for_everyone()
+    if ranks.first():
+        inspecting.inspect(run, policy, chosen.step)  # behind the last meeting: nobody waits for it
     model = checkpoints.read_manifest(run.directory / "model")
     at = run.progress.step
     return Trained(model, at, chosen.step, run.state.tokens, kl, _ending(run, at), run.learning_rate)

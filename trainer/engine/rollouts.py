@@ -16,3 +16,12 @@ def write(directory: Path, step: int, lines: Sequence[Rollout]) -> None:
     partial = directory / f".step-{step:06d}.partial"
     pyarrow.parquet.write_table(pyarrow.Table.from_pylist(msgspec.to_builtins(lines)), partial)
     partial.replace(directory / f"step-{step:06d}.parquet")
+
+
+def files(directory: Path) -> list[Path]:
+    """Whole files in the order of their steps."""
+    return sorted(directory.glob("step-*.parquet"), key=step_of)
+
+
+def step_of(path: Path) -> int:
+    return int(path.stem.removeprefix("step-"))
