@@ -1,0 +1,148 @@
+"""What it costs to stand at a held-out pass rate, beside TRL at the best of five learning rates and TRL as it comes."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+
+from flywheel.bench.table import FAST, Measure, at_most, told
+from flywheel.bench.training import arms, intervals, jobs, subject
+from flywheel.bench.training.arms import KEEP_EVERY, PLAIN, SEEDS, Curve
+
+TARGET, OTHERS = 0.75, (0.65, 0.80)  # of the answers; fixed before the first run
+RATIO = 0.6
+RATES = (3e-4,) if FAST else (1e-4, 2e-4, 3e-4, 5e-4, 1e-3)
+GROUPS = (8, 4)  # answers to a prompt: TRL's default, and ours
+STEPS = 10 if FAST else 120  # of TRL; the preset says how many are ours
+DEFAULT_STEPS = 5 if FAST else 60
+COSTS = {"completions": "completions drawn", "cpu_seconds": "CPU seconds", "seconds": "wall seconds"}
+DEFAULTS = "TRL's defaults"
+
+Curves = dict[tuple[str, int], Curve]  # (arm, seed)
+
+
+def speed() -> list[Measure]:
+    models = arms.bases(SEEDS)
+    searches = {group: _search(group, models[SEEDS[0]]) for group in GROUPS[: 1 if FAST else 2]}
+    found: Curves = {}
+    for seed in SEEDS:
+        found |= _side_by_side(seed, models[seed], {group: search.best for group, search in searches.items()})
+    jobs.record("speed", [row for (arm, seed), curve in found.items() for row in curve.rows(arm=arm, seed=seed)])
+    return [
+        *(measure for search in searches.values() for measure in search.measures()),
+        *_costs(found, [TARGET, *OTHERS]),
+        *_ratios(found),
+        *_defaults(found),
+    ]
+
+
+# -- the peer's search -------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """TRL at every rate on the first seed."""
+
+    group: int
+    curves: Mapping[float, Curve]
+
+    @property
+    def best(self) -> float:
+        """The rate that reaches the target with the fewest completions; where none does, the one that comes nearest."""
+
+        def rank(rate: float) -> tuple[float, float]:
+            cost = _cost(self.curves[rate], "completions", TARGET)
+            return (float("inf") if cost is None else cost), -self.curves[rate].best
+
+        return min(self.curves, key=rank)
+
+    def measures(self) -> list[Measure]:
+        spent = sum(curve.points[-1].cpu_seconds for curve in self.curves.values())
+        arm = f"TRL, {self.group} answers"
+        tried = ", ".join(f"{rate:g}: {100 * curve.best:.0f} %" for rate, curve in self.curves.items())
+        return [
+            told(f"{arm}: best learning rate of {len(self.curves)}", self.best, "", f"best pass rate of {tried}"),
+            told(f"{arm}: cost of that search", spent, "CPU s"),
+        ]
+
+
+def _search(group: int, model: str) -> Search:
+    """Two at a time, because only completions decide; the best one's run is made again alone, for its time."""
+    trained = jobs.perform([_trl(f"speed/search-{group}-{rate:g}", model, 1, group, rate) for rate in RATES], at_once=2)
+    names = {f"search-{group}-{rate:g}": directory for rate, directory in zip(RATES, trained, strict=True)}
+    curves = arms.curves(names, dict.fromkeys(names, model))
+    jobs.record(
+        f"search-{group}",
+        [row for rate, curve in zip(RATES, curves.values(), strict=True) for row in curve.rows(rate=rate, seed=1)],
+    )
+    return Search(group, dict(zip(RATES, curves.values(), strict=True)))
+
+
+def _trl(name: str, model: str, seed: int, group: int, rate: float) -> jobs.Job:
+    return arms.trl(name, model, seed, num_generations=group, learning_rate=rate, max_steps=STEPS, **PLAIN)
+
+
+# -- the arms ----------------------------------------------------------------------------------------------------------
+
+
+def _side_by_side(seed: int, model: str, rates: Mapping[int, float]) -> Curves:
+    """One process at a time: their times are compared."""
+    steps = {"steps": 10} if FAST else {}
+    recipe = subject.recipe("flywheel", seed, validation=0, save_every=KEEP_EVERY, measure_every=1000, **steps)
+    planned = {"ours": arms.ours(f"speed/ours-{seed}", recipe, model, validation=0)}
+    for group, rate in rates.items():
+        planned[f"TRL, {group} answers"] = _trl(f"speed/trl-{group}-{seed}", model, seed, group, rate)
+    if not FAST:
+        planned[DEFAULTS] = arms.trl(f"speed/defaults-{seed}", model, seed, max_steps=DEFAULT_STEPS)
+    trained = dict(zip(planned, jobs.perform(list(planned.values())), strict=True))
+    names = {arm: f"speed-{arm.replace(',', '').replace(' ', '-')}-{seed}" for arm in trained}
+    curves = arms.curves({names[arm]: trained[arm] for arm in trained}, dict.fromkeys(names.values(), model))
+    return {(arm, seed): curves[names[arm]] for arm in trained}
+
+
+def _cost(curve: Curve, unit: str, target: float) -> float | None:
+    return intervals.reached([getattr(point, unit) for point in curve.points], curve.pass_rates, target)
+
+
+def _costs(found: Curves, targets: Sequence[float]) -> list[Measure]:
+    """What each arm spent until it stood at each rate; a seed that never did is left out and counted."""
+    measures = []
+    for target in targets:
+        for arm in dict.fromkeys(arm for arm, _ in found if arm != DEFAULTS):
+            curves = [curve for (name, _), curve in found.items() if name == arm]
+            for unit, called in COSTS.items():
+                spent = [cost for curve in curves if (cost := _cost(curve, unit, target)) is not None]
+                seeds = f"{len(spent)} of {len(curves)} seeds reached it"
+                if spent:
+                    mean = intervals.mean(spent)
+                    measures.append(told(f"{called} to {target:.0%}, {arm}", mean.value, "", f"{seeds}; {mean}"))
+                elif unit == "completions":
+                    best = fmean(curve.best for curve in curves)
+                    measures.append(told(f"best rate of {arm}: never at {target:.0%}", 100 * best, "%", seeds))
+    return measures
+
+
+def _ratios(found: Curves) -> list[Measure]:
+    """Ours by the peer's, seed by seed. A peer that does not arrive counts with all that it spent, in its favour."""
+    measures = []
+    for arm in dict.fromkeys(arm for arm, _ in found if arm.startswith("TRL, ")):
+        for unit, called in COSTS.items():
+            ours, theirs, missed = [], [], 0
+            for seed in SEEDS:
+                cost = _cost(found["ours", seed], unit, TARGET)
+                ours.append(float("inf") if cost is None else cost)
+                other = _cost(found[arm, seed], unit, TARGET)
+                missed += other is None
+                theirs.append(getattr(found[arm, seed].points[-1], unit) if other is None else other)
+            ratio = intervals.mean_ratio(ours, theirs)
+            name = f"{called} to {TARGET:.0%}: ours by {arm}'s"
+            late = f"; {missed} of TRL's not within {STEPS} steps, counted as if they were" if missed else ""
+            measures.append(at_most(name, ratio.value, "×", RATIO, f"best rate of {len(RATES)}; {ratio}{late}"))
+    return measures
+
+
+def _defaults(found: Curves) -> list[Measure]:
+    gains = [100 * (curve.pass_rates[-1] - curve.pass_rates[0]) for (arm, _), curve in found.items() if arm == DEFAULTS]
+    if not gains:
+        return []
+    mean = intervals.mean(gains)
+    return [told(f"gain of {DEFAULTS} in {DEFAULT_STEPS} steps (rate 1e-6, linear decay)", mean.value, "pp", str(mean))]
