@@ -131,9 +131,7 @@ class RunSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         int, _knob("prompts", "Of the validation split.", "no validation: the last weights are kept", ge=0)
     ] = 96
     validation_answers: Annotated[int, _knob("answers", "To each validation prompt.", NOT_ALLOWED, ge=1, le=64)] = 2
-    probe_prompts: Annotated[int, _knob("prompts", "Of the fixed set on which KL is measured.", NOT_ALLOWED, ge=1)] = (
-        128
-    )
+    probe_prompts: Annotated[int, _knob("prompts", "Of the fixed set on which KL is measured.", NOT_ALLOWED, ge=1)] = 96
 
     patience: Annotated[
         int,

@@ -15,8 +15,19 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from trainer.contract import Estimate, Sampling
 from trainer.engine import sampling
 
-Logits = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]  # (ids_b_t, mask_b_t) -> logits_b_t_v
-PROMPTS_AT_ONCE = 128
+ROWS_AT_ONCE = 32  # few, and of like length: logits of a whole vocabulary are the largest thing that a probe holds
+
+
+@dataclass(frozen=True, slots=True)
+class Prefixes:
+    """Prompts padded on the left, completions on the right, so that the completions stand below each other."""
+
+    ids_b_t: torch.Tensor
+    mask_b_t: torch.Tensor
+    completion: int  # how many of the last positions are the completions'
+
+
+Logits = Callable[[Prefixes], torch.Tensor]  # → logits_b_c_v that the completions' tokens were drawn from
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,20 +42,40 @@ def measure(
     tokenizer: PreTrainedTokenizerBase,
     prompts: Sequence[Sequence[int]],
     drawn_as: Sampling,
+    *,
+    known: Sequence[Sequence[int] | None] = (),
 ) -> Probe:
-    """Draw one completion a prompt at `drawn_as`, then compare both models on every prefix of it."""
-    one_each = Sampling(1, drawn_as.temperature, 1.0, drawn_as.max_completion_tokens, drawn_as.seed)
-    kls: list[float] = []
-    entropies: list[float] = []
-    tokens = 0
-    for at in range(0, len(prompts), PROMPTS_AT_ONCE):
-        some = prompts[at : at + PROMPTS_AT_ONCE]
-        completions = [answers[0].tokens for answers in sampling.draw(policy, tokenizer, some, one_each)]
-        kl_b, entropy_b = _compare(policy, initial, some, completions, tokenizer.pad_token_id, drawn_as.temperature)
-        kls += kl_b
-        entropies += entropy_b
-        tokens += sum(map(len, completions))
-    return Probe(estimate(kls), sum(entropies) / tokens)
+    """One completion a prompt, drawn at `drawn_as`; both models are compared on every prefix of it.
+
+    `known` may hold completions that were drawn from this policy at this temperature already: they are not drawn again.
+    """
+    drawn = _one_each(policy, tokenizer, prompts, drawn_as, known or [None] * len(prompts))
+    order = sorted(range(len(prompts)), key=lambda at: len(drawn[at]))
+    kls, entropies = [0.0] * len(prompts), [0.0] * len(prompts)
+    for begin in range(0, len(order), ROWS_AT_ONCE):
+        places = order[begin : begin + ROWS_AT_ONCE]
+        some = [(prompts[at], drawn[at]) for at in places]
+        found = _compare(policy, initial, some, tokenizer.pad_token_id, drawn_as.temperature)
+        for at, kl, entropy in zip(places, *found, strict=True):
+            kls[at], entropies[at] = kl, entropy
+    return Probe(estimate(kls), sum(entropies) / sum(map(len, drawn)))
+
+
+def _one_each(
+    policy: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Sequence[Sequence[int]],
+    drawn_as: Sampling,
+    known: Sequence[Sequence[int] | None],
+) -> list[Sequence[int]]:
+    missing = [at for at, completion in enumerate(known) if completion is None]
+    drawn: list[Sequence[int]] = [completion or () for completion in known]
+    if missing:
+        once = Sampling(1, drawn_as.temperature, 1.0, drawn_as.max_completion_tokens, drawn_as.seed)
+        answers = sampling.draw(policy, tokenizer, [prompts[at] for at in missing], once)
+        for at, (answer,) in zip(missing, answers, strict=True):
+            drawn[at] = answer.tokens
+    return drawn
 
 
 def estimate(values: Sequence[float]) -> Estimate:
@@ -54,34 +85,47 @@ def estimate(values: Sequence[float]) -> Estimate:
 
 
 def logits_of(model: PreTrainedModel) -> Logits:
-    return lambda ids_b_t, mask_b_t: model(input_ids=ids_b_t, attention_mask=mask_b_t, use_cache=False).logits
+    def logits(prefixes: Prefixes) -> torch.Tensor:
+        read = model(
+            input_ids=prefixes.ids_b_t,
+            attention_mask=prefixes.mask_b_t,
+            position_ids=(prefixes.mask_b_t.cumsum(-1) - 1).clamp(min=0),
+            logits_to_keep=prefixes.completion + 1,
+            use_cache=False,
+        )
+        # the distribution at position t is the one that token t + 1 was drawn from
+        return read.logits[:, :-1]
+
+    return logits
 
 
 def _compare(
     policy: PreTrainedModel,
     initial: Logits,
-    prompts: Sequence[Sequence[int]],
-    completions: Sequence[Sequence[int]],
+    rows: Sequence[tuple[Sequence[int], Sequence[int]]],
     pad: int,
     temperature: float,
 ) -> tuple[list[float], list[float]]:
-    """Per sequence: the summed divergence and the summed entropy of its completion's tokens."""
-    rows = [[*prompt, *completion] for prompt, completion in zip(prompts, completions, strict=True)]
-    width = max(map(len, rows))
-    ids_b_t = torch.tensor([row + [pad] * (width - len(row)) for row in rows], device=policy.device)
-    mask_b_t = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in rows], device=policy.device)
-    counted_b_t = torch.tensor(
-        [
-            # the distribution at position t is the one token t + 1 was drawn from
-            [len(prompt) - 1 <= at < len(row) - 1 for at in range(width)]
-            for prompt, row in zip(prompts, rows, strict=True)
-        ],
-        device=policy.device,
-    )
+    """Per pair of prompt and completion: the summed divergence and the summed entropy of the completion's tokens."""
+    prefixes, counted_b_c = _prefixes(rows, pad, policy.device)
     with torch.inference_mode(), sampling.evaluating(policy):
-        log_p = (logits_of(policy)(ids_b_t, mask_b_t).float() / temperature).log_softmax(-1)
-        log_q = (initial(ids_b_t, mask_b_t).float() / temperature).log_softmax(-1)
-    p = log_p.exp()
-    kl_b = ((p * (log_p - log_q)).sum(-1) * counted_b_t).sum(-1)
-    entropy_b = ((-p * log_p).sum(-1) * counted_b_t).sum(-1)
+        log_p = (logits_of(policy)(prefixes).float() / temperature).log_softmax(-1)
+        log_q = (initial(prefixes).float() / temperature).log_softmax(-1)
+        p = log_p.exp()
+        kl_b = ((p * (log_p - log_q)).sum(-1) * counted_b_c).sum(-1)
+        entropy_b = ((-p * log_p).sum(-1) * counted_b_c).sum(-1)
     return kl_b.tolist(), entropy_b.tolist()
+
+
+def _prefixes(
+    rows: Sequence[tuple[Sequence[int], Sequence[int]]], pad: int, on: torch.device
+) -> tuple[Prefixes, torch.Tensor]:
+    """The rows as tensors, and which places of the completions are tokens rather than padding."""
+    before, after = (max(len(row[side]) for row in rows) for side in (0, 1))
+    ids, mask = [], []
+    for prompt, completion in rows:
+        left, right = before - len(prompt), after - len(completion)
+        ids.append([pad] * left + [*prompt, *completion] + [pad] * right)
+        mask.append([0] * left + [1] * (len(prompt) + len(completion)) + [0] * right)
+    mask_b_t = torch.tensor(mask, device=on)
+    return Prefixes(torch.tensor(ids, device=on), mask_b_t, after), mask_b_t[:, before:]
