@@ -94,14 +94,15 @@ class History:
         return max(measured, key=lambda found: (found.state.validation, found.step), default=None)
 
     def last_healthy(self) -> Checkpoint | None:
-        return next((found for found in self.standing() if found.state.healthy), None)
+        """Of those that the run would have without any pause: it must go back to the same one."""
+        return next((found for found in self.standing() if _returnable(found)), None)
 
     def prune(self, keep_best: int) -> None:
         """Keep the newest two, the last healthy one and the best by validation; the damaged go with the others."""
         standing = self.standing()
         measured = [found for found in standing if found.state.healthy and found.state.validation is not None]
         best = sorted(measured, key=lambda found: (found.state.validation, found.step), reverse=True)[:keep_best]
-        healthy = [found for found in standing if found.state.healthy][:1]
+        healthy = [found for found in standing if _returnable(found)][:1]
         kept = {found.directory for found in (*standing[:NEWEST], *best, *healthy)}
         if len(standing) < NEWEST:
             return  # a damaged one stays until enough sound ones have come after it
@@ -112,6 +113,10 @@ class History:
 
 def _state(directory: Path) -> State:
     return msgspec.json.decode((directory / STATE).read_bytes(), type=State)
+
+
+def _returnable(checkpoint: Checkpoint) -> bool:
+    return checkpoint.state.healthy and checkpoint.state.scheduled
 
 
 def _stands(checkpoint: Checkpoint, rollbacks: list[Rollback]) -> bool:

@@ -27,6 +27,7 @@ class State(msgspec.Struct):
     seconds: float = 0.0  # of training, through all attempts
     rollbacks: int = 0  # how often the run had gone back when this was written: the branch it belongs to
     healthy: bool = True
+    scheduled: bool = True  # False: saved for a pause alone, so that a run without the pause does not have it
     validation: float | None = None  # measured at this very step
     kl: Estimate | None = None  # measured at this very step
     position: Position = msgspec.field(default_factory=Position)

@@ -20,6 +20,7 @@ from peft import LoraConfig
 from transformers import PreTrainedModel, PrinterCallback, Trainer
 from trl import GRPOConfig, GRPOTrainer
 
+from tasks.crash import crash_point
 from trainer.engine import checkpoints, drawing, hardware, loading, probes, ranks
 from trainer.engine.faults import Fault
 from trainer.engine.history import History
@@ -238,6 +239,7 @@ class GroupTrainer(GRPOTrainer):
             checkpoints.require_space(root, self._checkpoint_bytes())
         self.accelerator.wait_for_everyone()
         Trainer._save_checkpoint(self, model, trial)
+        crash_point("checkpoint.half_written")
         self.accelerator.wait_for_everyone()
         if self.is_world_process_zero():
             (partial / STATE).write_bytes(msgspec.json.encode(run.state))
@@ -259,9 +261,9 @@ class GroupTrainer(GRPOTrainer):
             return probes.logits_of(self.run.initial)
         policy = self.accelerator.unwrap_model(self.model)
 
-        def without_adapter(ids_b_t: torch.Tensor, mask_b_t: torch.Tensor) -> torch.Tensor:
+        def without_adapter(prefixes: probes.Prefixes) -> torch.Tensor:
             with policy.disable_adapter():
-                return probes.logits_of(policy)(ids_b_t, mask_b_t)
+                return probes.logits_of(policy)(prefixes)
 
         return without_adapter
 

@@ -149,33 +149,40 @@ class Watch(TrainerCallback):
         run, recipe = self._run, self._run.recipe
         broken = run.decision is not None and run.decision.kind != ""
         control.should_training_stop = control.should_training_stop or run.decision is not None
-        due = measured or step % recipe.save_every == 0 or step == recipe.steps or run.decision is not None
+        run.state.scheduled = measured or step % recipe.save_every == 0 or step == recipe.steps
+        due = run.state.scheduled or run.decision is not None
         control.should_save = due and not broken  # what an alarm has stopped at is never kept
 
     def _measured(self, metrics: StepMetrics) -> tuple[StepMetrics, Estimate | None]:
         """With KL on the probe set and rewards on the validation set; and how these differ from the best so far."""
         began = time.perf_counter()
         self._run.progress.enter("sampling")
-        changes = self._probed() | (validated := self._validated())
+        answers = self._answers()
+        changes = self._probed(answers) | (validated := self._validated(answers))
         self._run.progress.enter("training")
         self._seconds_measuring = time.perf_counter() - began
         best = validated.pop("change_from_best", None)
         changes.pop("change_from_best", None)
         return msgspec.structs.replace(metrics, seconds_measuring=self._seconds_measuring, **changes), best
 
-    def _probed(self) -> dict[str, Any]:
-        probe = probed(self._run, self._trainer)
+    def _answers(self) -> dict[str, list[sampling.Answer]]:
+        """To each validation prompt, by its key."""
+        run = self._run
+        if not run.validation:
+            return {}
+        drawn = sampling.draw(self._policy(), run.tokenizer, run.encoded(run.validation), _measuring(run.recipe))
+        return {item.key: several for item, several in zip(run.validation, drawn, strict=True)}
+
+    def _probed(self, answers: Mapping[str, Sequence[sampling.Answer]]) -> dict[str, Any]:
+        probe = probed(self._run, self._trainer, answers)
         if probe is None:
             return {}
         self._run.state.kl = probe.kl
         return {"kl": probe.kl, "probe_entropy": probe.entropy}
 
-    def _validated(self) -> dict[str, Any]:
+    def _validated(self, answers: Mapping[str, Sequence[sampling.Answer]]) -> dict[str, Any]:
         """Mean over prompts of the mean reward of their answers; a prompt without a graded answer is left out."""
         run = self._run
-        if not run.validation:
-            return {}
-        answers = sampling.draw(self._policy(), run.tokenizer, run.encoded(run.validation), _measuring(run.recipe))
         means = _means(run, answers)
         if not means:
             return {}
@@ -230,13 +237,20 @@ def early_stopping(run: Run) -> Decision | None:
     return Decision("end", Ending("early_stopping", sentence))
 
 
-def probed(run: Run, trainer: GroupTrainer) -> probes.Probe | None:
-    """How far the trainer's policy is from the one that the run started from; None without a probe set."""
+def probed(
+    run: Run, trainer: GroupTrainer, answers: Mapping[str, Sequence[sampling.Answer]] | None = None
+) -> probes.Probe | None:
+    """How far the trainer's policy is from the one that the run started from; None without a probe set.
+
+    Prompts that validation has just answered are not answered again: the first answer is a completion of this policy.
+    """
     if not run.probe:
         return None
     policy: Any = trainer.accelerator.unwrap_model(trainer.model)
     prompts = run.encoded(run.probe)
-    return probes.measure(policy, trainer.initial_logits(), run.tokenizer, prompts, _measuring(run.recipe))
+    known = [answers[item.key][0].tokens if answers and item.key in answers else None for item in run.probe]
+    how = _measuring(run.recipe)
+    return probes.measure(policy, trainer.initial_logits(), run.tokenizer, prompts, how, known=known)
 
 
 def _why(run: Run, step: int, sighting: Sighting) -> str:
@@ -252,10 +266,10 @@ def paired(means: Mapping[str, float], others: Mapping[str, float]) -> Estimate 
     return probes.estimate(differences) if differences else None
 
 
-def _means(run: Run, answers: Sequence[Sequence[sampling.Answer]]) -> dict[str, float]:
+def _means(run: Run, answers: Mapping[str, Sequence[sampling.Answer]]) -> dict[str, float]:
     """By prompt: the mean reward of its graded answers."""
-    items = [item for item, several in zip(run.validation, answers, strict=True) for _ in several]
-    grades = run.grade(items, [answer.text for several in answers for answer in several])
+    items = [item for item in run.validation for _ in answers[item.key]]
+    grades = run.grade(items, [answer.text for item in run.validation for answer in answers[item.key]])
     return rewards.mean_by_domain([rewards.reward(grade) for grade in grades], [item.key for item in items])
 
 
