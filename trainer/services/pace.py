@@ -58,8 +58,9 @@ def of_run(run: TrainingRun) -> Pace | None:
     completions = len(timed) * spec["prompts_per_step"] * spec["group_size"] * again
     answer = _mean(timed, "completion_tokens_mean") or 0.0
     measuring = [step["seconds_measuring"] for step in steps if step.get("seconds_measuring")]
+    wall, starts = usage.seconds_of("run", run.pk), max(1, usage.attempts_of("run", run.pk))
     return Pace(
-        seconds_start=max(0.0, usage.seconds_of("run", run.pk) - learning - sum(measuring)),
+        seconds_start=max(0.0, wall - learning - sum(measuring)) / starts,
         seconds_per_token=learning / tokens,
         prompt_tokens=max(0.0, tokens / completions - answer),
         answer_tokens=answer or None,

@@ -52,6 +52,7 @@ def start(
     overrides: dict[str, Any] | None = None,
     seed: int | None = None,
     grader: dict[str, Any] | None = None,
+    second_grader: dict[str, Any] | None = None,
     start_from: ModelVersion | None = None,
 ) -> TrainingRun:
     """Queue a run of the line, from its champion or from `start_from`. One source: a recipe (mixed now), a built
@@ -80,6 +81,7 @@ def start(
             mixture=mixture,
             dataset_version=version,
             grader=_checked(grader),
+            second_grader=_checked(second_grader),
         )
 
 
@@ -105,6 +107,7 @@ def clone(
             mixture=run.mixture,
             dataset_version=run.dataset_version,
             grader=run.grader,
+            second_grader=run.second_grader,
             cloned_from=run,
         )
 
@@ -143,6 +146,7 @@ def train_expert(
     start_from: ModelVersion | None = None,
     seed: int | None = None,
     grader: dict[str, Any] | None = None,
+    second_grader: dict[str, Any] | None = None,
 ) -> TrainingRun:
     """Train the team's expert on this dataset. Its line is made on first use and goes on from there afterwards."""
     require_role(actor, dataset.team, Role.CONTRIBUTOR, Role.OPERATOR)
@@ -159,6 +163,7 @@ def train_expert(
             overrides=overrides,
             seed=seed,
             grader=grader,
+            second_grader=second_grader,
             start_from=start_from or newest(line),
         )
 
@@ -202,7 +207,7 @@ def origins(line: Line | None, dataset: Dataset | None = None) -> Any:
     else:
         team = line.team_id if line is not None else dataset.team_id if dataset is not None else None
         rows = ModelVersion.objects.filter(Q(line__purpose=LinePurpose.SHARED) | Q(line__team=team))
-    return rows.select_related("line").order_by("-pk")
+    return rows.without_controls().select_related("line").order_by("-pk")
 
 
 @transaction.atomic
@@ -268,10 +273,11 @@ def spent(run: TrainingRun, name: str) -> float:
 def _require_more(run: TrainingRun, name: str, budget: float) -> None:
     used, unit = spent(run, name), name.removeprefix("max_")
     if budget and budget <= used:
+        told = f"{used:,.2f}" if unit == "minutes" else f"{used:,.0f}"
         raise Invalid(
             "budget_spent",
-            f"The run has used {used:,.4g} {unit} already and would pause at once: give {name} more than that, or 0 "
-            "for no limit.",
+            f"The run has used {told} {unit} already and would pause at once: give {name} more than that, or 0 for no "
+            "limit.",
             name,
         )
 
@@ -299,7 +305,7 @@ def shared_champion() -> ModelVersion:
 
 
 def newest(line: Line) -> ModelVersion:
-    return line.versions.order_by("-number").first() or _champion(line)
+    return line.versions.without_controls().order_by("-number").first() or _champion(line)
 
 
 def _champion(line: Line) -> ModelVersion:
@@ -336,6 +342,9 @@ def _require_own_source(
         raise Invalid("other_line", f"The recipe belongs to another line than {line.name}.", "recipe")
     if dataset is not None and line.team_id not in (dataset.space_id, dataset.team_id):
         raise Invalid("other_team", "A line trains on datasets of its own team.", "dataset")
+    if start_from is not None and start_from.is_control:
+        words = "a coin has trained it. Start from another version, or leave it to the line."
+        raise Invalid("control_run", f"{start_from.name} comes of a control run: {words}", "start_from")
     if start_from is not None and not origins(line).filter(pk=start_from.pk).exists():
         whose = "its own versions" if line.purpose == LinePurpose.SHARED else "its team's versions and shared ones"
         raise Invalid("other_line", f"{line.name} goes on from {whose} only.", "start_from")

@@ -14,7 +14,7 @@ from trainer.contract import Alarm, Result, Rollout, StepMetrics, TrainSpec, enc
 from trainer.launchers.protocol import metrics_after, tail, write_whole
 from trainer.models import Alias, AliasMove, Line, ModelVersion, RunAlarm, RunMetric, RunSample, TrainingRun
 from trainer.runspec import RunSpec
-from trainer.services import artifacts, rows, training_data, usage
+from trainer.services import artifacts, hacking, rows, training_data, usage
 from trainer.services.bases import reference
 from trainer.states import AliasName, RunState
 
@@ -39,7 +39,12 @@ class TrainingKind:
         if not (directory / "probe.jsonl").exists():
             training_data.write(work, spec, directory)
         told = TrainSpec(
-            run=str(work.pk), model=reference(work.start), recipe=spec, grader=work.grader, attempt=work.attempt
+            run=str(work.pk),
+            model=reference(work.start),
+            recipe=spec,
+            grader=work.grader,
+            attempt=work.attempt,
+            second_grader=work.second_grader,
         )
         write_whole(directory / "spec.json", encode(told))
 
@@ -72,6 +77,7 @@ class TrainingKind:
         with transaction.atomic():
             line = Line.objects.select_for_update().get(pk=work.line_id)
             changes = _ended(work, result) | {"finished_at": timezone.now(), "kl": msgspec.to_builtins(result.kl)}
+            changes["report"] = hacking.read(directory)
             old = RunState(work.state)
             data = {"digest": result.model.digest, "ending": msgspec.to_builtins(result.ending)}
             if not TrainingRun.objects.advance(
@@ -130,7 +136,8 @@ def _store_metrics(work: TrainingRun, lines: list[StepMetrics]) -> None:
     """The steps of the weights that count. Where a run went back, the steps behind that one are gone with it."""
     if not lines:
         return
-    usage.add_steps(work, len(lines), _tokens_spent(work, lines))
+    trained = sum(line.step > 0 for line in lines)  # step 0 is a measurement
+    usage.add_steps(work, trained, _tokens_spent(work, lines))
     kept: dict[int, StepMetrics] = {}
     for line in lines:
         if kept and line.step <= next(reversed(kept)):

@@ -78,6 +78,10 @@ def seconds_of(kind: str, pk: int) -> float:
     return float(Usage.objects.filter(kind=kind, work=pk).aggregate(sum=Sum("seconds"))["sum"] or 0)
 
 
+def attempts_of(kind: str, pk: int) -> int:
+    return Usage.objects.filter(kind=kind, work=pk).count()
+
+
 @dataclass(frozen=True, slots=True)
 class Spent:
     """What a team's work of one kind took in one calendar month (UTC), counted where its attempts began."""

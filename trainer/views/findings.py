@@ -369,6 +369,8 @@ def _by_name(steps: Sequence[Step], field: str) -> str:
     best, worst = (choose(last, key=lambda name: last[name]) for choose in (max, min))
     if len(last) == 1:
         return f"Only {best or 'no domain'}: {last[best]:.2f}."
+    if last[best] == last[worst]:
+        return f"All {len(last)} are at {last[best]:.2f}."
     more = f" Of {len(last)} the first {DRAWN_NAMES} are drawn." if len(last) > DRAWN_NAMES else ""
     high, low = (f"{name or 'no domain'}, {last[name]:.2f}" for name in (best, worst))
     return f"Highest now: {high}; lowest: {low}.{more}"

@@ -3,6 +3,7 @@
 import os
 import signal
 from collections.abc import Callable
+from pathlib import Path
 
 import psutil
 import pytest
@@ -10,8 +11,10 @@ import pytest
 from tasks.errors import Conflict, Invalid
 from tasks.models import Dataset, Event, User
 from tests.trainer.services.settling import settle
+from trainer.contract import StepMetrics, encode
 from trainer.models import BaseBuild, Line, ModelVersion, RunMetric, TrainingRun, Usage
-from trainer.services import recipes, runs, supervision
+from trainer.services import recipes, runs, supervision, usage
+from trainer.services.training import TrainingKind
 from trainer.states import RUN_ENDED, AliasName, RunState
 
 Knobs = Callable[..., None]
@@ -273,8 +276,8 @@ def test_what_an_engine_spent_is_kept_by_attempt(run: TrainingRun, knobs: Knobs)
     settle(lambda: ended(run))
 
     spent = Usage.objects.filter(kind="run", work=run.pk).order_by("attempt")
-    assert [(usage.attempt, usage.steps, usage.tokens) for usage in spent] == [(1, 3, 3000), (2, 3, 3000)]
-    assert all(usage.seconds > 0 and usage.team == run.line.team for usage in spent)
+    assert [(row.attempt, row.steps, row.tokens) for row in spent] == [(1, 3, 3000), (2, 3, 3000)]
+    assert all(row.seconds > 0 and row.team == run.line.team for row in spent)
 
 
 def test_steps_that_are_trained_again_are_spent_twice(run: TrainingRun, knobs: Knobs):
@@ -284,3 +287,14 @@ def test_steps_that_are_trained_again_are_spent_twice(run: TrainingRun, knobs: K
 
     spent = Usage.objects.get(kind="run", work=run.pk)
     assert (spent.steps, spent.tokens) == (9, 9000)
+
+
+def test_the_measurement_before_the_first_step_is_no_step(run: TrainingRun, tmp_path: Path):
+    usage.open_attempt("run", run)
+    lines = [StepMetrics(step=step, total_steps=6, at=0.0, tokens_seen=100 * step or None) for step in (0, 1, 2)]
+    (tmp_path / "metrics.jsonl").write_bytes(b"".join(encode(line) + b"\n" for line in lines))
+
+    TrainingKind().read_progress(run, tmp_path)
+
+    spent = Usage.objects.get(kind="run", work=run.pk)
+    assert (spent.steps, spent.tokens) == (2, 200)

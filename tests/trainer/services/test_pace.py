@@ -71,6 +71,16 @@ def test_a_runs_pace_is_read_off_its_metrics(ran: Ran):
     )
 
 
+def test_a_run_that_started_twice_tells_of_one_start(ran: Ran):
+    run = ran()
+    Usage.objects.create(team=run.line.team, kind="run", work=run.pk, attempt=2, began_at=timezone.now(), seconds=20.0)
+
+    measured = pace.of_run(run)
+
+    assert measured is not None
+    assert measured.seconds_start == pytest.approx(20.0)
+
+
 def test_the_same_run_again_is_forecast_to_take_what_it_took(ran: Ran):
     ran()
 

@@ -131,3 +131,9 @@ def test_no_empty_chart_is_drawn_once_a_run_has_ended():
     drawn = {chart["name"]: chart["curves"] for chart in findings.charts(steps([0.3]), ended)}
 
     assert (drawn["reward"], drawn["kl"]) == ("reward", "")
+
+
+def test_domains_that_stand_equal_are_neither_highest_nor_lowest():
+    of = [{"step": 1, "reward_mean": 0.3, "reward_by_domain": {"add": 0.5, "reverse": 0.5}}]
+
+    assert sentence(of, "reward_domain") == "All 2 are at 0.50."
