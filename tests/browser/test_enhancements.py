@@ -7,6 +7,7 @@ import pytest
 from playwright.sync_api import expect
 
 from tasks.models import Upload
+from trainer.views.findings import CHARTS
 
 pytestmark = pytest.mark.django_db
 
@@ -24,7 +25,8 @@ def test_the_chosen_theme_stays_on_the_next_page(visit: Any, portal: Any):
 def test_curves_are_drawn_from_the_metrics(visit: Any, portal: Any):
     page = visit(portal.operator).open(f"/ops/runs/{portal.run.pk}")
 
-    expect(page.locator(".chart canvas")).to_have_count(6)
+    without_numbers = {"change", "validation_domain"}  # their sentences say why
+    expect(page.locator(".chart canvas")).to_have_count(len(CHARTS) - len(without_numbers))
 
 
 def test_a_dropped_file_is_uploaded_and_its_page_opens(visit: Any, portal: Any, tmp_path: Path):
