@@ -22,10 +22,13 @@ from tasks.services.importing import import_upload
 from tasks.services.licences import CONSENT_VERSION
 from tasks.services.proving import prove_upload
 from tasks.states import Role, Split, UploadState
+from trainer import hacking
+from trainer.contract import Report
 from trainer.evaluation.decision import Digests
 from trainer.evaluation.gates import decide
 from trainer.evaluation.policy import GatePolicy, Guard
 from trainer.evaluation.scoring import SuiteScores, side_of, suite_of
+from trainer.hacking import Row, Said
 from trainer.models import (
     Alias,
     AliasMove,
@@ -49,6 +52,7 @@ from trainer.services import difficulty, recipes, schedules
 
 PASSWORD = "correct-horse-battery"
 NUMBER = {"type": "number"}
+ANY_NUMBER = {"type": "regex", "pattern": "[0-9]"}
 DOMAINS = ("arithmetic", "maximum", "reverse")
 
 
@@ -266,6 +270,8 @@ def _models(operator: User, team: Team) -> tuple[Any, ...]:
         Firing.objects.create(schedule=schedule, due_at=due, outcome=outcome, reason=reason, run=run)
     _measured(line, operator)
     first_run = reports[0].evaluation.candidate.run
+    first_run.report = msgspec.to_builtins(_hacking_report())
+    first_run.save(update_fields=["report"])
     return line, recipe, first_run, going, broken, reports[0], reports[1]
 
 
@@ -323,6 +329,27 @@ def _run(line: Line, mixture: Any, start: ModelVersion, state: str, *, seed: int
     RunMetric.objects.bulk_create(RunMetric(run=run, step=n, data=_metrics(n, draw)) for n in range(1, steps + 1))
     RunSample.objects.bulk_create(_sample(run, step, draw) for step in range(1, steps + 1, 9) for _ in range(4))
     return run
+
+
+def _hacking_report() -> Report:
+    """Of sums with a grader that accepts a list of candidates."""
+    said = Said("The sum is 42.", 6)
+    rows = [
+        Row(
+            f"{n}",
+            f"Compute {n} + {n + 25}.",
+            "arithmetic",
+            {"reference": str(2 * n + 25)},
+            ANY_NUMBER,
+            str(2 * n + 25),
+            "42",
+        )
+        for n in range(10, 60)
+    ]
+    checks = hacking.inspect(
+        rows, early=[said], late=[said], second_grader={**NUMBER, "reference": "{{ item.reference }}"}
+    )
+    return Report(checks, step=100, rows=len(rows))
 
 
 def _alarmed(run: TrainingRun) -> None:

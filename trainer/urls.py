@@ -2,7 +2,7 @@
 
 from django.urls import path, re_path
 
-from trainer.views import difficulty, gates, ops, recipes, runs, schedules, usage, versions
+from trainer.views import difficulty, gates, ops, recipes, rollouts, runs, schedules, usage, versions
 
 urlpatterns = [
     path("datasets/<slug:team>/<slug:slug>/train", runs.train, name="train"),
@@ -13,6 +13,7 @@ urlpatterns = [
     path("ops/runs/<int:pk>", runs.run_page, name="run"),
     path("ops/runs/<int:pk>/status", runs.run_status, name="run-status"),
     path("ops/runs/<int:pk>/metrics", runs.run_metrics, name="run-metrics"),
+    path("ops/runs/<int:pk>/rollouts", rollouts.rollouts_page, name="run-rollouts"),
     re_path(r"^ops/runs/(?P<pk>\d+)/(?P<verb>pause|resume|cancel|clone)$", runs.steer, name="run-steer"),
     path("ops/usage", usage.usage_page, name="usage"),
     path("ops/usage/budget", usage.set_budget, name="usage-budget"),

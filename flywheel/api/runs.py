@@ -11,10 +11,10 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from flywheel.api.resource import Asked, Given, Nothing, Resource
-from tasks.errors import Forbidden, Invalid
+from tasks.errors import Forbidden, Invalid, NotFound
 from tasks.states import Scope
 from trainer.models import Line, Mixture, ModelVersion, Recipe, RunAlarm, RunMetric, RunSample, TrainingRun
-from trainer.services import recipes, runs
+from trainer.services import hacking, recipes, rollouts, runs
 from trainer.services.runs import Estimate
 from trainer.states import RunState
 
@@ -25,19 +25,24 @@ class RunOut(serializers.ModelSerializer[TrainingRun]):
     version = serializers.SerializerMethodField(help_text="Version that came out of it.")
     dataset = serializers.IntegerField(source="dataset_version.dataset_id", default=None)
     started_by = serializers.CharField(source="started_by.username", default=None, help_text="null: a schedule.")
+    suspicious = serializers.SerializerMethodField(help_text="Checks of its report that did not hold; null: no report.")
 
     class Meta:
         model = TrainingRun
         fields = (
             "id", "line", "line_slug", "state", "phase", "step", "total_steps", "attempt", "start", "version",
-            "mixture", "dataset_version", "dataset", "cloned_from", "spec", "reasons", "grader", "estimated_seconds",
-            "estimated_tokens", "tokens", "kl", "notes", "ending", "kept_step", "learning_rate",
+            "mixture", "dataset_version", "dataset", "cloned_from", "spec", "reasons", "grader", "second_grader",
+            "estimated_seconds", "estimated_tokens", "tokens", "kl", "notes", "ending", "kept_step", "learning_rate",
+            "suspicious",
             "error", "peak_memory_bytes", "started_by", "created_at", "started_at", "finished_at",
         )  # fmt: skip
 
     def get_version(self, run: TrainingRun) -> str | None:
         version = getattr(run, "version", None)
         return version.name if version else None
+
+    def get_suspicious(self, run: TrainingRun) -> list[str] | None:
+        return hacking.failed(run.report) if run.report else None
 
 
 class MetricOut(serializers.ModelSerializer[RunMetric]):
@@ -62,6 +67,48 @@ class SampleOut(serializers.ModelSerializer[RunSample]):
     class Meta:
         model = RunSample
         fields = ("id", "step", "data")
+
+
+class ExampleOut(serializers.Serializer[Any]):
+    key = serializers.CharField()
+    prompt = serializers.CharField()
+    completion = serializers.CharField()
+    score = serializers.FloatField(allow_null=True)
+    reason = serializers.CharField()
+
+
+class CheckOut(serializers.Serializer[Any]):
+    name = serializers.CharField()
+    title = serializers.CharField()
+    value = serializers.FloatField(allow_null=True, help_text="In the unit.")
+    limit = serializers.FloatField()
+    least = serializers.FloatField(allow_null=True, help_text="It may not be below this either.")
+    unit = serializers.CharField(help_text="score, share or times.")
+    holds = serializers.BooleanField(allow_null=True, help_text="null: there was nothing to measure.")
+    n = serializers.IntegerField(help_text="Answers that were measured.")
+    sentence = serializers.CharField(help_text="With what to do.")
+    examples = ExampleOut(many=True, help_text="Worst first; empty for those who may not read the rows.")
+
+
+class ReportOut(serializers.Serializer[Any]):
+    step = serializers.IntegerField(help_text="Whose weights answered.")
+    rows = serializers.IntegerField(help_text="Sampled of training and validation.")
+    fault = serializers.CharField(help_text="Why there are no checks, where the inspection broke.")
+    checks = CheckOut(many=True)
+
+
+class RolloutOut(serializers.Serializer[Any]):
+    step = serializers.IntegerField()
+    key = serializers.CharField(help_text="Of the task: the same prompt at another step has the same.")
+    domain = serializers.CharField()
+    prompt = serializers.CharField()
+    completion = serializers.CharField()
+    reward = serializers.FloatField(allow_null=True, help_text="null: it could not be graded.")
+    advantage = serializers.FloatField()
+    reason = serializers.CharField()
+    tokens = serializers.IntegerField()
+    truncated = serializers.BooleanField()
+    learned = serializers.BooleanField(help_text="Whether an update was made of its group.")
 
 
 class EstimateOut(serializers.Serializer[Any]):
@@ -112,6 +159,9 @@ class RunIn(Given):
     overrides = serializers.DictField(required=False, help_text="Knobs of the preset.")
     seed = serializers.IntegerField(min_value=0, required=False)
     grader = serializers.DictField(required=False, help_text="Replaces every row's grader.")
+    second_grader = serializers.DictField(
+        required=False, help_text="Trains nothing: the run's report says where it disagrees with the first."
+    )
     start_from = serializers.IntegerField(
         required=False,
         help_text="Version id: of the line, or for an expert any that your team may see. Default: the line's champion, "
@@ -130,6 +180,19 @@ class MetricFilter(Asked):
 
 class SampleFilter(Asked):
     step = serializers.IntegerField(required=False)
+
+
+class RolloutFilter(Asked):
+    order = serializers.ChoiceField(choices=list(rollouts.ORDERS), required=False, default="reward")
+    limit = serializers.IntegerField(min_value=1, max_value=rollouts.MOST_ROWS, required=False, default=20)
+    skip = serializers.IntegerField(min_value=0, required=False, default=0)
+    step = serializers.IntegerField(required=False, help_text="Default: the last steps, or with `key` all of them.")
+    key = serializers.CharField(required=False, help_text="Of one task: its answers over the steps.")
+    domain = serializers.CharField(required=False)
+    learned = serializers.BooleanField(required=False, allow_null=True, default=None)
+    least = serializers.FloatField(required=False, help_text="Reward from here.")
+    most = serializers.FloatField(required=False, help_text="Reward up to here.")
+    text = serializers.CharField(required=False, help_text="In prompt or answer, in any case.")
 
 
 class Runs(Resource):
@@ -213,6 +276,26 @@ class Runs(Resource):
         if not run.line.shows_rows_to(self.caller.user, self.caller.team):
             raise Forbidden("rows_hidden", "Samples of a shared line are for the pool's reviewers and operators.")
         return Response(SampleOut(run.samples.filter(**self.asked(SampleFilter))[:100], many=True).data)
+
+    @extend_schema(parameters=[RolloutFilter], responses=RolloutOut(many=True), operation_id="runs_rollouts")
+    @action(detail=True, pagination_class=None)
+    def rollouts(self, request: Request, pk: str) -> Response:
+        """Every answer of the last steps, the best paid first. Shown to whom samples are."""
+        run = self.get_object()
+        if not run.line.shows_rows_to(self.caller.user, self.caller.team):
+            raise Forbidden("rows_hidden", "Answers of a shared line are for the pool's reviewers and operators.")
+        looked = rollouts.look(run, rollouts.Wanted(**self.asked(RolloutFilter)))
+        return Response(RolloutOut(looked.rows, many=True).data)
+
+    @extend_schema(responses=ReportOut, operation_id="runs_report")
+    @action(detail=True, pagination_class=None)
+    def report(self, request: Request, pk: str) -> Response:
+        """Could the reward be hacked? The checks of the run's end."""
+        run = self.get_object()
+        report = hacking.shown(run, self.caller.user, self.caller.team)["report"]
+        if report is None:
+            raise NotFound("no_report", f"Run {run.pk} has no report: it is made when the weights are, at the end.")
+        return Response(ReportOut(report).data)
 
     @extend_schema(request=Nothing, responses=RunOut)
     @action(detail=True, methods=["post"])

@@ -11,6 +11,7 @@ that FAKE_ENGINE_KNOBS names; each is optional:
      "validation": false,            without a validation split; true by default
      "alarms": [{"step": 5, "kind": "kl", "level": "stop", "action": "rolled_back", "back_to": 3}],
                                      with "again": true, of a step that is trained after the run went back
+     "suspicious": ["echo"],         checks of the report that do not hold
      "early_stop_at": 8,             the run ends there by itself
      "crash_at": 5,                  kill -9 of itself at this step, on attempts up to "crash_attempts" (1)
      "fail": "training",             end as failed at this boundary
@@ -34,7 +35,7 @@ from typing import Any
 
 import msgspec
 
-from trainer import contract
+from trainer import contract, hacking
 
 STEPS_OF_EVALUATION = 4
 
@@ -79,6 +80,19 @@ class FakeEngine:
     def train(self) -> None:
         assert (self.directory / "train.jsonl").stat().st_size
         self.training(self.spec.recipe.steps, "training")
+        self.report()
+
+    def report(self) -> None:
+        failed = self.knobs.get("suspicious", [])
+        checks = [
+            contract.HackingCheck(
+                name=name, title=title, value=0.4 * (name in failed), limit=0.05, holds=name not in failed, n=30,
+                sentence="Fake: it earns something." if name in failed else "Fake: it earns nothing.",
+                examples=[contract.CheckExample("0" * 32, "1 + 1 = ?", "1 + 1 = ?", 1.0, "Fake.")] * (name in failed),
+            )
+            for name, title in hacking.TITLES.items()
+        ]  # fmt: skip
+        self.replace("report.json", contract.encode(contract.Report(checks, self.step, 30, self.spec.attempt)))
 
     def training(self, total: int, phase: str) -> None:
         step = self.last_step() + 1

@@ -34,6 +34,7 @@ class TrainingRun(EngineWork):
     spec = models.JSONField()  # trainer.runspec.RunSpec, resolved
     reasons = models.JSONField(default=dict)  # knob → why it is that, of the knobs that the preset decided
     grader = models.JSONField(null=True, blank=True)  # replaces every row's grader
+    second_grader = models.JSONField(null=True, blank=True)  # trains nothing: the report compares it with the first
     state = models.CharField(max_length=12, choices=[(s.value, s.value) for s in RunState], default=RunState.VALIDATING)
     metrics_offset = models.BigIntegerField(default=0)  # bytes of metrics.jsonl that are stored
     samples_offset = models.BigIntegerField(default=0)
@@ -45,6 +46,7 @@ class TrainingRun(EngineWork):
     ending = models.JSONField(null=True)  # trainer.contract.Ending: why it has ended, or why it is paused
     kept_step = models.PositiveIntegerField(null=True)  # whose weights the version has
     learning_rate = models.FloatField(null=True)  # at the end; the spec has the one that it began with
+    report = models.JSONField(null=True)  # trainer.contract.Report: could the reward be hacked?
     notes = models.JSONField(default=list)  # sentences for the run page, e.g. how few rows were split
 
     objects = TrainingRunQuerySet.as_manager()
@@ -59,6 +61,11 @@ class TrainingRun(EngineWork):
 
     def __str__(self) -> str:
         return f"run {self.pk} of {self.line.slug} ({self.state})"
+
+    @property
+    def is_control(self) -> bool:
+        """Whether a coin stood in place of the grades: what it made is for comparison only."""
+        return bool(self.spec.get("random_rewards"))
 
     @property
     def dataset(self) -> Dataset | None:

@@ -16,6 +16,10 @@ class ModelVersionQuerySet(models.QuerySet["ModelVersion"]):
     def for_user(self, user: Any, team: Team | None = None) -> "ModelVersionQuerySet":
         return self.filter(line__in=Line.objects.for_user(user, team))
 
+    def without_controls(self) -> "ModelVersionQuerySet":
+        """Those that something may be made of: not what a coin has trained."""
+        return self.exclude(pk__in=ModelVersion.objects.filter(run__spec__random_rewards=True).values("pk"))
+
 
 class ModelVersion(models.Model):
     """An immutable artifact in DATA_DIR/models/<digest>, numbered within its line."""
@@ -46,6 +50,10 @@ class ModelVersion(models.Model):
     @property
     def name(self) -> str:
         return f"{self.line.slug}/v{self.number}"
+
+    @property
+    def is_control(self) -> bool:
+        return self.run is not None and self.run.is_control
 
     @property
     def path(self) -> str:

@@ -215,7 +215,7 @@ def _source(line: Line, recipe: Recipe | None, dataset: Dataset | None) -> tuple
     """One source, and of this line: another line's rows are not for this line's team."""
     if (recipe is None) == (dataset is None):
         raise Invalid("one_source", "Name one thing to measure: a recipe or a dataset.", "recipe")
-    champion = line.alias(AliasName.CHAMPION) or line.versions.order_by("-number").first()
+    champion = line.alias(AliasName.CHAMPION) or line.versions.without_controls().order_by("-number").first()
     if champion is None:
         raise Conflict("no_base", f"{line.name} has no version yet: its base is still being built.")
     if recipe is not None:

@@ -29,7 +29,8 @@ MOST_FLIPS = 200  # shown in a report, regressions first
 def decide(evaluation: Evaluation) -> GateReport:
     """The report of a finished evaluation; made once. PROMOTE moves the champion in the same transaction.
 
-    Where the policy or the line asks for a sign-off, PROMOTE waits for a person (promotion.promote).
+    Where the policy or the line asks for a sign-off, PROMOTE waits for a person (promotion.promote). Of a control
+    run it says that the suites rise by chance, and nothing moves.
     """
     directory = path_of(evaluation.directory)
     items = list(_read(directory / "items.jsonl", EvalItem))
@@ -55,7 +56,8 @@ def decide(evaluation: Evaluation) -> GateReport:
             actor=None,
             data={"candidate": evaluation.candidate.name, "sentence": decision.sentence},
         )
-        if decision.verdict is Verdict.PROMOTE and line.auto_promote and not decision.sign_off:
+        moves = line.auto_promote and not decision.sign_off and not evaluation.candidate.is_control
+        if decision.verdict is Verdict.PROMOTE and moves:
             promotion.promote(evaluation.candidate, actor=None, reason=decision.sentence, report=report)
         crash_point("gate.before_commit")
     return report

@@ -49,6 +49,12 @@ def move(
         raise Invalid("other_line", f"{version.name} is not a version of {line.name}.", "version")
     if not reason.strip():
         raise Invalid("reason_missing", "Say why in a few words: the history shows it.", "reason")
+    if version.is_control and name != AliasName.CHALLENGER:
+        raise Conflict(
+            "control_run",
+            f"{version.name} comes of a control run, which a coin has trained: it is there to be compared with and "
+            f"never becomes {name}. Train without random_rewards for one that may.",
+        )
     old = line.alias(name)
     if old is not None and old.pk == version.pk:
         raise Conflict("already_there", f"{version.name} is the {name} already.")

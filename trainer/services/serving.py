@@ -66,7 +66,7 @@ def _version(line: Line, which: str) -> ModelVersion | None:
     elif which:
         return None
     else:
-        found = line.alias(AliasName.CHAMPION) or line.versions.order_by("-number").first()
+        found = line.alias(AliasName.CHAMPION) or line.versions.without_controls().order_by("-number").first()
     return found
 
 
@@ -88,9 +88,10 @@ def names_among(visible: LineQuerySet) -> list[PublicModel]:
         champion = next((alias.version for alias in aliases if alias.name == AliasName.CHAMPION), None)
         if champion and shared and line.pk == shared.pk:
             names.append(PublicModel(AliasName.CHAMPION, champion))
-        versions = list(line.versions.select_related("line").order_by("-number"))
-        if champion or versions:
-            names.append(PublicModel(line.slug, champion or versions[0]))
+        versions = list(line.versions.select_related("line", "run").order_by("-number"))
+        served = champion or next((version for version in versions if not version.is_control), None)
+        if served:
+            names.append(PublicModel(line.slug, served))
         names += [PublicModel(f"{line.slug}/{alias.name}", alias.version) for alias in aliases]
         names += [PublicModel(version.name, version) for version in versions]
     return names

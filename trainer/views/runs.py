@@ -20,7 +20,7 @@ from trainer import alarms
 from trainer.forms import FEW_SHOT, BudgetsForm, CloneForm, KnobsForm, TrainForm
 from trainer.models import Line, RunSample, TrainingRun
 from trainer.presets import AUTO
-from trainer.services import runs, usage
+from trainer.services import hacking, runs, usage
 from trainer.states import RUN_ENDED, RunState
 from trainer.views import findings, settings
 from trainer.views.scope import may_operate, no_supervisor
@@ -28,7 +28,7 @@ from trainer.views.scope import may_operate, no_supervisor
 TABLE_ROWS = 20
 
 
-def _find(request: HttpRequest, pk: int) -> TrainingRun:
+def find(request: HttpRequest, pk: int) -> TrainingRun:
     rows = TrainingRun.objects.for_user(request.user).select_related(
         "line__team",
         "start__line",
@@ -45,7 +45,7 @@ def _find(request: HttpRequest, pk: int) -> TrainingRun:
 @login_required
 @require_safe
 def run_page(request: HttpRequest, pk: int) -> HttpResponse:
-    run = _find(request, pk)
+    run = find(request, pk)
     steps = _steps(run)
     if reply := exported(request, _flat(steps), name=f"run-{pk}-metrics"):
         return reply
@@ -56,6 +56,7 @@ def run_page(request: HttpRequest, pk: int) -> HttpResponse:
         "table": _thinned(steps),
         "measured": len(steps),
         **_samples(request, run),
+        **hacking.shown(run, request.user),
         "may_operate": may_operate(request.user, run.line),
         "sees_prompts": run.line.shows_rows_to(request.user),
         "settings": settings.rows(run.spec, run.reasons),
@@ -138,7 +139,7 @@ def _samples(request: HttpRequest, run: TrainingRun) -> dict[str, Any]:
 @login_required
 @require_safe
 def run_status(request: HttpRequest, pk: int) -> HttpResponse:
-    run = _find(request, pk)
+    run = find(request, pk)
     ended = run.state in RUN_ENDED
     return live.fragment(request, "trainer/_run_status.html", _status(run, request.user), finished=ended)
 
@@ -147,7 +148,7 @@ def run_status(request: HttpRequest, pk: int) -> HttpResponse:
 @require_safe
 def run_metrics(request: HttpRequest, pk: int) -> HttpResponse:
     """The curves as columns. The same bytes while no step has ended, so 304 while nothing is new."""
-    run = _find(request, pk)
+    run = find(request, pk)
     steps = _steps(run)
     marks = run.alarms.exclude(data__action="none").values_list("step", "data__action")
     body = {
@@ -203,7 +204,7 @@ def _comparison(run: TrainingRun, seconds: float) -> dict[str, Any] | None:
 @login_required
 @require_POST
 def steer(request: HttpRequest, pk: int, verb: str) -> HttpResponse:
-    run = _find(request, pk)
+    run = find(request, pk)
     match verb:
         case "pause":
             runs.pause(run, actor=request.user)

@@ -95,6 +95,15 @@ def figure(value: Any, unit: str = "") -> str:
 
 
 @register.filter
+def measured(value: Any, unit: str) -> str:
+    """What a check of a run measured: a score in two decimals, a share in per cent, a ratio with its sign."""
+    if unit == "share":
+        return percent(value)
+    told = decimals(value, 2)
+    return f"{told}\u202f×" if unit == "times" and value is not None else told
+
+
+@register.filter
 def duration(seconds: Any) -> str:
     """3725 → 1 h 2 min"""
     if seconds is None or seconds == "":
