@@ -26,7 +26,7 @@ import msgspec
 
 from tasks.graders import judges
 from trainer.contract import BaseSpec, EngineFault, EvaluateSpec, Result, SampleSpec, Spec, TrainSpec, decode_spec
-from trainer.engine import environment, ranks
+from trainer.engine import checkpoints, environment, mishaps, ranks
 from trainer.engine.faults import Fault, Fenced, Stopped
 from trainer.engine.progress import FENCED, Progress, peak_memory_bytes
 
@@ -99,8 +99,16 @@ def _result(spec: Spec | EngineFault, directory: Path, progress: Progress) -> Re
         raise
     except Exception as bug:
         traceback.print_exc()
-        record = EngineFault(_boundary(bug, progress.phase), type(bug).__name__, _sentence(bug))
+        record = mishaps.fault_of(bug, progress.phase)
+        if record.code == "disk_full" and ranks.first():
+            _drop_half_written(directory)
         return Result("failed", progress.attempt, step=progress.step, error=record)
+
+
+def _drop_half_written(directory: Path) -> None:
+    """So that there is room for result.json, which says what happened."""
+    for partial in ("checkpoints/.partial", "model.partial"):
+        checkpoints.clear(directory / partial)
 
 
 def _run(spec: Spec, directory: Path, progress: Progress) -> Result:
@@ -180,20 +188,6 @@ def _try_lock(descriptor: int) -> bool:
     except BlockingIOError:
         return False
     return True
-
-
-_BOUNDARIES = {"loading": "model", "sampling": "sampling", "evaluating": "sampling", "training": "training"}
-
-
-def _boundary(bug: Exception, phase: str) -> str:
-    if isinstance(bug, OSError):
-        return "checkpoint" if phase in ("training", "saving") else "data"
-    return _BOUNDARIES.get(phase, "engine")
-
-
-def _sentence(bug: Exception) -> str:
-    first_line = str(bug).strip().splitlines()[0] if str(bug).strip() else "no message"
-    return f"{type(bug).__name__}: {first_line[:300]} (engine.log has the trace)."
 
 
 if __name__ == "__main__":

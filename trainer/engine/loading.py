@@ -43,11 +43,31 @@ def load(reference: ModelRef) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]
             "chat_template_missing",
             f"{_called(reference)} has no chat template: add a chat_template.jinja.",
         )
+    _require_matching(model, tokenizer, _called(reference))
     tokenizer.padding_side = "left"
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     require_finite(model)
     return model.to(device()).eval(), tokenizer
+
+
+def _require_matching(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, called: str) -> None:
+    """A token without a row in the embedding would end the run with an index error, or on a GPU with the device."""
+    rows = int(model.get_input_embeddings().weight.shape[0])
+    ids = max(tokenizer.get_vocab().values(), default=-1) + 1
+    if ids > rows:
+        raise Fault(
+            "model",
+            "tokenizer_mismatch",
+            f"{called} has {rows:,} rows in its embedding for the {ids:,} tokens of its tokenizer: they do not belong "
+            "together.",
+        )
+    if tokenizer.eos_token_id is None:
+        raise Fault(
+            "model",
+            "end_token_missing",
+            f"{called} has a tokenizer without an end token: set eos_token in tokenizer_config.json.",
+        )
 
 
 def require_finite(model: PreTrainedModel) -> None:

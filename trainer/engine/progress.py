@@ -111,8 +111,9 @@ class Progress:
             peak_memory_bytes=peak_memory_bytes(),
         )
         partial = self.directory / "heartbeat.json.partial"
-        partial.write_bytes(encode(beat))
-        partial.replace(self.directory / "heartbeat.json")
+        with suppress(OSError):  # a full disk: the run itself says so, and the heart must not stop before
+            partial.write_bytes(encode(beat))
+            partial.replace(self.directory / "heartbeat.json")
 
     def _listen(self) -> None:
         with suppress(OSError, msgspec.DecodeError):  # absent, or caught half-written: the next beat reads it
