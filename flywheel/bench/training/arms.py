@@ -16,6 +16,7 @@ from trainer.runspec import RunSpec
 
 SEEDS = (1,) if FAST else (1, 2, 3, 4, 5)
 COMPLETIONS = 128  # a step
+START = "start"  # the side of the base, when arms are scored
 KEEP_EVERY = 5  # steps between the weights that are scored
 BARE_TRL = ("flywheel/bench/training/beside/bare_trl.py",)
 PLAIN: dict[str, Any] = {
@@ -85,21 +86,29 @@ class Curve:
         ]
 
 
-def curves(trained: Mapping[str, Path], bases: Mapping[str, str]) -> dict[str, Curve]:
-    """Score what was kept of every training (name → directory), after the trainings: one process a base."""
-    asked = []
-    for name, directory in trained.items():
-        kept = {f"{step:05}": path for step, path in jobs.kept(directory).items()}
-        files = subject.scoring({"00000": bases[name], **kept})
-        asked.append(jobs.engine_job(f"scores/{name}", files))
-    scored = [jobs.scores(directory) for directory in jobs.perform(asked, at_once=2)]
-    return {name: _curve(trained[name], found) for name, found in zip(trained, scored, strict=True)}
+Trained = Mapping[tuple[str, int], Path]  # (arm, seed) → directory of a training
+Curves = dict[tuple[str, int], Curve]
 
 
-def _curve(directory: Path, scored: Mapping[str, Scored]) -> Curve:
-    rate_at = {int(step): found.pass_rate for step, found in scored.items()}
-    points = [point for point in points_of(directory) if point.step in rate_at]
-    return Curve(points, [rate_at[point.step] for point in points])
+def curves(name: str, trained: Trained, models: Mapping[int, str]) -> Curves:
+    """Score what was kept of every training, after the trainings: a process a seed, one noise for all its weights."""
+    asked = [_scoring(f"scores/{name}-{seed}", seed, trained, model) for seed, model in models.items()]
+    scored = dict(zip(models, map(jobs.scores, jobs.perform(asked, at_once=2)), strict=True))
+    return {(arm, seed): _curve(directory, arm, scored[seed]) for (arm, seed), directory in trained.items()}
+
+
+def _scoring(name: str, seed: int, trained: Trained, model: str) -> Job:
+    sides = {START: model}
+    for (arm, of_seed), directory in trained.items():
+        if of_seed == seed:
+            sides |= {f"{arm}/{step}": path for step, path in jobs.kept(directory).items()}
+    return jobs.engine_job(name, subject.scoring(sides))
+
+
+def _curve(directory: Path, arm: str, scored: Mapping[str, Scored]) -> Curve:
+    names = {point.step: f"{arm}/{point.step}" if point.step else START for point in points_of(directory)}
+    points = [point for point in points_of(directory) if names[point.step] in scored]
+    return Curve(points, [scored[names[point.step]].pass_rate for point in points])
 
 
 def points_of(directory: Path) -> list[Point]:

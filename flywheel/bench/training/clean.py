@@ -1,6 +1,6 @@
 """Bases whose demonstrations are all right, merely short of steps or data: what was tried, what rewards win there."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
 from typing import Any
@@ -30,7 +30,7 @@ SETTINGS = (
     Setting("3,000 demonstrations, KL penalty 0.01", {"count": 3_000}, {"beta": 0.01}),
 )
 
-Curves = Mapping[int, Curve]  # by seed
+BySeed = dict[int, Curve]
 
 
 def clean() -> list[Measure]:
@@ -49,49 +49,44 @@ def _models(setting: Setting) -> dict[int, str]:
     return arms.bases(SEEDS, flawed=False, **setting.base)
 
 
-def _curves(setting: Setting) -> Curves:
-    models, slug = _models(setting), setting.name.replace(" ", "-").replace(",", "")
-    fast = {"steps": 5} if FAST else {}
-    jobs_by_name = {}
+def _curves(setting: Setting) -> BySeed:
+    models, planned = _models(setting), []
+    how = {**setting.recipe, "save_every": KEEP_EVERY, "measure_every": 1000, **({"steps": 5} if FAST else {})}
     for seed in SEEDS:
-        how = {**setting.recipe, **fast, "save_every": KEEP_EVERY, "measure_every": 1000}
         recipe = subject.recipe("flywheel", seed, validation=0, **how)
-        jobs_by_name[f"clean-{slug}-{seed}"] = arms.ours(f"clean/{slug}-{seed}", recipe, models[seed], validation=0)
-    return _scored(jobs_by_name, models)
+        planned.append(arms.ours(f"clean/{_slug(setting)}-{seed}", recipe, models[seed], validation=0))
+    return _scored(_slug(setting), planned, models)
 
 
-def _scored(planned: Mapping[str, jobs.Job], models: Mapping[int, str]) -> Curves:
-    trained = dict(zip(planned, jobs.perform(list(planned.values()), at_once=2), strict=True))
-    curves = arms.curves(trained, dict(zip(planned, models.values(), strict=True)))
-    return dict(zip(models, curves.values(), strict=True))
+def _scored(name: str, planned: Sequence[jobs.Job], models: Mapping[int, str]) -> BySeed:
+    trained = zip(SEEDS, jobs.perform(planned, at_once=2), strict=True)
+    curves = arms.curves(f"clean-{name}", {(name, seed): directory for seed, directory in trained}, models)
+    return {seed: curve for (_, seed), curve in curves.items()}
 
 
-def _beside(setting: Setting, ours: Curves) -> list[Measure]:
+def _slug(setting: Setting) -> str:
+    return setting.name.replace(" ", "-").replace(",", "")
+
+
+def _beside(setting: Setting, ours: BySeed) -> list[Measure]:
     """Completions until three quarters of our gain are won, beside TRL's on the same bases."""
     if min(curve.gain for curve in ours.values()) <= 0:
         return []
-    models, slug = _models(setting), setting.name.replace(" ", "-").replace(",", "")
-    by_rate = []
-    for rate in PEER_RATES:
-        how: dict[str, Any] = {"learning_rate": rate, "num_generations": 4, "max_steps": PEER_STEPS, **PLAIN}
-        planned = {
-            f"clean-{slug}-trl-{rate:g}-{seed}": arms.trl(
-                f"clean/{slug}-trl-{rate:g}-{seed}", models[seed], seed, **how
-            )
-            for seed in SEEDS
-        }
-        by_rate.append(_scored(planned, models))
+    by_rate = [_trl(setting, rate) for rate in PEER_RATES]
     ratio = intervals.mean_ratio(
         [_cost(ours[seed], ours[seed]) or float("inf") for seed in SEEDS],
         [min(_cost(c[seed], ours[seed]) or c[seed].points[-1].completions for c in by_rate) for seed in SEEDS],
     )
     best = fmean(max(100 * curves[seed].best for curves in by_rate) for seed in SEEDS)
+    name = f"unflawed base of {setting.name}: completions to {SHARE:.0%} of our gain, ratio"
     beside = f"TRL, 4 answers, better of {len(PEER_RATES)} rates, at best {best:.0f} %; {ratio}"
-    return [
-        told(
-            f"unflawed base of {setting.name}: completions to {SHARE:.0%} of our gain, ratio", ratio.value, "×", beside
-        )
-    ]
+    return [told(name, ratio.value, "×", beside)]
+
+
+def _trl(setting: Setting, rate: float) -> BySeed:
+    models, name = _models(setting), f"{_slug(setting)}-trl-{rate:g}"
+    how = PLAIN | {"learning_rate": rate, "num_generations": 4, "max_steps": PEER_STEPS}
+    return _scored(name, [arms.trl(f"clean/{name}-{seed}", models[seed], seed, **how) for seed in SEEDS], models)
 
 
 def _cost(curve: Curve, ours: Curve) -> float | None:

@@ -6,29 +6,26 @@ from statistics import fmean
 
 from flywheel.bench.table import FAST, Measure, at_most, told
 from flywheel.bench.training import arms, intervals, jobs, subject
-from flywheel.bench.training.arms import KEEP_EVERY, PLAIN, SEEDS, Curve
+from flywheel.bench.training.arms import KEEP_EVERY, PLAIN, SEEDS, Curve, Curves
 
 TARGET, OTHERS = 0.75, (0.65, 0.80)  # of the answers; fixed before the first run
 RATIO = 0.6
-RATES = (3e-4,) if FAST else (1e-4, 2e-4, 3e-4, 5e-4, 1e-3)
+RATES = (1e-4, 2e-4, 3e-4, 5e-4, 1e-3)
 GROUPS = (8, 4)  # answers to a prompt: TRL's default, and ours
-STEPS = 10 if FAST else 120  # of TRL; the preset says how many are ours
-DEFAULT_STEPS = 5 if FAST else 60
+STEPS = 5 if FAST else 120  # of TRL; the preset says how many are ours
+DEFAULT_STEPS = 60
 COSTS = {"completions": "completions drawn", "cpu_seconds": "CPU seconds", "seconds": "wall seconds"}
 DEFAULTS = "TRL's defaults"
-
-Curves = dict[tuple[str, int], Curve]  # (arm, seed)
 
 
 def speed() -> list[Measure]:
     models = arms.bases(SEEDS)
-    searches = {group: _search(group, models[SEEDS[0]]) for group in GROUPS[: 1 if FAST else 2]}
-    found: Curves = {}
-    for seed in SEEDS:
-        found |= _side_by_side(seed, models[seed], {group: search.best for group, search in searches.items()})
+    searches = [] if FAST else [_search(group, models[1]) for group in GROUPS]
+    rates = {search.group: search.best for search in searches} or {GROUPS[0]: RATES[-1]}
+    found = arms.curves("speed", _trained(models, rates), models)
     jobs.record("speed", [row for (arm, seed), curve in found.items() for row in curve.rows(arm=arm, seed=seed)])
     return [
-        *(measure for search in searches.values() for measure in search.measures()),
+        *(measure for search in searches for measure in search.measures()),
         *_costs(found, [TARGET, *OTHERS]),
         *_ratios(found),
         *_defaults(found),
@@ -68,11 +65,10 @@ class Search:
 def _search(group: int, model: str) -> Search:
     """Two at a time, because only completions decide; the best one's run is made again alone, for its time."""
     trained = jobs.perform([_trl(f"speed/search-{group}-{rate:g}", model, 1, group, rate) for rate in RATES], at_once=2)
-    names = {f"search-{group}-{rate:g}": directory for rate, directory in zip(RATES, trained, strict=True)}
-    curves = arms.curves(names, dict.fromkeys(names, model))
+    by_name = {(f"{rate:g}", 1): directory for rate, directory in zip(RATES, trained, strict=True)}
+    curves = arms.curves(f"search-{group}", by_name, {1: model})
     jobs.record(
-        f"search-{group}",
-        [row for rate, curve in zip(RATES, curves.values(), strict=True) for row in curve.rows(rate=rate, seed=1)],
+        f"search-{group}", [row for (rate, _), curve in curves.items() for row in curve.rows(rate=rate, seed=1)]
     )
     return Search(group, dict(zip(RATES, curves.values(), strict=True)))
 
@@ -84,19 +80,23 @@ def _trl(name: str, model: str, seed: int, group: int, rate: float) -> jobs.Job:
 # -- the arms ----------------------------------------------------------------------------------------------------------
 
 
-def _side_by_side(seed: int, model: str, rates: Mapping[int, float]) -> Curves:
-    """One process at a time: their times are compared."""
-    steps = {"steps": 10} if FAST else {}
-    recipe = subject.recipe("flywheel", seed, validation=0, save_every=KEEP_EVERY, measure_every=1000, **steps)
-    planned = {"ours": arms.ours(f"speed/ours-{seed}", recipe, model, validation=0)}
-    for group, rate in rates.items():
-        planned[f"TRL, {group} answers"] = _trl(f"speed/trl-{group}-{seed}", model, seed, group, rate)
-    if not FAST:
-        planned[DEFAULTS] = arms.trl(f"speed/defaults-{seed}", model, seed, max_steps=DEFAULT_STEPS)
-    trained = dict(zip(planned, jobs.perform(list(planned.values())), strict=True))
-    names = {arm: f"speed-{arm.replace(',', '').replace(' ', '-')}-{seed}" for arm in trained}
-    curves = arms.curves({names[arm]: trained[arm] for arm in trained}, dict.fromkeys(names.values(), model))
-    return {(arm, seed): curves[names[arm]] for arm in trained}
+def _trained(models: Mapping[int, str], rates: Mapping[int, float]) -> arms.Trained:
+    """One process at a time, seed by seed: their times are compared."""
+    planned = {}
+    for seed, model in models.items():
+        planned["ours", seed] = _ours(seed, model)
+        for group, rate in rates.items():
+            planned[f"TRL, {group} answers", seed] = _trl(f"speed/trl-{group}-{seed}", model, seed, group, rate)
+        if not FAST:
+            planned[DEFAULTS, seed] = arms.trl(f"speed/defaults-{seed}", model, seed, max_steps=DEFAULT_STEPS)
+    return dict(zip(planned, jobs.perform(list(planned.values())), strict=True))
+
+
+def _ours(seed: int, model: str) -> jobs.Job:
+    """The preset as it is; it measures nothing in between, and keeps its weights as often as the peer."""
+    fast = {"steps": STEPS} if FAST else {}
+    recipe = subject.recipe("flywheel", seed, validation=0, save_every=KEEP_EVERY, measure_every=1000, **fast)
+    return arms.ours(f"speed/ours-{seed}", recipe, model, validation=0)
 
 
 def _cost(curve: Curve, unit: str, target: float) -> float | None:
