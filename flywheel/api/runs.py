@@ -90,7 +90,7 @@ class CheckOut(serializers.Serializer[Any]):
     examples = ExampleOut(many=True, help_text="Worst first; empty for those who may not read the rows.")
 
 
-class ReportOut(serializers.Serializer[Any]):
+class HackingReportOut(serializers.Serializer[Any]):
     step = serializers.IntegerField(help_text="Whose weights answered.")
     rows = serializers.IntegerField(help_text="Sampled of training and validation.")
     fault = serializers.CharField(help_text="Why there are no checks, where the inspection broke.")
@@ -287,7 +287,7 @@ class Runs(Resource):
         looked = rollouts.look(run, rollouts.Wanted(**self.asked(RolloutFilter)))
         return Response(RolloutOut(looked.rows, many=True).data)
 
-    @extend_schema(responses=ReportOut, operation_id="runs_report")
+    @extend_schema(responses=HackingReportOut, operation_id="runs_report")
     @action(detail=True, pagination_class=None)
     def report(self, request: Request, pk: str) -> Response:
         """Could the reward be hacked? The checks of the run's end."""
@@ -295,7 +295,7 @@ class Runs(Resource):
         report = hacking.shown(run, self.caller.user, self.caller.team)["report"]
         if report is None:
             raise NotFound("no_report", f"Run {run.pk} has no report: it is made when the weights are, at the end.")
-        return Response(ReportOut(report).data)
+        return Response(HackingReportOut(report).data)
 
     @extend_schema(request=Nothing, responses=RunOut)
     @action(detail=True, methods=["post"])

@@ -153,3 +153,82 @@ def test_a_spent_month_refuses_a_run_by_name(contributor: Person, dataset: Any):
     reply = post(contributor, "runs", {"dataset": str(dataset)})
 
     assert (reply.status_code, reply.json()["code"]) == (409, "month_spent")
+
+
+REPORT = {
+    "step": 6, "rows": 40, "attempt": 1, "fault": "",
+    "checks": [
+        {
+            "name": "echo", "title": "The prompt repeated", "value": 0.4, "limit": 0.05, "least": None, "unit": "score",
+            "holds": False, "n": 40, "sentence": "It earns 0.40.",
+            "examples": [{"key": "1", "prompt": "p", "completion": "p", "score": 1.0, "reason": "Matches."}],
+        }
+    ],
+}  # fmt: skip
+
+
+def test_a_report_says_what_did_not_hold(contributor: Person, run: TrainingRun):
+    TrainingRun.objects.filter(pk=run.pk).update(report=REPORT)
+
+    told = contributor.api.get(f"/api/v1/runs/{run.pk}/report").json()
+
+    assert (told["checks"][0]["holds"], told["checks"][0]["examples"][0]["completion"]) == (False, "p")
+    assert contributor.api.get(f"/api/v1/runs/{run.pk}").json()["suspicious"] == ["The prompt repeated"]
+
+
+def test_a_run_under_way_has_no_report(contributor: Person, run: TrainingRun):
+    reply = contributor.api.get(f"/api/v1/runs/{run.pk}/report")
+
+    assert (reply.status_code, reply.json()["code"]) == (404, "no_report")
+    assert contributor.api.get(f"/api/v1/runs/{run.pk}").json()["suspicious"] is None
+
+
+@pytest.fixture
+def answered(run: TrainingRun, settings: Any, tmp_path: Any) -> TrainingRun:
+    """With answers of one step."""
+    from trainer.contract import Rollout
+    from trainer.engine import rollouts
+    from trainer.services.launching import path_of
+
+    settings.DATA_DIR = tmp_path
+    folder = path_of("run-" + "b" * 32)
+    folder.mkdir(parents=True)
+    told = {"domain": "add", "prompt": "2 + 2", "advantage": 0.5, "reason": "Matches."}
+    lines = [Rollout(step=1, key=f"{n}", completion=f"{n}", reward=n / 10, **told) for n in range(10)]
+    rollouts.write(folder / "rollouts", 1, lines)
+    TrainingRun.objects.filter(pk=run.pk).update(directory=folder.name, state="running")
+    return run
+
+
+def test_the_best_paid_answers_are_listed(contributor: Person, answered: TrainingRun):
+    found = contributor.api.get(f"/api/v1/runs/{answered.pk}/rollouts?order=reward&limit=2&domain=add").json()
+
+    assert [row["reward"] for row in found] == [0.9, 0.8]
+
+
+def test_an_order_that_there_is_not_is_refused_by_name(contributor: Person, answered: TrainingRun):
+    reply = contributor.api.get(f"/api/v1/runs/{answered.pk}/rollouts?order=beauty")
+
+    assert (reply.status_code, reply.json()["param"]) == (400, "order")
+
+
+def test_answers_of_a_shared_line_are_hidden(contributor: Person, answered: TrainingRun, shared: Line):
+    TrainingRun.objects.filter(pk=answered.pk).update(line=shared)
+
+    reply = contributor.api.get(f"/api/v1/runs/{answered.pk}/rollouts")
+
+    assert (reply.status_code, reply.json()["code"]) == (403, "rows_hidden")
+
+
+def test_answers_that_are_not_here_are_said(contributor: Person, run: TrainingRun):
+    reply = contributor.api.get(f"/api/v1/runs/{run.pk}/rollouts")
+
+    assert (reply.status_code, reply.json()["code"]) == (404, "rollouts_missing")
+
+
+def test_a_second_grader_is_taken_and_shown(contributor: Person, dataset: Any):
+    second = {"type": "regex", "pattern": "[0-9]"}
+
+    made = post(contributor, "runs", {"dataset": str(dataset), "second_grader": second}).json()
+
+    assert made["second_grader"] == second

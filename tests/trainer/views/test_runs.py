@@ -197,3 +197,39 @@ def test_a_version_of_another_team_is_not_on_offer(portal: Portal):
 
     offered = {version.line for version in page.context["form"].fields["start_from"].queryset}
     assert offered <= set(Line.objects.for_user(portal.contributor))
+
+
+def test_a_report_says_whether_the_reward_could_be_hacked(portal: Portal):
+    page = text(browser(portal.operator).get(f"/ops/runs/{portal.run.pk}"))
+
+    assert "Could the reward be hacked?" in page
+    assert "Look closer: One answer for every row, The prompt repeated" in page
+
+
+def test_examples_of_a_shared_run_are_hidden_from_contributors(portal: Portal):
+    page = text(browser(portal.contributor).get(f"/ops/runs/{portal.run.pk}"))
+
+    assert ("One answer for every row" in page, "5 examples" in page, "Compute 10 + 35." in page) == (
+        True,
+        False,
+        False,
+    )
+
+
+def test_a_run_under_way_says_what_will_be_asked(portal: Portal):
+    assert "Asked at the end" in text(browser(portal.operator).get(f"/ops/runs/{portal.going.pk}"))
+
+
+def test_an_inspection_that_broke_says_why(portal: Portal):
+    report = {"checks": [], "step": 1, "rows": 0, "fault": "The inspection broke: OSError: gone."}
+    TrainingRun.objects.filter(pk=portal.run.pk).update(report=report)
+
+    assert "The inspection broke" in text(browser(portal.operator).get(f"/ops/runs/{portal.run.pk}"))
+
+
+def test_a_control_run_and_its_version_say_that_they_are_one(portal: Portal):
+    portal.run.spec["random_rewards"] = True
+    TrainingRun.objects.filter(pk=portal.run.pk).update(spec=portal.run.spec)
+
+    for address in (f"/ops/runs/{portal.run.pk}", "/ops/models/shared/v1"):
+        assert "A control run." in text(browser(portal.operator).get(address))
