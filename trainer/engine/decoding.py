@@ -56,16 +56,19 @@ def _decode(model: PreTrainedModel, prompts: Sequence[Sequence[int]], how: Decod
         uniform_b = torch.rand(total, generator=noise).to(model.device)
         token_b, logprob_b = _choose(state.logits_b_v, uniform_b[state.rows], how)
         tokens_b_t[state.rows, at], logprobs_b_t[state.rows, at] = token_b, logprob_b
-        ended_b = torch.isin(token_b, ends)
+        ended_b = state.going_b & torch.isin(token_b, ends)
         lengths_b[state.rows[ended_b]] = at + 1
-        going_b = ~ended_b
-        if at + 1 == how.max_tokens or not state.go_on(token_b, going_b):
+        state.going_b = state.going_b & ~ended_b
+        if at + 1 == how.max_tokens or not state.go_on(token_b):
             break
     return _completions(tokens_b_t, logprobs_b_t, lengths_b, how)
 
 
 class _Prefilled:
-    """The rows still going, with their cache. Each prompt is read once, whatever the number of its answers."""
+    """The rows still computed, with their cache; `going_b` tells which of them have not ended yet.
+
+    Each prompt is read once, whatever the number of its answers.
+    """
 
     def __init__(self, model: PreTrainedModel, prompts: Sequence[Sequence[int]], how: Decoding) -> None:
         self._model = model
@@ -88,14 +91,15 @@ class _Prefilled:
         self._mask_b_t = mask_b_t.repeat_interleave(how.answers, 0)
         self._position_b = positions_b_t[:, -1].repeat_interleave(how.answers, 0)
         self.rows = torch.arange(len(prompts) * how.answers, device=model.device)
+        self.going_b = torch.ones_like(self.rows, dtype=torch.bool)
 
-    def go_on(self, token_b: torch.Tensor, going_b: torch.Tensor) -> bool:
+    def go_on(self, token_b: torch.Tensor) -> bool:
         """Read the tokens just drawn; False when no row goes on. Rows that ended leave once they are many."""
-        left = int(going_b.sum())
+        left = int(self.going_b.sum())
         if not left:
             return False
-        if left < SHRINK_BELOW * len(going_b):
-            token_b = self._keep(going_b.nonzero().squeeze(1), token_b)
+        if left < SHRINK_BELOW * len(self.going_b):
+            token_b = self._keep(self.going_b.nonzero().squeeze(1), token_b)
         self._mask_b_t = torch.cat([self._mask_b_t, self._mask_b_t.new_ones(len(self.rows), 1)], 1)
         self._position_b = self._position_b + 1
         read = self._model(
@@ -110,7 +114,8 @@ class _Prefilled:
 
     def _keep(self, kept: torch.Tensor, token_b: torch.Tensor) -> torch.Tensor:
         self._cache.batch_select_indices(kept)
-        self.rows, self._mask_b_t, self._position_b = self.rows[kept], self._mask_b_t[kept], self._position_b[kept]
+        self.rows, self.going_b = self.rows[kept], self.going_b[kept]
+        self._mask_b_t, self._position_b = self._mask_b_t[kept], self._position_b[kept]
         return token_b[kept]
 
 
