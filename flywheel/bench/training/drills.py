@@ -25,13 +25,9 @@ WITHIN = 2.0  # percentage points
 ANSWERS = 2 if FAST else 8
 FLIPPED_FROM, FLIPPED_STEPS = 20, 20  # the sign is wrong for so many steps after this one
 TOO_FAR = {"not_finite", "entropy_low", "entropy_high", "gradient_norm", "kl", "clipped", "truncated", "length"}
-FELL = {"below_start", "below_best"}
-ALWAYS_RIGHT = {
-    "type": "string_check",
-    "input": "{{ sample.output_text }}",
-    "reference": "no model says this",
-    "operation": "ne",
-}
+LOST = {"reward_lost", "below_start", "below_best"}
+# A program: the declarative graders give an empty answer 0 whatever they look for.
+ALWAYS_RIGHT = {"type": "python", "source": "def grade(sample, item):\n    return 1.0\n"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +40,8 @@ class Drill:
 
 
 DRILLS = (
-    Drill("learning rate × 30", frozenset(TOO_FAR | FELL), {"learning_rate": 30 * 3e-4}),
-    Drill("reward sign flipped for 20 steps", frozenset(FELL), {}, flipped=True),
+    Drill("learning rate × 30", frozenset(TOO_FAR | LOST), {"learning_rate": 30 * 3e-4}),
+    Drill("reward sign flipped for 20 steps", frozenset(LOST), {}, flipped=True),
     Drill("grader that always says 1", frozenset({"zero_spread"}), {}, grader=ALWAYS_RIGHT),
     Drill("temperature 3", frozenset({"sampling_noise", "truncated", "entropy_high"}), {"temperature": 3.0}),
 )
