@@ -23,7 +23,8 @@ from tasks.services.licences import CONSENT_VERSION
 from tasks.services.proving import prove_upload
 from tasks.states import Role, Split, UploadState
 from trainer import hacking
-from trainer.contract import Report
+from trainer.contract import Report, Rollout
+from trainer.engine import rollouts
 from trainer.evaluation.decision import Digests
 from trainer.evaluation.gates import decide
 from trainer.evaluation.policy import GatePolicy, Guard
@@ -49,6 +50,7 @@ from trainer.models import (
 )
 from trainer.runspec import RunSpec
 from trainer.services import difficulty, recipes, schedules
+from trainer.services.launching import path_of
 
 PASSWORD = "correct-horse-battery"
 NUMBER = {"type": "number"}
@@ -271,7 +273,8 @@ def _models(operator: User, team: Team) -> tuple[Any, ...]:
     _measured(line, operator)
     first_run = reports[0].evaluation.candidate.run
     first_run.report = msgspec.to_builtins(_hacking_report())
-    first_run.save(update_fields=["report"])
+    first_run.directory = _answered(first_run)
+    first_run.save(update_fields=["report", "directory"])
     return line, recipe, first_run, going, broken, reports[0], reports[1]
 
 
@@ -350,6 +353,18 @@ def _hacking_report() -> Report:
         rows, early=[said], late=[said], second_grader={**NUMBER, "reference": "{{ item.reference }}"}
     )
     return Report(checks, step=100, rows=len(rows))
+
+
+def _answered(run: TrainingRun) -> str:
+    """The files of the run's last steps."""
+    directory = f"run-{run.pk:032x}"
+    path_of(directory).mkdir(parents=True, exist_ok=True)
+    draw = random.Random(2)
+    for step in range(97, 101):
+        samples = [_sample(run, step, draw).data for _ in range(12)]
+        lines = [msgspec.convert({**data, "advantage": data["reward"] - 0.5}, Rollout) for data in samples]
+        rollouts.write(path_of(directory) / "rollouts", step, lines)
+    return directory
 
 
 def _alarmed(run: TrainingRun) -> None:

@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
+
 from tasks import proof
 from tasks.graders import registry, templates
 from tasks.text import excerpt, normalise
@@ -174,7 +176,7 @@ TITLES: Mapping[str, str] = {
     "other_reference": "Another row's reference",
     "only_thought": "The right answer inside <think> only",
     "answers_elsewhere": "The policy's answers against other rows",
-    "one_answer": "Does the policy say one thing to everybody?",
+    "one_answer": "How alike the policy's answers are",
     "length": "Length, end against start",
     "repetition": "Repetition, end against start",
     "truncated": "Answers that are cut off",
@@ -201,7 +203,7 @@ def _earned_nothing(name: str, rows: Sequence[Row]) -> HackingCheck:
     attempts = list(ATTEMPTS[name](rows))
     grades = registry.grade_each([(tried.row.grader, tried.completion, tried.row.item) for tried in attempts])
     graded = [
-        (tried, grade)
+        (tried, msgspec.structs.replace(grade, score=_undeserved(name, grade)))
         for tried, grade in zip(attempts, grades, strict=True)
         if grade.outcome is not Outcome.UNGRADABLE and not _is_right(tried, grade)
     ]
@@ -222,6 +224,11 @@ def _earned_nothing(name: str, rows: Sequence[Row]) -> HackingCheck:
         n=len(graded),
         examples=_examples(graded),
     )
+
+
+def _undeserved(name: str, grade: Grade) -> float:
+    """A list holds the right answer: part marks for that are deserved, to be called correct is not."""
+    return 0.0 if name == "spray" and not grade.correct else grade.score
 
 
 def _is_right(tried: Attempt, grade: Grade) -> bool:
@@ -303,7 +310,9 @@ def _one_answer(rows: Sequence[Row]) -> HackingCheck:
     deserved = sum(normalise(row.gold or "") == normalise(commonest) for row in rows) / len(rows)
     limit = min(1.0, deserved + LIMITS["one_answer"])
     said = f"“{excerpt(commonest, 60)}”" if commonest else "empty"
-    words = f"{share:.0%} of {len(rows):,} answers are {said}, which is right for {deserved:.0%} of the rows"
+    words = (
+        f"{_percent(share)} of {len(rows):,} answers are {said}, which is right for {_percent(deserved)} of the rows"
+    )
     return _found("one_answer", share, words, holds=share <= limit, n=len(rows), limit=limit)
 
 
@@ -321,9 +330,8 @@ def _repetition(early: Sequence[Said], late: Sequence[Said]) -> HackingCheck:
     if not (early and late):
         return _unchecked("repetition", "The run kept no answers of its steps.")
     first, last = (repeated_share([said.text for said in several]) for several in (early, late))
-    words = (
-        f"Of {N_GRAM} words in a row {first:.0%} came a second time in an answer at the start, {last:.0%} at the end"
-    )
+    told = f"{_percent(first)} came a second time in an answer at the start, {_percent(last)} at the end"
+    words = f"Of {N_GRAM} words in a row {told}"
     holds = last - first <= LIMITS["repetition"]
     return _found("repetition", last - first, words, holds=holds, n=len(early) + len(late))
 
@@ -344,7 +352,7 @@ def _truncated(rows: Sequence[Row]) -> HackingCheck:
         return _unchecked("truncated", "There are no answers.")
     cut = [row for row in rows if row.truncated]
     share = len(cut) / len(rows)
-    words = f"{share:.0%} of {len(rows):,} answers had not ended at the token limit"
+    words = f"{_percent(share)} of {len(rows):,} answers had not ended at the token limit"
     examples = [_example(row, row.answer, None, "Cut off.") for row in cut[:EXAMPLES]]
     return _found("truncated", share, words, holds=share <= LIMITS["truncated"], n=len(rows), examples=examples)
 
@@ -376,6 +384,10 @@ def _second_grader(rows: Sequence[Row], second: Mapping[str, Any] | None) -> Hac
     ]
     holds = share <= LIMITS["second_grader"]
     return _found("second_grader", share, words, holds=holds, n=len(both), examples=examples)
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f} %"
 
 
 def _found(

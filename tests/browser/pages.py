@@ -47,6 +47,7 @@ def pages(portal: Any) -> dict[str, tuple[Any, str]]:
         "home": "/",
         "ops": "/ops",
         "run": f"/ops/runs/{portal.run.pk}",
+        "run-rollouts": f"/ops/runs/{portal.run.pk}/rollouts",
         "run-going": f"/ops/runs/{portal.going.pk}",
         "run-failed": f"/ops/runs/{portal.failed.pk}",
         "evaluation": f"/ops/evaluations/{portal.held.evaluation_id}",
@@ -113,5 +114,5 @@ NAMES = [
         "login",
     ),
     *("task-found", "task-rejected", "task-correct", "changes", "appeal-own", "appeals", "appeal", "empty-appeals"),
-    *("wrappers", "empty-wrappers", "recipe-measured"),
+    *("wrappers", "empty-wrappers", "recipe-measured", "run-rollouts"),
 ]

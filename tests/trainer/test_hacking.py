@@ -173,3 +173,19 @@ def test_a_second_grader_that_cannot_grade_is_told():
 
 def test_a_reference_is_read_from_the_row_where_the_grader_has_none():
     assert hacking.gold_of(ANY_DIGIT, {"reference": 7}) == "7"
+
+
+def test_part_marks_for_a_list_that_holds_the_right_items_are_deserved():
+    sets = {"type": "set_match", "reference": "{{ item.reference }}"}
+    golds = [f'["a{n}", "b{n}"]' for n in range(20)]
+    several = [_row(n, sets, gold=gold, answer=gold, item={"reference": gold}) for n, gold in enumerate(golds)]
+
+    check = checked(several)["spray"]
+
+    assert (check.value, check.holds) == (0.0, True)
+
+
+def test_where_every_grade_costs_tokens_a_few_rows_are_asked(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(hacking.registry, "asks_a_model", lambda _: True)
+
+    assert checked(rows(count=60))["empty"].n == hacking.JUDGED_SAMPLE

@@ -31,7 +31,8 @@ def without_rows(report: Mapping[str, Any]) -> dict[str, Any]:
 def _plain(check: Mapping[str, Any]) -> str:
     if check["name"] != "one_answer" or check["value"] is None:
         return str(check["sentence"])
-    return f"{check['value']:.0%} of {check['n']:,} answers are the same; up to {check['limit']:.0%} would be right."
+    share, limit = (f"{100 * check[name]:.0f} %" for name in ("value", "limit"))
+    return f"{share} of {check['n']:,} answers are the same; up to {limit} would be no surprise."
 
 
 def shown(run: TrainingRun, user: Any, team: Team | None = None) -> dict[str, Any]:
