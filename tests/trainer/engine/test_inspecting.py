@@ -1,4 +1,5 @@
 import json
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -6,7 +7,7 @@ import msgspec
 import pyarrow.parquet
 import pytest
 
-from tests.trainer.engine.conftest import prepare_training, prompt_line, run_engine, train_spec
+from tests.trainer.engine.conftest import prepare_training, prompt_line, run_engine, start_engine, train_spec
 from trainer import hacking
 from trainer.contract import Report, StepMetrics
 from trainer.engine import grpo, inspecting
@@ -134,6 +135,17 @@ def test_the_same_seed_tosses_the_same(control: Path, tiny: Any, tmp_path: Path)
     again = _train(tmp_path, train_spec(tiny, steps=3, random_rewards=True))
 
     assert _rollouts(again) == _rollouts(control)
+
+
+def test_a_run_killed_before_its_report_writes_it_when_it_goes_on(tiny: Any, tmp_path: Path):
+    prepare_training(tmp_path, train_spec(tiny, steps=1))
+    killed = start_engine(tmp_path, FLYWHEEL_CRASH_AT="report.before_write").wait()
+    weights = (tmp_path / "model" / "model.safetensors").read_bytes()
+
+    result = run_engine(tmp_path)
+
+    assert (killed, result.status, _report(tmp_path).fault) == (-signal.SIGKILL, "succeeded", "")
+    assert (tmp_path / "model" / "model.safetensors").read_bytes() == weights
 
 
 def test_rows_without_a_reference_leave_what_needs_one_unchecked(tiny: Any, tmp_path: Path):

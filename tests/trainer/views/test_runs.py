@@ -227,6 +227,20 @@ def test_an_inspection_that_broke_says_why(portal: Portal):
     assert "The inspection broke" in text(browser(portal.operator).get(f"/ops/runs/{portal.run.pk}"))
 
 
+def test_a_second_grader_is_shown_with_the_settings(portal: Portal):
+    TrainingRun.objects.filter(pk=portal.run.pk).update(second_grader={"type": "choice"})
+
+    assert "Second grader, for the report" in text(browser(portal.operator).get(f"/ops/runs/{portal.run.pk}"))
+
+
+def test_a_version_of_a_control_run_offers_no_promotion(portal: Portal):
+    TrainingRun.objects.filter(line=portal.line).update(spec={**portal.run.spec, "random_rewards": True})
+
+    page = text(browser(portal.operator).get("/ops/models/shared/v2"))
+
+    assert "Make it the champion" not in page
+
+
 def test_a_control_run_and_its_version_say_that_they_are_one(portal: Portal):
     portal.run.spec["random_rewards"] = True
     TrainingRun.objects.filter(pk=portal.run.pk).update(spec=portal.run.spec)
