@@ -86,7 +86,7 @@ class Curve:
         ]
 
 
-Trained = Mapping[tuple[str, int], Path]  # (arm, seed) → directory of a training
+Trained = dict[tuple[str, int], Path]  # (arm, seed) → directory of a training
 Curves = dict[tuple[str, int], Curve]
 
 

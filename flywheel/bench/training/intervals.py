@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import exp, isfinite, log, sqrt
+from math import exp, log, sqrt
 from statistics import fmean, stdev
 
 from scipy import stats
@@ -26,18 +26,15 @@ class Mean:
 
 def mean(values: Sequence[float]) -> Mean:
     middle = fmean(values)
-    if len(values) < 2 or not isfinite(middle):
+    if len(values) < 2:
         return Mean(middle, middle, middle, len(values))
     half = stats.t.ppf((1 + CONFIDENCE) / 2, len(values) - 1) * stdev(values) / sqrt(len(values))
     return Mean(middle, middle - half, middle + half, len(values))
 
 
 def mean_ratio(ours: Sequence[float], others: Sequence[float]) -> Mean:
-    """Geometric mean of the ratios seed by seed; infinite where ours is once."""
-    ratios = [one / other for one, other in zip(ours, others, strict=True)]
-    if not all(0 < ratio < float("inf") for ratio in ratios):
-        return Mean(float("inf"), float("inf"), float("inf"), len(ratios))
-    logs = mean([log(ratio) for ratio in ratios])
+    """Geometric mean of the ratios seed by seed."""
+    logs = mean([log(one / other) for one, other in zip(ours, others, strict=True)])
     return Mean(exp(logs.value), exp(logs.low), exp(logs.high), logs.n)
 
 

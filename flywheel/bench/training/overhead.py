@@ -60,7 +60,7 @@ def _a_step(points: list[Point]) -> float:
 
 def _watching(model: str) -> list[Measure]:
     """A whole run of the preset: probe and validation as it measures, the alarms of all steps looked at again."""
-    recipe = subject.recipe("flywheel", 1, **({"steps": 4} if FAST else {}))
+    recipe = subject.recipe("flywheel", 1, **({"steps": 2} if FAST else {}))
     (run,) = jobs.perform([jobs.engine_job("overhead/preset", subject.training(recipe, model))])
     lines, point = jobs.metrics(run), arms.points_of(run)[-1]
     cpu = jobs.clock(run)

@@ -22,7 +22,7 @@ from trainer.runspec import RunSpec
 
 TRAINING, HELD_OUT, VALIDATION, PROBE = 4, 5, 6, 7  # sides
 PARAMETERS = 467_584  # of the base
-BASE_STEPS = 40 if FAST else BaseSpec().steps
+BASE_STEPS = 20 if FAST else BaseSpec().steps
 ROWS = 4_000  # training prompts: more than any arm draws
 VALIDATED, PROBED = 96, 128
 SCORED_ITEMS = 48 if FAST else 240

@@ -24,12 +24,6 @@ def test_ratios_are_averaged_as_factors():
     assert found.value == pytest.approx(1)
 
 
-def test_a_run_that_never_arrives_makes_the_ratio_infinite():
-    found = intervals.mean_ratio([1.0, float("inf")], [2.0, 2.0])
-
-    assert found.value == float("inf")
-
-
 def test_a_rate_is_reached_between_two_points_by_a_straight_line():
     assert intervals.reached([0, 100, 200], [0.2, 0.4, 0.8], 0.6) == 150
 

@@ -48,4 +48,4 @@ def test_a_peer_that_never_arrives_counts_with_all_that_it_spent():
 def test_a_run_of_ours_that_never_arrives_misses_the_target():
     found = _found(ours=_curve(0.3, 0.5), trl=_curve(0.3, speed.TARGET))
 
-    assert {measure.holds for measure in speed._ratios(found)} == {False}
+    assert {(measure.value, measure.holds) for measure in speed._ratios(found)} == {(0, False)}
