@@ -11,7 +11,7 @@ from flywheel.bench.training.arms import KEEP_EVERY, PLAIN, Curve
 
 SEEDS = (1,) if FAST else (1, 2)
 SHARE = 0.75  # of our gain: where completions are compared
-PEER_RATES = (5e-4, 1e-3)  # of TRL; the better one of each seed counts
+PEER_RATES = (2e-4, 3e-4)  # of TRL; the better one of each seed counts
 PEER_STEPS = 120
 
 
