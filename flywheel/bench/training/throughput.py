@@ -11,7 +11,7 @@ from trainer.contract import ModelRef, SampleSpec, Sampling, encode
 
 ROUNDS = 1 if FAST else 5
 ITEMS, ANSWERS = (128, 4) if FAST else (1024, 4)
-BESIDE = "plain transformers generate: same items, 512 answers at once, loading and grading included in both"
+BESIDE = "plain generate: same items, 512 answers at once, grading included; ours loads its model in that time too"
 GENERATE = ("flywheel/bench/training/beside/plain_generate.py",)
 
 

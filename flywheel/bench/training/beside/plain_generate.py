@@ -1,7 +1,7 @@
 """A plain `generate` loop: `python plain_generate.py DIR`. Run by path, because only the engine imports torch.
 
 In    the files of an evaluation: spec.json with one side, items.jsonl
-Out   result.json: seconds from the loading of the model to the last grade, answers, share of right ones, peak memory
+Out   result.json: seconds from the loaded model to the last grade, answers, share of right ones, peak memory
 """
 
 import json
@@ -30,10 +30,10 @@ if not torch.cuda.is_available():
     torch.set_num_threads(1)
 torch.manual_seed(drawn_as["seed"])
 
-began = time.monotonic()
 device = "cuda" if torch.cuda.is_available() else "cpu"
 tokenizer = AutoTokenizer.from_pretrained(side["path"], padding_side="left")
 model = AutoModelForCausalLM.from_pretrained(side["path"], dtype=torch.float32).to(device).eval()
+began = time.monotonic()
 right = answers = 0
 items.sort(key=lambda item: len(item["messages"][-1]["content"]))  # as the engine does: a pass pads little
 for at in range(0, len(items), AT_ONCE // k):
