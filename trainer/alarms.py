@@ -9,7 +9,7 @@ An alarm that measures mere change (entropy, length, gradient norm, KL, clipping
 more than it did: reinforcement learning is meant to change the policy.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite
 from statistics import fmean, median
@@ -30,6 +30,7 @@ GRADIENT_NORM, GRADIENT_NORM_SEVERE = 5.0, 10.0  # times the rolling median
 KL, KL_SEVERE = 3.0, 6.0  # times the typical growth between two measurements
 KL_FLOOR = 1.0  # nats a sequence: growth below it is nothing, whatever came before
 ZERO_SPREAD, ZERO_SPREAD_SEVERE = 0.6, 0.98  # share of the groups drawn; twice 0.6 cannot be
+ZERO_SPREAD_AGAIN = 0.5  # a warning stands until the share is below this, so that it is not told on and off
 ZERO_SPREAD_OVER = 5  # steps whose mean is held against the first; a single step of few groups says little
 REWARD_LOST, REWARD_LOST_SEVERE = 0.25, 0.10  # of what was earned at the start
 CLIPPED, CLIPPED_SEVERE = 0.2, 0.4  # share of tokens whose ratio was clipped
@@ -134,10 +135,18 @@ def look(memory: Memory, metrics: StepMetrics, *, change_from_best: Estimate | N
     memory.severe = {found.kind: memory.severe.get(found.kind, 0) + 1 for found in seen if found.severe} | {
         kind: times for kind, times in memory.severe.items() if _only_measured(kind) and metrics.kl is None
     }
-    sightings += _fallen(memory, metrics, change_from_best)
+    sightings += fallen(memory, metrics, change_from_best)
     _remember(memory, metrics)
     measured = metrics.kl is not None or metrics.validation_reward is not None
     return _new(memory, sightings, measured=measured)
+
+
+def asks_for_validation(sightings: Sequence[Sighting]) -> bool:
+    """Whether the run should be measured before it stops: that no answer differs may be because all are wrong alike.
+
+    A policy that has mastered a broken grader shows as little spread as one that has solved its tasks.
+    """
+    return any(found.level == "stop" and found.kind == "zero_spread" for found in sightings)
 
 
 def improving(memory: Memory) -> bool:
@@ -196,7 +205,7 @@ def _remember(memory: Memory, metrics: StepMetrics) -> None:
         memory.kls.append(metrics.kl.mean)
 
 
-def _fallen(memory: Memory, metrics: StepMetrics, change_from_best: Estimate | None) -> Iterator[Sighting]:
+def fallen(memory: Memory, metrics: StepMetrics, change_from_best: Estimate | None) -> Iterator[Sighting]:
     """What validation says. One measurement is enough: it is a paired comparison with its standard error."""
     if metrics.validation_reward is None:
         return
@@ -306,7 +315,8 @@ def _zero_spread(memory: Memory, metrics: StepMetrics) -> _Seen | None:
     nothing = metrics.zero_spread_share >= ZERO_SPREAD_SEVERE
     last = [*memory.flat, metrics.zero_spread_share][-ZERO_SPREAD_OVER:]
     share = metrics.zero_spread_share if nothing else fmean(last)
-    if not nothing and (share <= ZERO_SPREAD or len(last) < ZERO_SPREAD_OVER):
+    threshold = ZERO_SPREAD_AGAIN if "zero_spread" in memory.sighted else ZERO_SPREAD
+    if not nothing and (share <= threshold or len(last) < ZERO_SPREAD_OVER):
         return None
     earned = f" and earns {metrics.reward_mean:.2f}" if metrics.reward_mean is not None else ""
     sentence = (

@@ -319,3 +319,31 @@ def test_what_is_remembered_does_not_grow_with_every_step(steps):
 
     for values in (memory.entropies, memory.lengths, memory.truncated, memory.rewards, memory.norms):
         assert len(values) <= max(alarms.FIRST, alarms.RECENT)
+
+
+def test_a_run_is_measured_before_it_stops_for_want_of_spread():
+    memory = _after()
+    alarms.look(memory, _step(26, zero_spread_share=1.0))
+
+    assert alarms.asks_for_validation(alarms.look(memory, _step(27, zero_spread_share=1.0)))
+
+
+def test_a_warning_alone_asks_for_no_measurement():
+    assert not alarms.asks_for_validation(alarms.look(_after(), _step(26, zero_spread_share=1.0)))
+
+
+def test_a_policy_that_has_mastered_a_broken_grader_is_told_by_its_validation():
+    memory = _after(change=EARNS_MORE)
+    fell = Estimate(-0.3, 0.02, 50)
+    measured = _step(26, validation_reward=Estimate(0.4, 0.02, 50), validation_change=Estimate(0.1, 0.02, 50))
+
+    assert [found.kind for found in alarms.fallen(memory, measured, fell)] == ["below_best"]
+
+
+def test_a_share_without_spread_that_hovers_at_its_threshold_is_told_once():
+    memory = _after(zero_spread_share=0.55)
+    hovering = [_step(26 + at, zero_spread_share=0.9 if at % 10 < 3 else 0.52) for at in range(20)]
+
+    told = [found for metrics in hovering for found in alarms.look(memory, metrics) if found.kind == "zero_spread"]
+
+    assert len(told) == 1

@@ -188,8 +188,15 @@ class GroupTrainer(GRPOTrainer):
         advantages_b = batch["advantages"]
         weight = self.run.recipe.negative_weight
         batch["advantages"] = torch.where(advantages_b < 0, advantages_b * weight, advantages_b)
-        batch["num_items_in_batch"] = self.accelerator.gather(batch["completion_mask"].sum()).sum()
+        batch["num_items_in_batch"] = self.accelerator.gather(batch["completion_mask"].sum()).sum() * self._shortfall()
         return batch
+
+    def _shortfall(self) -> float:
+        """Planned groups for each learned one. Those that were not found count as zero in the mean gradient: Adam would
+        else make a full-sized step of a single group."""
+        drawn = self.groups.last
+        learned = len(drawn.learned) if drawn else 0
+        return self.run.recipe.prompts_per_step / learned if learned else 1.0
 
     def _get_per_token_logps_and_entropies(self, model: Any, input_ids: Any, *others: Any, **settings: Any) -> Any:
         """The sampler has already told the log probabilities under the policy that drew: no second pass for them."""

@@ -99,6 +99,9 @@ class Watch(TrainerCallback):
         if measured and _finite(metrics):
             metrics, best = self._measured(metrics)
         sightings = alarms.look(run.state.memory, metrics, change_from_best=best)
+        if alarms.asks_for_validation(sightings) and run.validation and metrics.validation_reward is None:
+            metrics, best = self._measured(metrics)
+            sightings += alarms.fallen(run.state.memory, metrics, best)
         self._judge(metrics.step, sightings)
         if self._trainer.is_world_process_zero():
             run.progress.report(_tellable(metrics))
@@ -111,7 +114,7 @@ class Watch(TrainerCallback):
         run.state.healthy = not run.recipe.guard or not (stops or alarms.troubled(run.state.memory))
         if not stops or (not run.recipe.guard and stops[0].kind != "not_finite"):
             return
-        first = stops[0]
+        first = min(stops, key=lambda sighting: not sighting.goes_back)  # what going back may cure comes first
         back = first.goes_back and run.state.rollbacks < run.recipe.rollbacks
         ending = None if back else Ending("alarm", _why(run, step, first))
         run.decision = Decision("go_back" if back else "end", ending, first.kind)

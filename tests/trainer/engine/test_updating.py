@@ -90,7 +90,19 @@ def test_rows_without_spread_change_nothing(opened):
 
     assert 0 < int(kept.sum()) < len(kept)
     assert torch.equal(learnable["completion_ids"], batch["completion_ids"][kept])
-    assert int(learnable["num_items_in_batch"]) == int(batch["completion_mask"][kept].sum())
+
+
+def test_groups_that_were_not_found_count_as_zero_in_the_mean_gradient(opened):
+    """A step that found one group of four moves the policy a quarter as far as a full one."""
+    trainer = opened(_half_flat(), refill_rounds=0)
+    batch = trainer._generate_and_score_completions(_asked(trainer))
+    tokens = batch["completion_mask"][torch.tensor(trainer.groups.learned)].sum()
+
+    learnable = trainer._learnable(batch)
+
+    planned = trainer.run.recipe.prompts_per_step / len(trainer.groups.last.learned)
+    assert planned > 1
+    assert float(learnable["num_items_in_batch"]) == pytest.approx(float(tokens) * planned)
 
 
 def test_equal_rewards_whose_mean_rounds_are_no_spread(opened):
