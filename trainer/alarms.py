@@ -31,6 +31,7 @@ KL, KL_SEVERE = 3.0, 6.0  # times the typical growth between two measurements
 KL_FLOOR = 1.0  # nats a sequence: growth below it is nothing, whatever came before
 ZERO_SPREAD, ZERO_SPREAD_SEVERE = 0.6, 0.98  # share of the groups drawn; twice 0.6 cannot be
 ZERO_SPREAD_AGAIN = 0.5  # a warning stands until the share is below this, so that it is not told on and off
+ZERO_SPREAD_GROUPS = 64  # drawn in a row without any spread: a few groups of a hard task are flat by chance
 ZERO_SPREAD_OVER = 5  # steps whose mean is held against the first; a single step of few groups says little
 REWARD_LOST, REWARD_LOST_SEVERE = 0.25, 0.10  # of what was earned at the start
 CLIPPED, CLIPPED_SEVERE = 0.2, 0.4  # share of tokens whose ratio was clipped
@@ -104,6 +105,7 @@ class Memory(msgspec.Struct):
     first_rewards: list[float] = []
     rewards: list[float] = []  # of the last steps
     norms: list[float] = []
+    flat_groups: int = 0  # drawn in a row without spread, in steps that had none at all
     flat: list[float] = []  # share of groups without spread, of the last steps
     kls: list[float] = []  # at each measurement
     validations: list[float] = []
@@ -197,6 +199,9 @@ def _remember(memory: Memory, metrics: StepMetrics) -> None:
         if len(memory.first_rewards) < EARNING:
             memory.first_rewards.append(metrics.reward_mean)
         memory.rewards = [*memory.rewards, metrics.reward_mean][-FIRST:]
+    if metrics.groups_drawn is not None:
+        none = metrics.groups_without_spread == metrics.groups_drawn
+        memory.flat_groups = memory.flat_groups + metrics.groups_drawn if none else 0
     if metrics.zero_spread_share is not None:
         memory.flat = [*memory.flat, metrics.zero_spread_share][-ZERO_SPREAD_OVER:]
     if metrics.gradient_norm is not None:
@@ -312,7 +317,7 @@ def _kl(memory: Memory, metrics: StepMetrics) -> _Seen | None:
 def _zero_spread(memory: Memory, metrics: StepMetrics) -> _Seen | None:
     if metrics.zero_spread_share is None:
         return None
-    nothing = metrics.zero_spread_share >= ZERO_SPREAD_SEVERE
+    nothing = metrics.zero_spread_share >= ZERO_SPREAD_SEVERE and _enough_groups(memory, metrics)
     last = [*memory.flat, metrics.zero_spread_share][-ZERO_SPREAD_OVER:]
     share = metrics.zero_spread_share if nothing else fmean(last)
     threshold = ZERO_SPREAD_AGAIN if "zero_spread" in memory.sighted else ZERO_SPREAD
@@ -324,6 +329,10 @@ def _zero_spread(memory: Memory, metrics: StepMetrics) -> _Seen | None:
         "grader cannot tell answers apart."
     )
     return _Seen("zero_spread", share, ZERO_SPREAD, nothing, sentence)
+
+
+def _enough_groups(memory: Memory, metrics: StepMetrics) -> bool:
+    return metrics.groups_drawn is None or memory.flat_groups + metrics.groups_drawn >= ZERO_SPREAD_GROUPS
 
 
 def _reward_lost(memory: Memory, metrics: StepMetrics) -> _Seen | None:

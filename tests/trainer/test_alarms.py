@@ -347,3 +347,18 @@ def test_a_share_without_spread_that_hovers_at_its_threshold_is_told_once():
     told = [found for metrics in hovering for found in alarms.look(memory, metrics) if found.kind == "zero_spread"]
 
     assert len(told) == 1
+
+
+def test_a_few_flat_groups_are_no_reason_to_stop():
+    """Four hard prompts in two steps running: by chance, rather than for good."""
+    memory = _after()
+    flat = {"zero_spread_share": 1.0, "groups_drawn": 16, "groups_without_spread": 16}
+
+    assert _levels(memory, "zero_spread", [_step(26, **flat), _step(27, **flat)]) == ["", ""]
+
+
+def test_flat_groups_are_counted_over_the_steps_until_they_are_many():
+    memory = _after()
+    flat = {"zero_spread_share": 1.0, "groups_drawn": 16, "groups_without_spread": 16}
+
+    assert "stop" in _levels(memory, "zero_spread", [_step(26 + at, **flat) for at in range(8)])

@@ -55,45 +55,14 @@ def test_a_missing_file_is_found(tmp_path):
     assert checkpoints.verified(directory) is None
 
 
-def test_a_directory_without_a_manifest_does_not_count(tmp_path):
+def test_a_directory_without_a_manifest_does_not_verify(tmp_path):
     (tmp_path / "step-9").mkdir()
 
-    assert checkpoints.newest_verified(tmp_path) is None
+    assert checkpoints.verified(tmp_path / "step-9") is None
 
 
-def test_the_newest_counts_by_number_and_not_by_name(tmp_path):
-    for step in (2, 10, 9):
-        _publish(tmp_path, step)
-
-    assert checkpoints.newest_verified(tmp_path)[0].name == "step-10"
-
-
-def test_a_damaged_checkpoint_gives_way_to_the_one_before(tmp_path):
-    for step in (2, 4):
-        _publish(tmp_path, step)
-
-    (tmp_path / "step-4" / "weights.bin").write_bytes(b"")
-
-    assert checkpoints.newest_verified(tmp_path)[0].name == "step-2"
-
-
-def test_two_checkpoints_are_kept(tmp_path):
-    for step in (2, 4, 6):
-        _publish(tmp_path, step)
-
-    checkpoints.prune(tmp_path)
-
-    assert sorted(path.name for path in tmp_path.glob("step-*")) == ["step-4", "step-6"]
-
-
-def test_a_damaged_checkpoint_does_not_push_out_a_sound_one(tmp_path):
-    for step in (2, 4, 6):
-        _publish(tmp_path, step)
-    (tmp_path / "step-6" / "weights.bin").write_bytes(b"")
-
-    checkpoints.prune(tmp_path)
-
-    assert (tmp_path / "step-2").is_dir()
+def test_a_checkpoint_s_step_is_a_number(tmp_path):
+    assert sorted([tmp_path / "step-10", tmp_path / "step-9"], key=checkpoints.step_of)[0].name == "step-9"
 
 
 def test_publishing_replaces_what_was_there(tmp_path):

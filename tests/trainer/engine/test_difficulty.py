@@ -40,10 +40,17 @@ def _item(**changes):
     return msgspec.convert(prompt_line(7, **changes), PromptItem)
 
 
+def _answer(text):
+    return Answer(text, (1, 2), (-0.5, -0.5), truncated=False)
+
+
 def _given(*outcomes):
     """(read, outcome) as answers with their grades."""
     return [
-        (Answer(f"I think {read}", (1, 2), truncated=False), Grade(outcome, float(outcome == "correct"), read, "why"))
+        (
+            Answer(f"I think {read}", (1, 2), (-0.5, -0.5), truncated=False),
+            Grade(outcome, float(outcome == "correct"), read, "why"),
+        )
         for read, outcome in outcomes
     ]
 

@@ -79,11 +79,12 @@ def _outcome(directory: Path) -> dict[str, Any]:
         "newest weights": [hashlib.sha256(p.read_bytes()).hexdigest() for p in newest.directory.glob("*.safetensors")],
         "state": msgspec.structs.replace(newest.state, seconds=0.0),
         "rollbacks": [(back.from_step, back.to_step, back.kind) for back in history.rollbacks()],
-        "kept checkpoints": sorted(found.step for found in history.standing()),
+        "kept checkpoints": sorted(found.step for found in history.standing() if found.state.scheduled),
     }
 
 
-@pytest.fixture(scope="session", params=COURSES)
+# Both courses cost minutes: the suite takes the one, the long sweeps take both.
+@pytest.fixture(scope="session", params=["adapter", pytest.param("full", marks=pytest.mark.proof)])
 def calm(request, tiny, tmp_path_factory):
     """The course, and how it ends undisturbed."""
     directory = _prepared(tmp_path_factory.mktemp(f"calm-{request.param}"), tiny, request.param)
@@ -106,7 +107,7 @@ def _kill_after(directory: Path, seconds: float) -> bool:
     return engine.wait() == -signal.SIGKILL
 
 
-def test_both_courses_go_back_on_the_way(calm):
+def test_a_course_goes_back_on_the_way(calm):
     assert calm[1]["rollbacks"]
 
 
@@ -124,7 +125,7 @@ def test_a_run_killed_at_a_crash_point_ends_as_if_nothing_had_been(calm, tiny, t
 
 def test_a_run_killed_again_and_again_ends_as_if_nothing_had_been(calm, tiny, tmp_path):
     course, expected = calm
-    for attempt, point in enumerate(("artifact.after_rename", "rollback.after_record", "checkpoint.half_written"), 1):
+    for attempt, point in enumerate(("checkpoint.half_written", "artifact.after_rename", "rollback.after_record"), 1):
         assert _killed(_prepared(tmp_path, tiny, course, attempt=attempt), point)
 
     _resumed(tmp_path, tiny, course, attempt=4)
