@@ -138,7 +138,8 @@ def test_a_pass_rate_is_the_share_of_answers_and_pass_any_that_of_items(tmp_path
 def test_an_engine_is_asked_to_stop_by_its_heartbeat(tmp_path: Path):
     sleeper = [sys.executable, "-c", "import time; print(flush=True); time.sleep(60)", str(tmp_path)]
     with subprocess.Popen(sleeper, stdout=subprocess.PIPE) as process:
-        assert process.stdout and process.stdout.readline()  # before its exec it carries our own command line
+        assert process.stdout
+        assert process.stdout.readline()  # before its exec it carries our own command line
         (tmp_path / "heartbeat.json").write_text(json.dumps({"pid": process.pid}))
 
         jobs.stop(tmp_path)
