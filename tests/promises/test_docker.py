@@ -94,6 +94,19 @@ def test_a_setting_of_the_sandbox_that_is_empty_is_as_good_as_none(monkeypatch: 
     assert pool.workers_wanted() >= 1
 
 
+@pytest.mark.parametrize("name", ["web", "worker", "engine"])
+def test_every_setting_of_engines_beside_their_worker_arrives_with_the_default_of_the_settings(name: str):
+    elsewhere = ("LAUNCHER", "COMMAND", "POLL", "GPU_TYPE", "CPUS", "MEMORY", "TIME", "IMAGE", "SLURM", "KUBER", "SKY")
+    source = (DOCKER.parent / "flywheel" / "settings.py").read_text()
+    defaults = dict(re.findall(r'_(?:whole|word)\("(ENGINE_\w+)", (?:(\d+))?', source))
+    beside = {name: default for name, default in defaults.items() if not name[7:].startswith(elsewhere)}
+
+    given = {setting: SERVICES[name]["environment"].get(setting) for setting in beside}
+
+    assert "ENGINE_SLOTS" in beside
+    assert given == {setting: f"${{{setting}:-{default}}}" for setting, default in beside.items()}
+
+
 def test_no_secret_has_a_default():
     text = (DOCKER / "compose.yaml").read_text()
 
