@@ -91,6 +91,7 @@ function follow(source, places) {
     if (!last?.finished) setTimeout(turn, 3000);
   };
   document.addEventListener("themechange", redraw);
+  document.addEventListener("toggle", redraw, true); // what was folded had no width to be drawn in
   addEventListener("resize", () => requestAnimationFrame(redraw));
   turn();
 }

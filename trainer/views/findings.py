@@ -58,7 +58,7 @@ NAMED = (  # metrics that have a value for each of some names: column, field, ti
 )
 NO_METRIC = frozenset({"step", "total_steps", "at", "attempt"})  # fields of StepMetrics that say which line it is
 
-CHARTS = (  # name, title, curves, those with a 95 % band; curves "" : one for each name of NAMED
+CHARTS = (  # name, title, curves, those with a 95 % band; curves "": one for each name of NAMED
     ("reward", "Training reward", "reward", ""),
     ("validation", "Validation reward", "validation", "validation"),
     ("change", "Validation against the start", "change", "change"),
@@ -78,6 +78,14 @@ CHARTS = (  # name, title, curves, those with a 95 % band; curves "" : one for e
     ("sampler_gap", "Sampler against trainer, nats a token", "sampler_gap", ""),
     ("speed", "Tokens a second", "speed", ""),
     ("seconds", "Seconds a step", "seconds,sampling,grading,measuring", ""),
+)
+
+GROUPS = (  # title, the chart that it begins with, whether its curves are seen at once
+    ("Learning", "reward", True),
+    ("By domain and grader", "reward_domain", True),
+    ("What is drawn and learned from", "groups", False),
+    ("Optimiser", "gradient_norm", False),
+    ("Speed", "speed", False),
 )
 
 Step = Mapping[str, Any]
@@ -126,6 +134,18 @@ def labels(steps: Sequence[Step]) -> dict[str, str]:
     }
     for column, field, _, _ in NAMED:
         found |= {f"{column}_{at}": name or "no domain" for at, name in enumerate(names(steps, field))}
+    return found
+
+
+def groups(steps: Sequence[Step], situation: Situation) -> list[dict[str, Any]]:
+    """The charts under a title each; what is rarely looked at is folded, with its first finding to be read."""
+    found: list[dict[str, Any]] = []
+    begins = {first: (title, unfolded) for title, first, unfolded in GROUPS}
+    for chart in charts(steps, situation):
+        if chart["name"] in begins:
+            title, unfolded = begins[chart["name"]]
+            found.append({"title": title, "open": unfolded, "finding": chart["finding"], "charts": []})
+        found[-1]["charts"].append(chart)
     return found
 
 

@@ -51,7 +51,7 @@ def run_page(request: HttpRequest, pk: int) -> HttpResponse:
         return reply
     context = {
         **_status(run, request.user),
-        "charts": findings.charts(steps, _situation(run)),
+        "groups": findings.groups(steps, _situation(run)),
         "metrics": findings.rows(steps, _situation(run)),
         "table": _thinned(steps),
         "measured": len(steps),

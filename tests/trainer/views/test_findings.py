@@ -137,3 +137,11 @@ def test_domains_that_stand_equal_are_neither_highest_nor_lowest():
     of = [{"step": 1, "reward_mean": 0.3, "reward_by_domain": {"add": 0.5, "reverse": 0.5}}]
 
     assert sentence(of, "reward_domain") == "All 2 are at 0.50."
+
+
+def test_every_chart_stands_in_one_group_and_what_is_folded_tells_its_first_finding():
+    groups = findings.groups(steps([0.3]), findings.Situation())
+
+    assert [chart["name"] for group in groups for chart in group["charts"]] == [name for name, *_ in findings.CHARTS]
+    assert [group["title"] for group in groups] == [title for title, *_ in findings.GROUPS]
+    assert all(group["finding"] == group["charts"][0]["finding"] for group in groups)
