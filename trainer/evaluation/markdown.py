@@ -1,0 +1,67 @@
+"""A decision as Markdown: for a terminal, a pull request, or a file beside the model."""
+
+from collections.abc import Iterator
+
+from trainer.evaluation.decision import Finding, GateDecision, GateRow
+from trainer.evaluation.wording import pp
+
+FINDINGS = {
+    Finding.PASS: "passes",
+    Finding.HOLD: "holds",
+    Finding.INCONCLUSIVE: "cannot tell",
+    Finding.WATCHED: "watched",
+}
+
+
+def lines(decision: GateDecision) -> Iterator[str]:
+    """Verdict and sentence, the reasons, then a row for every suite and what it was compared with."""
+    yield f"# {decision.verdict.value}"
+    yield ""
+    yield decision.sentence
+    yield ""
+    for reason in decision.reasons:
+        yield f"- {reason.sentence}"
+    if decision.rows:
+        yield from ["", *_table(decision)]
+    if decision.sign_off:
+        yield from ["", "The policy asks for a sign-off: a person confirms before anything moves."]
+    yield ""
+    yield f"Policy {decision.policy[:12]}"
+    for suite, digest in sorted(decision.digests.suites.items()):
+        yield f"Suite {suite} {digest[:12]}"
+
+
+def _table(decision: GateDecision) -> Iterator[str]:
+    level = f"{100 * (1 - 2 * decision.alpha):.3g} %"
+    heads = ["suite", "role", "items × answers", "champion %", "candidate %", "difference, pp", f"{level} interval"]
+    yield _cells([*heads, "must be above", "smallest effect seen", "finding"])
+    yield "|---|---|---:|---:|---:|---:|---:|---:|---:|---|"
+    for row in decision.rows:
+        yield from _rows(row)
+
+
+def _rows(row: GateRow) -> Iterator[str]:
+    cells = [
+        row.suite,
+        row.role,
+        f"{row.n:,} × {row.answers_per_item}",
+        pp(row.champion.mean),
+        pp(row.candidate.mean),
+        pp(row.difference),
+        f"{pp(row.low)} to {pp(row.high)}",
+        "–" if row.role == "watched" else pp(row.threshold),
+        pp(row.minimal_effect),
+        FINDINGS[row.finding],
+    ]
+    yield _cells(cells)
+    if row.anchor:
+        interval = f"{pp(row.anchor.low)} to {pp(row.anchor.high)}"
+        against = pp(row.anchor.difference)
+        found = FINDINGS[row.anchor.finding]
+        yield _cells(
+            [row.suite, "against the anchor", "", "", "", against, interval, pp(row.anchor.threshold), "", found]
+        )
+
+
+def _cells(cells: list[str]) -> str:
+    return "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
