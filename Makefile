@@ -14,7 +14,7 @@ PYTEST_WORKERS ?= 2
 SEED ?= 1
 TURNS ?= 1
 
-.PHONY: help install up turn test proof bench-graders bench-ingest bench-train lint browser skypilot clean
+.PHONY: help install up turn test proof bench-graders bench-ingest bench-train bench-gates lint browser skypilot clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | column -t -s "$$(printf '\t')"
@@ -58,6 +58,9 @@ bench-ingest: install ## rows a second to valid and proved, near-duplicates, con
 
 bench-train: install ## a step's cost, time to a pass rate, few-shot, collapse drills, answers a second, beside TRL (over an hour; FAST=1: in about a minute; ARMS="overhead speed": these only)
 	@$(PYTHON) -m flywheel.bench.training $(ARMS)
+
+bench-gates: install ## false promotions, power, coverage, early stopping, beside other rules (about half an hour; FAST=1: under a minute)
+	@$(PYTHON) -m flywheel.bench.gates
 
 lint: install ## linters, types, import contracts, Dockerfile and compose file
 	@$(PYTHON) -m ruff check .

@@ -249,6 +249,17 @@ def test_the_sign_flip_test_agrees_with_scipys_permutation_test():
     assert sign_flip_p_value(d, singles(30), draws=20_000) == pytest.approx(expected, abs=0.012)
 
 
+def test_few_sizes_of_differences_give_the_p_value_that_sizes_of_their_own_give():
+    """Differences of answers come in few sizes, drawn together; a trace of noise makes each a size of its own."""
+    d = np.random.default_rng(11).choice([-0.25, 0.0, 0.25, 0.5], p=[0.26, 0.4, 0.2, 0.14], size=800)
+    own = d + np.random.default_rng(12).normal(0, 1e-6, 800)
+
+    together, apart = (sign_flip_p_value(x, singles(800), at_most=0.03, draws=40_000) for x in (d, own))
+
+    assert 0.02 < together < 0.98
+    assert together == pytest.approx(apart, abs=0.01)
+
+
 def test_the_sign_flip_test_agrees_with_the_t_test_on_many_items():
     d = np.random.default_rng(11).normal(0.06, 1, 900)
     expected = ttest_1samp(d, 0.0, alternative="greater").pvalue
