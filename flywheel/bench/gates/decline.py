@@ -53,7 +53,7 @@ def _chain(rng: np.random.Generator, rule: str) -> float:
         items = draws.truth(rng, ITEMS)
         rates = {
             CHAMPION: draws.shifted(items.base_n, level),
-            CANDIDATE: draws.shifted((1 - draws.C) * items.base_n + draws.C * items.other_n, level + STEP),
+            CANDIDATE: draws.candidate_n(items, level + STEP),
             ANCHOR: items.base_n,
         }
         sides = {side: draws.answered(rng, rate_n, ANSWERS) for side, rate_n in rates.items()}

@@ -1,9 +1,9 @@
 """Simulated evaluations with a known truth: items of bimodal difficulty, answered K times by both sides.
 
-An item's pass rates: p ~ Beta(A, A) for the champion, nearly always or nearly never solved; (1 − C)·p + C·q for the
-candidate, q another such draw, so that single items change and their mean does not. A and C give the variances that
+An item's pass rate is p ~ Beta(A, A), nearly always or nearly never solved, for both sides; a share C of the items is
+drawn anew for the candidate, so that single items change and their mean does not. A and C give the variances that
 planning assumes before there is data (trainer.evaluation.planning.BIMODAL). On top the true effect: every pass rate
-moves by the same share of its way to 1, or to 0. Items of a family share p and q.
+moves by the same share of its way to 1, or to 0. Items of a family share their rates.
 """
 
 from dataclasses import dataclass
@@ -13,9 +13,9 @@ import numpy as np
 from trainer.evaluation.planning import BIMODAL
 from trainer.evaluation.scoring import CANDIDATE, CHAMPION, FloatArray, SideScores, SuiteScores
 
-# E[2p(1 − p)] = A/(2A + 1) must be BIMODAL.within; Var(C·(q − p)) = C²/(2(2A + 1)) must be BIMODAL.between.
+# 2·E[p(1 − p)] = A/(2A + 1) must be BIMODAL.within; C·Var(q − p) = C/(2(2A + 1)) must be BIMODAL.between.
 A = BIMODAL.within / (1 - 2 * BIMODAL.within)
-C = float(np.sqrt(2 * (2 * A + 1) * BIMODAL.between))
+C = 2 * (2 * A + 1) * BIMODAL.between
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,21 +23,21 @@ class Truth:
     """Pass rates of the items of a suite, for as many sides as are asked for."""
 
     base_n: FloatArray
-    other_n: FloatArray
+    changed_n: FloatArray  # of a candidate without effect
     cluster_n: tuple[str, ...]
 
 
 def truth(rng: np.random.Generator, n: int, *, family: int = 1) -> Truth:
     clusters = -(-n // family)
-    base_n, other_n = (rng.beta(A, A, clusters).repeat(family)[:n] for _ in range(2))
+    base_c, other_c = rng.beta(A, A, (2, clusters))
+    changed_c = np.where(rng.random(clusters) < C, other_c, base_c)
     names = tuple(f"f{item // family}" for item in range(n))
-    return Truth(base_n, other_n, names)
+    return Truth(base_c.repeat(family)[:n], changed_c.repeat(family)[:n], names)
 
 
 def candidate_n(items: Truth, effect: float) -> FloatArray:
     """True pass rates of a candidate whose mean differs by `effect` (0.02: 2 pp) from the champion's."""
-    rates_n = (1 - C) * items.base_n + C * items.other_n
-    return shifted(rates_n, effect)
+    return shifted(items.changed_n, effect)
 
 
 def shifted(rates_n: FloatArray, effect: float) -> FloatArray:

@@ -21,7 +21,7 @@ def test_the_mean_difference_is_the_effect(effect: float):
 def test_differences_vary_as_planning_assumes(answers: int):
     variance = suite(200_000, answers, 0.0).difference_n("score").var()
 
-    assert variance == pytest.approx(BIMODAL.variance(answers), rel=0.02)
+    assert variance == pytest.approx(BIMODAL.variance(answers), rel=0.03)
 
 
 def test_items_of_a_family_share_their_difficulty():
