@@ -1,11 +1,14 @@
 """What others do with the same answers: the rules that ours is measured beside."""
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 from scipy.stats import norm
 
 from trainer.evaluation.scoring import CANDIDATE, CHAMPION, SuiteScores
+
+Rule = Callable[[SuiteScores, float], bool]
 
 
 def point_rule(suite: SuiteScores, threshold: float) -> bool:
@@ -27,4 +30,8 @@ def unpaired_interval(suite: SuiteScores, threshold: float) -> bool:
     return float(sides[0].mean() - sides[1].mean()) - float(norm.isf(0.025)) * error > threshold
 
 
-RULES = {"point rule": point_rule, "not significant": not_significant, "unpaired interval": unpaired_interval}
+RULES: dict[str, Rule] = {
+    "point rule": point_rule,
+    "not significant": not_significant,
+    "unpaired interval": unpaired_interval,
+}
