@@ -21,6 +21,7 @@ EXAMPLE = """\
 target: overall        # a suite of the table, or "overall": all of its items
 delta_min: 0.0         # the lower bound of the gain on the target must be above it
 compares: score        # or "outcome": the share of answers whose score is 1
+answers_per_item: 1    # of each side, at least
 alpha: 0.025           # one-sided; intervals are shown at 95 %
 guards:                # suites on which the candidate must not be worse than a margin
   - suite: arithmetic

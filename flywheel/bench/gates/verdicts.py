@@ -28,13 +28,16 @@ Decided = tuple[Verdict, tuple[bool, ...]]  # the verdict, and what each peer's 
 
 def verdict_of(policy: GatePolicy, suites: list[SuiteScores]) -> Verdict:
     digests = Digests(policy.digest(), "champion", "candidate", "simulated", {suite.suite: "" for suite in suites})
-    return decide(policy, suites, expected=digests, found=digests).verdict
+    decision = decide(policy, suites, expected=digests, found=digests)
+    if decision.verdict is Verdict.INVALID:
+        raise ValueError(decision.sentence)  # the simulation is wrong, not the candidate
+    return decision.verdict
 
 
 def on_target(n: int, answers: int, effect: float, rng: np.random.Generator) -> Decided:
     """A gate whose only suite is the target."""
     suite = draws.suite(rng, "target", n, answers, effect)
-    verdict = verdict_of(GatePolicy(target="target"), [suite])
+    verdict = verdict_of(GatePolicy(target="target", answers_per_item=answers), [suite])
     return verdict, tuple(rule(suite, 0.0) for rule in peers.RULES.values())
 
 
@@ -42,7 +45,7 @@ def on_guard(n: int, answers: int, effect: float, rng: np.random.Generator) -> D
     """A target that clearly gains, and a guard with the true effect. A peer says whether its rule passes the guard."""
     target = draws.suite(rng, "target", FAR, 4, CLEAR)
     guard = draws.suite(rng, "guard", n, answers, effect)
-    policy = GatePolicy(target="target", guards=(Guard("guard", margin=MARGIN),))
+    policy = GatePolicy(target="target", guards=(Guard("guard", margin=MARGIN),), answers_per_item=min(answers, 4))
     return verdict_of(policy, [target, guard]), tuple(rule(guard, -MARGIN) for rule in peers.RULES.values())
 
 

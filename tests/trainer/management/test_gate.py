@@ -87,6 +87,12 @@ def test_as_json_it_holds_every_number_of_the_decision(gate: Gate):
     ]
 
 
+def test_fewer_answers_than_the_policy_asks_for_are_told(gate: Gate):
+    ended, said = gate(table(style=0.2, arithmetic=0.0), {**POLICY, "answers_per_item": 8})
+
+    assert (ended, "4 answers per item; the policy asks for 8" in said) == (3, True)
+
+
 def refused(*arguments: str) -> tuple[int, str]:
     with pytest.raises(CommandError) as refusal:
         call_command("gate", *arguments)
