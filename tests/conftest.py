@@ -8,6 +8,13 @@ import pytest
 
 from tests import servers as test_servers
 
+LONGEST_FIRST = ("journeys", "embedded", "engine", "kills", "reproducing")  # in the path: few tests, minutes each
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files that take long begin first, so that no worker is left alone with one of them at the end."""
+    items.sort(key=lambda item: not any(word in item.path.as_posix() for word in LONGEST_FIRST))
+
 
 @pytest.fixture(autouse=True)
 def counts_of_now(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -94,6 +94,7 @@ def test_it_makes_no_difference_how_a_file_is_cut(
     assert verdicts(file, folder=tmp_path / "cut") == whole
 
 
+@pytest.mark.proof  # Ray's own start takes as long as a tenth of all other tests
 @pytest.mark.usefixtures("ray")
 def test_ray_comes_to_the_same_verdicts(file: Path, tmp_path: Path):
     (tmp_path / "ray").mkdir()
