@@ -147,6 +147,14 @@ class RunSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         int,
         _knob("checkpoints", "Kept by validation reward, beside the newest two.", "only the newest two", ge=0, le=20),
     ] = 3
+    prefer_latest: Annotated[
+        bool,
+        _knob(
+            "yes or no",
+            "Of checkpoints that validation cannot tell from the best, within one standard error, the latest is kept.",
+            "–",
+        ),
+    ] = False
     rollbacks: Annotated[
         int,
         _knob(

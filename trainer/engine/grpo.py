@@ -95,7 +95,7 @@ def _publish(run: Run, history: History, trainer: GroupTrainer) -> Trained:
     """The best checkpoint by validation; without validation the last healthy one, which a run to its end ends with."""
     run.progress.enter("saving")
     decision = run.decision
-    chosen = history.best() or history.last_healthy()
+    chosen = history.best(latest=run.recipe.prefer_latest) or history.last_healthy()
     if chosen is None and decision is None:
         chosen = next(iter(history.standing()), None)  # too short a run for its alarms to say more than a warning
     if chosen is None:

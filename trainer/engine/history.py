@@ -15,6 +15,7 @@ import msgspec
 from trainer.engine import checkpoints, ranks
 from trainer.engine.run import STATE, State
 
+LEVEL_ERRORS = 1.0  # standard errors below the best within which a later measurement is as good
 NEWEST = 2  # the newest, and the one before it for the case that the newest is damaged
 
 
@@ -88,20 +89,35 @@ class History:
         told = ranks.told_by_first(self.rollbacks())  # the others must not read before the first has written
         return next((found for found in self.standing() if found.step == told[-1].to_step), None)
 
-    def best(self) -> Checkpoint | None:
-        """The healthy checkpoint with the best validation reward; of equals the later."""
-        measured = [found for found in self.standing() if found.state.healthy and found.state.validation is not None]
-        return max(measured, key=lambda found: (found.state.validation, found.step), default=None)
+    def best(self, *, latest: bool = False) -> Checkpoint | None:
+        """The healthy checkpoint with the best validation reward; of equals the later.
+
+        `latest`: the newest of those that validation cannot tell from the best, within one standard error.
+        """
+        measured = self._measured()
+        if not measured or not latest:
+            return measured[0] if measured else None
+        level = [found for found in measured if found.step > measured[0].step and found.state.behind <= LEVEL_ERRORS]
+        return max([measured[0], *level], key=lambda found: found.step)
+
+    def _measured(self) -> list[Checkpoint]:
+        """The healthy ones with a validation reward, best first."""
+        found = [one for one in self.standing() if one.state.healthy and one.state.validation is not None]
+        return sorted(found, key=lambda one: (one.state.validation, one.step), reverse=True)
 
     def last_healthy(self) -> Checkpoint | None:
         """Of those that the run would have without any pause: it must go back to the same one."""
         return next((found for found in self.standing() if _returnable(found)), None)
 
-    def prune(self, keep_best: int) -> None:
-        """Keep the newest two, the last healthy one and the best by validation; the damaged go with the others."""
+    def prune(self, keep_best: int, *, latest: bool = False) -> None:
+        """Keep the newest two, the last healthy one and the best by validation; the damaged go with the others.
+
+        `latest`: also the one that `best` would choose so.
+        """
         standing = self.standing()
-        measured = [found for found in standing if found.state.healthy and found.state.validation is not None]
-        best = sorted(measured, key=lambda found: (found.state.validation, found.step), reverse=True)[:keep_best]
+        best = self._measured()[:keep_best]
+        if latest and best and (chosen := self.best(latest=True)):
+            best.append(chosen)
         healthy = [found for found in standing if _returnable(found)][:1]
         kept = {found.directory for found in (*standing[:NEWEST], *best, *healthy)}
         if len(standing) < NEWEST:

@@ -29,6 +29,7 @@ class State(msgspec.Struct):
     healthy: bool = True
     scheduled: bool = True  # False: saved for a pause alone, so that a run without the pause does not have it
     validation: float | None = None  # measured at this very step
+    behind: float = 0.0  # this measurement below the best one before it, in standard errors of their paired difference
     kl: Estimate | None = None  # measured at this very step
     position: Position = msgspec.field(default_factory=Position)
     memory: Memory = msgspec.field(default_factory=Memory)

@@ -254,7 +254,7 @@ class GroupTrainer(GRPOTrainer):
             final = root / f"step-{step}"
             checkpoints.publish(partial, final, step=step)
             self.history.written(final, run.state)
-            self.history.prune(run.recipe.keep_best)
+            self.history.prune(run.recipe.keep_best, latest=run.recipe.prefer_latest)
         self.accelerator.wait_for_everyone()
 
     def _checkpoint_bytes(self) -> int:

@@ -16,6 +16,8 @@ from trainer.engine.run import Decision, Run
 from trainer.engine.updating import GroupTrainer
 from trainer.runspec import RunSpec
 
+FAR_BELOW = 99.0  # standard errors: JSON has no infinity
+
 
 class Watch(TrainerCallback):
     def __init__(self, run: Run, trainer: GroupTrainer) -> None:
@@ -95,7 +97,7 @@ class Watch(TrainerCallback):
         run = self._run
         metrics = msgspec.structs.replace(metrics, attempt=run.progress.attempt)
         best: Estimate | None = None
-        run.state.validation = run.state.kl = None
+        run.state.validation, run.state.behind, run.state.kl = None, 0.0, None
         if measured and _finite(metrics):
             metrics, best = self._measured(metrics)
         sightings = alarms.look(run.state.memory, metrics, change_from_best=best)
@@ -206,6 +208,7 @@ class Watch(TrainerCallback):
         state, mean = self._run.state, _mean(means)
         state.validation = mean
         change = paired(means, state.best_means) if state.best_means else None
+        state.behind = errors_below(change) if change is not None else 0.0
         if not state.best_means or mean > _mean(state.best_means):
             state.best_means, state.best_step, state.since_best = dict(means), self._run.progress.step, 0
         else:
@@ -267,6 +270,13 @@ def paired(means: Mapping[str, float], others: Mapping[str, float]) -> Estimate 
     """Mean difference over the prompts that both have; positive: `means` is better."""
     differences = [mean - others[key] for key, mean in means.items() if key in others]
     return probes.estimate(differences) if differences else None
+
+
+def errors_below(change: Estimate) -> float:
+    """0 where it is not below; a fall without any spread counts as far below."""
+    if change.mean >= 0:
+        return 0.0
+    return min(-change.mean / change.standard_error, FAR_BELOW) if change.standard_error else FAR_BELOW
 
 
 def _means(run: Run, answers: Mapping[str, Sequence[sampling.Answer]]) -> dict[str, float]:

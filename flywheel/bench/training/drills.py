@@ -8,14 +8,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from statistics import fmean
+from statistics import fmean, variance
 from typing import Any
 
 import msgspec
 
 from flywheel.bench.table import FAST, Measure, at_least, at_most, told
 from flywheel.bench.training import arms, jobs, subject
-from flywheel.bench.training.arms import SEEDS
+from flywheel.bench.training.arms import SEEDS, START
 from flywheel.bench.training.jobs import Do, Job
 from flywheel.bench.training.subject import Item
 from trainer.contract import Alarm, Result
@@ -23,7 +23,7 @@ from trainer.contract import Alarm, Result
 HEALTHY_SEEDS = range(1, 2 if FAST else 21)
 ALONE_STEPS = 30  # of an unguarded run whose fault is there from the start: it needs no more to show what it does
 WITHIN = 2.0  # percentage points
-ANSWERS = 2 if FAST else 8
+SCORED, ANSWERS = (60, 2) if FAST else (1_200, 4)  # held-out items, answers to each: two points are small
 FLIPPED_FROM, FLIPPED_STEPS = 20, 20  # the sign is wrong for so many steps after this one
 TOO_FAR = {"not_finite", "entropy_low", "entropy_high", "gradient_norm", "kl", "clipped", "truncated", "length"}
 LOST = {"reward_lost", "below_start", "below_best"}
@@ -51,13 +51,13 @@ DRILLS = (
 def drills() -> list[Measure]:
     models = arms.bases(SEEDS)
     chosen = DRILLS[2:3] if FAST else DRILLS
-    plan = {("healthy", seed, True): _healthy(seed, models[(seed - 1) % len(SEEDS) + 1]) for seed in HEALTHY_SEEDS}
+    plan = {("healthy", seed, True): _healthy(seed, models[base_of(seed)]) for seed in HEALTHY_SEEDS}
     for drill in chosen:
         for seed in SEEDS:
             for guard in (True,) if FAST else (True, False):
                 plan[drill.name, seed, guard] = _drilled(drill, seed, models[seed], guard)
     found = dict(zip(plan, map(_ran, jobs.perform(list(plan.values()), at_once=2)), strict=True))
-    rates = _pass_rates({key: found[key] for key in found if key[1] in SEEDS}, models)
+    rates = _pass_rates(found, models)
     jobs.record("drills", [_row(key, ran, rates.get(key)) for key, ran in found.items()])
     return [*_of_the_healthy(found, rates), *(m for drill in chosen for m in _measures(drill, found, rates))]
 
@@ -167,30 +167,37 @@ class Rates:
     last: float
 
 
+def base_of(seed: int) -> int:
+    """The seed of the base that a run of this seed starts from: there are as many bases as seeds of the drills."""
+    return (seed - 1) % len(SEEDS) + 1
+
+
 def _pass_rates(found: Mapping[Key, Ran], models: Mapping[int, str]) -> dict[Key, Rates]:
-    """One process a seed, with one noise for all of its models."""
+    """One process a base, with one noise for all that was trained on it."""
     asked = []
-    for seed in SEEDS:
-        named = {"start": models[seed]}
-        for (name, of_seed, guard), ran in found.items():
-            if of_seed == seed:
-                named[_side(name, guard, "published")] = ran.published or models[seed]
-                named[_side(name, guard, "last")] = ran.last_weights or models[seed]
-        asked.append(jobs.engine_job(f"scores/drills-{seed}", subject.scoring(named, answers=ANSWERS)))
-    scored = dict(zip(SEEDS, map(jobs.scores, jobs.perform(asked, at_once=2)), strict=True))
+    for base, model in models.items():
+        named = {START: model}
+        for key, ran in found.items():
+            if base_of(key[1]) == base:
+                named[_side(key, "published")] = ran.published or model
+                named[_side(key, "last")] = ran.last_weights or model
+        files = subject.scoring(named, answers=ANSWERS, count=SCORED)
+        asked.append(jobs.engine_job(f"scores/drills-{base}", files))
+    scored = dict(zip(models, map(jobs.scores, jobs.perform(asked, at_once=2)), strict=True))
     return {
-        (name, seed, guard): Rates(
+        key: Rates(
             *(
-                100 * scored[seed][side].pass_rate
-                for side in ("start", _side(name, guard, "published"), _side(name, guard, "last"))
+                100 * scored[base_of(key[1])][side].pass_rate
+                for side in (START, _side(key, "published"), _side(key, "last"))
             )
         )
-        for name, seed, guard in found
+        for key in found
     }
 
 
-def _side(name: str, guard: bool, which: str) -> str:
-    return f"{name}/{'guarded' if guard else 'alone'}/{which}"
+def _side(key: Key, which: str) -> str:
+    name, seed, guard = key
+    return f"{name}/{seed}/{'guarded' if guard else 'alone'}/{which}"
 
 
 def _of_the_healthy(found: Mapping[Key, Ran], rates: Mapping[Key, Rates]) -> list[Measure]:
@@ -203,7 +210,24 @@ def _of_the_healthy(found: Mapping[Key, Ran], rates: Mapping[Key, Rates]) -> lis
         at_most(f"healthy runs that raise a stop, of {len(runs)}", stops, "runs", 0),
         told("warnings of a healthy run", len(warnings) / len(runs), "warnings", kinds),
         told("healthy runs end at", fmean(ends), "%", _all(ends)),
+        told("healthy runs of one base differ by (standard deviation)", _spread(rates), "pp", "of what they publish"),
     ]
+
+
+def _spread(rates: Mapping[Key, Rates]) -> float:
+    """Within bases: what two runs that differ in their seed alone are apart."""
+    by_base: dict[int, list[float]] = {}
+    for (name, seed, _), rate in rates.items():
+        if name == "healthy":
+            by_base.setdefault(base_of(seed), []).append(rate.published)
+    return fmean(variance(ends) if len(ends) > 1 else 0.0 for ends in by_base.values()) ** 0.5
+
+
+def _healthy_of(base: int, rates: Mapping[Key, Rates]) -> float:
+    """The mean over the healthy runs of a base."""
+    return fmean(
+        rate.published for (name, seed, _), rate in rates.items() if name == "healthy" and base_of(seed) == base
+    )
 
 
 def _measures(drill: Drill, found: Mapping[Key, Ran], rates: Mapping[Key, Rates]) -> list[Measure]:
@@ -219,6 +243,10 @@ def _measures(drill: Drill, found: Mapping[Key, Ran], rates: Mapping[Key, Rates]
         short = [rates["healthy", seed, True].published - rates[drill.name, seed, True].published for seed in on]
         name = f"{drill.name}: below the healthy run, worst of the {len(on)} that went on"
         measures.append(at_most(name, max(short), "pp", WITHIN, _all(short)))
+        usual = [_healthy_of(seed, rates) - rates[drill.name, seed, True].published for seed in on]
+        measures.append(
+            told(f"{drill.name}: below the mean of the healthy runs of its base", max(usual), "pp", _all(usual))
+        )
     kept = [rates[drill.name, seed, True].published for seed in SEEDS]
     measures.append(told(f"{drill.name}: weights that the guarded runs publish", fmean(kept), "%", _all(kept)))
     alone = [rates[drill.name, seed, False].last for seed in SEEDS if (drill.name, seed, False) in rates]

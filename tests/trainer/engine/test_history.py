@@ -132,6 +132,35 @@ def test_of_two_equally_good_ones_the_later_is_the_best(root):
     assert History(root).best().step == 4
 
 
+def test_the_latest_within_one_standard_error_of_the_best_is_preferred_where_it_is_asked_for(root):
+    _save(root, 2, validation=0.4)
+    _save(root, 4, validation=0.62)
+    _save(root, 6, validation=0.61, behind=0.3)
+    _save(root, 8, validation=0.5, behind=1.7)
+
+    history = History(root)
+
+    assert (history.best().step, history.best(latest=True).step) == (4, 6)
+
+
+def test_a_measurement_before_the_best_is_never_preferred(root):
+    _save(root, 2, validation=0.61, behind=0.0)
+    _save(root, 4, validation=0.62)
+
+    assert History(root).best(latest=True).step == 4
+
+
+def test_what_would_be_preferred_survives_pruning(root):
+    _save(root, 2, validation=0.9)
+    _save(root, 4, validation=0.8, behind=0.5)
+    for step in (6, 8, 10, 12):
+        _save(root, step, validation=0.85, behind=1.2)
+
+    History(root).prune(keep_best=1, latest=True)
+
+    assert _on_disk(root) == [2, 4, 10, 12]
+
+
 def test_without_validation_there_is_no_best(root):
     _save(root, 2)
 

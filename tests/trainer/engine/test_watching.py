@@ -20,6 +20,14 @@ def test_a_prompt_that_only_one_measurement_has_is_left_out():
     assert watching.paired({"a": 1.0, "b": 0.5}, {"a": 0.5, "c": 0.0}).n == 1
 
 
+@pytest.mark.parametrize(
+    ("mean", "error", "expected"),
+    [(0.1, 0.05, 0.0), (0.0, 0.0, 0.0), (-0.1, 0.05, 2.0), (-0.1, 0.0, watching.FAR_BELOW)],
+)
+def test_a_measurement_is_so_many_standard_errors_below_the_best(mean, error, expected):
+    assert watching.errors_below(Estimate(mean, error, 96)) == expected
+
+
 def test_measurements_without_a_common_prompt_are_not_compared():
     assert watching.paired({"a": 1.0}, {"b": 1.0}) is None
 
