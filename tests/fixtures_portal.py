@@ -25,6 +25,7 @@ from tasks.states import Role, Split, UploadState
 from trainer import hacking
 from trainer.contract import Report, Rollout
 from trainer.engine import rollouts
+from trainer.evaluation.costs import Lengths
 from trainer.evaluation.decision import Digests
 from trainer.evaluation.gates import decide
 from trainer.evaluation.policy import GatePolicy, Guard
@@ -440,7 +441,7 @@ def _report(
         policy=policy.digest(), champion=champion.digest, candidate=candidate.digest, sampling="5" * 64,
         suites={name: hashlib.sha256(name.encode()).hexdigest() for name in DOMAINS},
     )  # fmt: skip
-    decision = decide(policy, suites, expected=digests, found=digests)
+    decision = decide(policy, suites, expected=digests, found=digests, lengths=_lengths(seed))
     evaluation = Evaluation.objects.create(
         line=line, candidate=candidate, champion=champion, sampling={"answers_per_item": 4, "temperature": 1.0},
         policy=msgspec.to_builtins(policy), policy_digest=policy.digest(), state="succeeded", attempt=1, step=2560,
@@ -455,6 +456,17 @@ def _report(
         line=line, evaluation=evaluation, verdict=decision.verdict, sentence=decision.sentence[:500],
         decision=msgspec.to_builtins(decision), flips=_flips(), policy_digest=policy.digest(),
     )  # fmt: skip
+
+
+def _lengths(seed: int) -> Lengths:
+    """A candidate whose answers are a twentieth longer."""
+    champion = np.random.default_rng(seed).integers(2, 40, (960, 4)).astype(float)
+    none_cut = np.zeros((960, 4))
+    return Lengths(
+        tuple(f"item{number}" for number in range(960)),
+        {"champion": champion, "candidate": 1.05 * champion},
+        {"champion": none_cut, "candidate": none_cut},
+    )
 
 
 def _scores(name: str, n: int, *, gain: float, seed: int) -> SuiteScores:

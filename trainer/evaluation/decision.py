@@ -1,21 +1,15 @@
 """What a gate says, as values that encode to JSON whole. Differences are candidate − champion in score units."""
 
-from enum import StrEnum
 from typing import Literal
 
 import msgspec
 
+from trainer.evaluation.costs import Cost
+from trainer.evaluation.finding import Finding
+from trainer.evaluation.invariants import Invariant
+from trainer.evaluation.scorer_gap import ScorerGap
 from trainer.evaluation.scoring import Flips, Reading
 from trainer.states import Verdict
-
-
-class Finding(StrEnum):
-    """What one row shows."""
-
-    PASS = "pass"  # noqa: S105
-    HOLD = "hold"
-    INCONCLUSIVE = "inconclusive"
-    WATCHED = "watched"  # shown, decides nothing
 
 
 class Digests(msgspec.Struct, frozen=True):
@@ -108,3 +102,6 @@ class GateDecision(msgspec.Struct, frozen=True):
     sign_off: bool  # PROMOTE waits for a person
     alpha: float
     digests: Digests
+    invariants: list[Invariant] = []
+    gaps: list[ScorerGap] = []
+    costs: list[Cost] = []

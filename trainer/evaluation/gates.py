@@ -1,7 +1,8 @@
 """The gate: compares a candidate with the champion on the same held-out items and says one of four words.
 
 PROMOTE       the target's lower bound is above delta_min and every guard's is above −margin
-HOLD          a guard's upper bound is below −margin, or the target's below delta_min
+HOLD          a guard's upper bound is below −margin, or the target's below delta_min; an invariant failed, the training
+              grader sees a gain that an independent one does not, or the answers cost provably more than they may
 INCONCLUSIVE  the evidence cannot tell: the decision says how many more items or answers would settle it
 INVALID       the comparison itself is broken: nothing is concluded from its numbers
 
@@ -17,10 +18,14 @@ from typing import Literal
 
 from msgspec.structs import replace
 
-from trainer.evaluation import wording
-from trainer.evaluation.decision import Bounds, Digests, ErrorBounds, Finding, GateDecision, GateRow, Rate, Reason
+from trainer.evaluation import costs, invariants, scorer_gap, wording
+from trainer.evaluation.costs import Cost, Lengths
+from trainer.evaluation.decision import Bounds, Digests, ErrorBounds, GateDecision, GateRow, Rate, Reason
+from trainer.evaluation.finding import Finding
+from trainer.evaluation.invariants import Invariant
 from trainer.evaluation.planning import More, minimal_detectable_effect, more_to_settle, spread_of
 from trainer.evaluation.policy import GatePolicy, Guard
+from trainer.evaluation.scorer_gap import ScorerGap
 from trainer.evaluation.scoring import (
     ANCHOR,
     CANDIDATE,
@@ -48,8 +53,13 @@ def decide(
     expected: Digests,
     found: Digests,
     faults: Sequence[Reason] = (),
+    independent: Mapping[str, SuiteScores] | None = None,
+    lengths: Lengths | None = None,
 ) -> GateDecision:
-    """Judge one candidate. `faults` are reasons of the caller's why the comparison is broken, contamination for one."""
+    """Judge one candidate. `faults` are reasons of the caller's why the comparison is broken, contamination for one.
+
+    `independent`: by suite, the same answers scored by a grader that nobody trained against. `lengths`: of all answers.
+    """
     with_anchor = expected.anchor not in ("", expected.champion)
     by_name = {suite.suite: suite for suite in suites}
     if policy.target == OVERALL and OVERALL not in by_name and suites:
@@ -57,13 +67,26 @@ def decide(
     broken = [*faults, *_broken(policy, by_name, expected, found, with_anchor)]
     usable = [suite for suite in by_name.values() if suite.n and {CHAMPION, CANDIDATE} <= set(suite.sides)]
     rows = _claimed(policy, [row for suite in usable for row in _rows(policy, suite, with_anchor)])
+    checks = _checks(policy, usable, independent or {}, lengths)
     if broken:
         verdict, reasons = Verdict.INVALID, broken
         sentence = f"Not a valid comparison: {broken[0].sentence}"
     else:
-        verdict, reasons = _combined(rows)
-        sentence = wording.headline(verdict, rows, policy)
-    return GateDecision(verdict, sentence, reasons, rows, policy.digest(), policy.sign_off, policy.alpha, found)
+        verdict, reasons = _combined(rows, checks)
+        sentence = wording.headline(verdict, rows, policy, checks.sentences(verdict))
+    return GateDecision(
+        verdict,
+        sentence,
+        reasons,
+        rows,
+        policy.digest(),
+        policy.sign_off,
+        policy.alpha,
+        found,
+        checks.invariants,
+        checks.gaps,
+        checks.costs,
+    )
 
 
 # What makes a comparison INVALID
@@ -79,7 +102,7 @@ def _broken(
             yield Reason(f"{field}_differs", f"The {what} that answered is not the one that was to be compared.")
     if expected.sampling != found.sampling:
         yield Reason("sampling_differs", "The answers were sampled with other settings than planned.")
-    wanted = {policy.target, *(guard.suite for guard in policy.guards), *expected.suites}
+    wanted = {policy.target, *(guard.suite for guard in policy.guards), *policy.invariants, *expected.suites}
     for name in sorted(wanted - set(suites)):
         yield Reason("suite_missing", f"Suite “{name}” has no answers.", name)
     for name in sorted(set(expected.suites) | set(found.suites)):
@@ -301,12 +324,60 @@ def _claimed(policy: GatePolicy, rows: list[GateRow]) -> list[GateRow]:
     ]
 
 
-def _combined(rows: Sequence[GateRow]) -> tuple[Verdict, list[Reason]]:
-    for finding, verdict in ((Finding.HOLD, Verdict.HOLD), (Finding.INCONCLUSIVE, Verdict.INCONCLUSIVE)):
-        deciding = [row for row in rows if row.finding is finding]
-        if deciding:
-            return verdict, [Reason(_code(row), row.sentence, row.suite) for row in deciding]
-    return Verdict.PROMOTE, [Reason(_code(row), row.sentence, row.suite) for row in rows if row.role != "watched"]
+@dataclass(frozen=True, slots=True)
+class _Checks:
+    """What is asked of a candidate beside its differences."""
+
+    invariants: list[Invariant]
+    gaps: list[ScorerGap]
+    costs: list[Cost]
+
+    def reasons(self, finding: Finding) -> list[Reason]:
+        return [
+            *(
+                Reason(f"invariant_{one.finding}", one.sentence, one.suite)
+                for one in self.invariants
+                if one.finding is finding
+            ),
+            *(
+                Reason(f"scorer_gap_{one.finding}", one.sentence, one.suite)
+                for one in self.gaps
+                if one.finding is finding
+            ),
+            *(Reason(f"cost_{one.finding}", one.sentence) for one in self.costs if one.finding is finding),
+        ]
+
+    def sentences(self, verdict: Verdict) -> list[str]:
+        """Of those that decide."""
+        finding = _DECIDING.get(verdict)
+        return [reason.sentence for reason in self.reasons(finding)] if finding else []
+
+
+_DECIDING = {Verdict.HOLD: Finding.HOLD, Verdict.INCONCLUSIVE: Finding.INCONCLUSIVE}
+
+
+def _checks(
+    policy: GatePolicy, suites: Sequence[SuiteScores], independent: Mapping[str, SuiteScores], lengths: Lengths | None
+) -> _Checks:
+    limited = policy.cost_limit > 0 and lengths is not None and len(lengths.clusters) > 0
+    return _Checks(
+        invariants=[invariants.judge(suite) for suite in suites if suite.suite in policy.invariants],
+        gaps=[
+            scorer_gap.judge(suite, independent[suite.suite], limit=policy.gap_limit, alpha=policy.alpha)
+            for suite in suites
+            if suite.suite in independent
+        ],
+        costs=costs.judge(lengths, limit=policy.cost_limit, alpha=policy.alpha) if limited and lengths else [],
+    )
+
+
+def _combined(rows: Sequence[GateRow], checks: _Checks) -> tuple[Verdict, list[Reason]]:
+    for verdict, finding in _DECIDING.items():
+        deciding = [Reason(_code(row), row.sentence, row.suite) for row in rows if row.finding is finding]
+        if deciding := [*deciding, *checks.reasons(finding)]:
+            return verdict, deciding
+    passed = [Reason(_code(row), row.sentence, row.suite) for row in rows if row.role != "watched"]
+    return Verdict.PROMOTE, [*passed, *checks.reasons(Finding.PASS)]
 
 
 def _code(row: GateRow) -> str:

@@ -2,8 +2,12 @@
 
 from collections.abc import Iterator
 
-from trainer.evaluation.decision import Finding, GateDecision, GateRow
-from trainer.evaluation.wording import pp
+from trainer.evaluation.costs import Cost
+from trainer.evaluation.decision import GateDecision, GateRow
+from trainer.evaluation.finding import Finding
+from trainer.evaluation.invariants import Invariant
+from trainer.evaluation.points import pp
+from trainer.evaluation.scorer_gap import ScorerGap
 
 FINDINGS = {
     Finding.PASS: "passes",
@@ -23,6 +27,9 @@ def lines(decision: GateDecision) -> Iterator[str]:
         yield f"- {reason.sentence}"
     if decision.rows:
         yield from ["", *_table(decision)]
+    others: list[Invariant | ScorerGap | Cost] = [*decision.invariants, *decision.gaps, *decision.costs]
+    if others:
+        yield from ["", *(f"- {FINDINGS[one.finding]}: {one.sentence}" for one in others)]
     if decision.sign_off:
         yield from ["", "The policy asks for a sign-off: a person confirms before anything moves."]
     yield ""

@@ -45,6 +45,9 @@ class GatePolicy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     weak_champion: float = 0.2  # where the champion's mean is under this …
     weak_margin: float = 0.1  # … this share of it bounds the margin as well
     anchor_factor: float = 2.0  # margin against the anchor, in margins against the champion
+    invariants: tuple[str, ...] = ()  # suites of which the candidate may fail nothing at all
+    gap_limit: float = 0.02  # of a gain that an independent grader does not see
+    cost_limit: float = 1.1  # times the champion's tokens, longest twentieth, answers cut off; 0: no limit
     minimum_clusters: int = 20  # fewer independent items are no basis for an interval
     permutations: int = 9_999
     seed: int = 0  # of the permutation test
@@ -85,6 +88,13 @@ def _rules(policy: GatePolicy) -> list[tuple[bool, str]]:
         (0 <= policy.error_budget <= 0.1, "error_budget lies between 0 and 0.1."),
         (0 <= policy.weak_champion <= 1 and 0 < policy.weak_margin <= 1, "The weak-champion rule takes shares of 1."),
         (policy.anchor_factor >= 1, "anchor_factor is at least 1."),
+        (len(set(policy.invariants)) == len(policy.invariants), "A suite can be an invariant once only."),
+        (policy.target not in policy.invariants, "The target cannot be an invariant: it is there to be gained on."),
+        (0 <= policy.gap_limit < 1, "gap_limit lies between 0 and 1: 0.02 is 2 pp."),
+        (
+            policy.cost_limit == 0 or policy.cost_limit >= 1,
+            "cost_limit is 0 (none) or at least 1: 1.1 is a tenth more.",
+        ),
         (policy.minimum_clusters >= 2, "minimum_clusters is at least 2."),
         (policy.permutations >= 999, "permutations is at least 999, or the p-value is too coarse for alpha."),
     ]

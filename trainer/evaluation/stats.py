@@ -62,7 +62,7 @@ def clustered_standard_error(d_n: FloatArray, cluster_n: Sequence[str]) -> tuple
     with the usual small-sample factor G/(G−1)). With singletons it is the ordinary s/√n. For G < 2 it is 1, the
     largest that a mean within [−1, 1] can have.
     """
-    sums_g = _cluster_sums(d_n - d_n.mean(), cluster_n)
+    sums_g = cluster_sums(d_n - d_n.mean(), cluster_n)
     clusters = sums_g.size
     if clusters < 2:
         return 1.0, clusters
@@ -169,7 +169,7 @@ def sign_flip_p_value(
     p = (1 + #{T* ≥ T}) / (1 + draws) (Phipson & Smyth 2010), T the sum over clusters; the sign-flip test is Fisher's
     (Design of Experiments 1935, section 21). To test for a fall pass −d and −at_most.
     """
-    sums_g = _cluster_sums(d_n - at_most, cluster_n)
+    sums_g = cluster_sums(d_n - at_most, cluster_n)
     total = _flipped(sums_g[sums_g != 0], draws, np.random.default_rng(seed))
     return (1 + int(np.count_nonzero(total >= float(sums_g.sum()) - 1e-9))) / (1 + draws)
 
@@ -215,7 +215,7 @@ def benjamini_hochberg(p_values: Sequence[float]) -> list[float]:
     return [float(p) for p in fdrcorrection(list(p_values))[1]] if p_values else []
 
 
-def _cluster_sums(value_n: FloatArray, cluster_n: Sequence[str]) -> FloatArray:
+def cluster_sums(value_n: FloatArray, cluster_n: Sequence[str]) -> FloatArray:
     if len(set(cluster_n)) == value_n.size:
         return value_n
     code_n: npt.NDArray[np.intp] = np.unique(np.asarray(cluster_n), return_inverse=True)[1].reshape(-1)

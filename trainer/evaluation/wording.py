@@ -3,17 +3,14 @@
 import math
 from collections.abc import Sequence
 
-from trainer.evaluation.decision import Finding, GateRow
+from trainer.evaluation.decision import GateRow
+from trainer.evaluation.finding import Finding
 from trainer.evaluation.planning import More
+from trainer.evaluation.points import pp
 from trainer.evaluation.policy import GatePolicy
 from trainer.states import Verdict
 
-
-def pp(value: float) -> str:
-    """One decimal, two where one would hide the sign; with a true minus sign and never −0.0."""
-    digits = 1 if abs(100 * value) >= 0.05 else 2
-    rounded = round(100 * value, digits) + 0.0
-    return f"{rounded:.{digits if rounded else 1}f}".replace("-", "−")
+__all__ = ["headline", "pp", "row_sentence"]
 
 
 def _limit(margin: float) -> str:
@@ -57,8 +54,8 @@ def _doubt(row: GateRow) -> str:
     return f"{question} {more.sentence(row.answers_per_item)}"
 
 
-def headline(verdict: Verdict, rows: Sequence[GateRow], policy: GatePolicy) -> str:
-    """The one honest sentence on top of a report."""
+def headline(verdict: Verdict, rows: Sequence[GateRow], policy: GatePolicy, checks: Sequence[str] = ()) -> str:
+    """The one honest sentence on top of a report. `checks`: sentences of other parts that decide."""
     if verdict is Verdict.PROMOTE:
         target = next(row for row in rows if row.role == "target")
         better = f"Better by {pp(target.difference)} pp on the target ({_interval(target, policy)})"
@@ -66,9 +63,13 @@ def headline(verdict: Verdict, rows: Sequence[GateRow], policy: GatePolicy) -> s
         guarded = "there is no guard" if math.isnan(margin) else f"no guard can be worse than {_limit(margin)}"
         return f"{better}; {guarded}."
     deciding = Finding.HOLD if verdict is Verdict.HOLD else Finding.INCONCLUSIVE
-    told = [row.sentence for row in rows if row.finding is deciding]
+    told = [*(row.sentence for row in rows if row.finding is deciding), *checks]
     opening = "Held" if verdict is Verdict.HOLD else "Cannot tell yet"
     others = (
-        f" {len(told) - 1} more suites likewise." if len(told) > 2 else " One more suite likewise." if told[1:] else ""
+        f" {len(told) - 1} more findings likewise."
+        if len(told) > 2
+        else " One more finding likewise."
+        if told[1:]
+        else ""
     )
     return f"{opening}: {told[0]}{others}"

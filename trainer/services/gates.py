@@ -12,6 +12,7 @@ from tasks.models import Task
 from tasks.models.events import Subject, record
 from trainer import contract
 from trainer.contract import EvalItem, EvaluateSpec, Sampling, Score
+from trainer.evaluation.costs import lengths_from
 from trainer.evaluation.decision import Digests, GateDecision, Reason
 from trainer.evaluation.gates import decide as judge
 from trainer.evaluation.policy import policy_from
@@ -84,6 +85,7 @@ def _judged(
         expected=_expected(evaluation),
         found=_found(evaluation, directory, items),
         faults=[*_moved(evaluation), *_contamination(evaluation)],
+        lengths=lengths_from(scores),
     )
     return decision, _flips(scores)
 

@@ -3,12 +3,15 @@
 import json
 from typing import Any
 
+import msgspec
 from django.contrib.auth.decorators import login_required
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, render
 from django.views.decorators.http import require_safe
 
 from tasks.views.listing import exported, facts_of, page_of
+from trainer.evaluation import markdown
+from trainer.evaluation.decision import GateDecision
 from trainer.models import GateReport, Line
 from trainer.states import Verdict
 from trainer.views.drawing import forest
@@ -69,6 +72,8 @@ def report_page(request: HttpRequest, pk: int) -> HttpResponse:
     shown = report.line.shows_rows_to(request.user)
     if request.GET.get("format") == "json":
         return _as_json(report, with_flips=shown)
+    if request.GET.get("format") == "markdown":
+        return _as_markdown(report)
     decision, rows = report.decision, report.decision.get("rows", [])
     flips = [flip for flip in report.flips if request.GET.get("suite") in (None, "", flip.get("suite"))]
     context = {
@@ -81,6 +86,7 @@ def report_page(request: HttpRequest, pk: int) -> HttpResponse:
         "confidence": f"{100 * (1 - 2 * decision.get('alpha', 0.025)):g}",
         "tone": TONES[Verdict(report.verdict)],
         "finding": _finding(rows),
+        "checks": _checks(decision),
         "next_step": NEXT_STEPS[Verdict(report.verdict)],
         "digests": _digests(decision.get("digests", {})),
         "flips": flips[:40] if shown else [],
@@ -107,6 +113,12 @@ def _finding(rows: list[dict[str, Any]]) -> str:
     return f"{'; '.join(parts)}."
 
 
+def _checks(decision: dict[str, Any]) -> list[dict[str, Any]]:
+    """What was asked beside the differences; a report of an earlier day has none of it."""
+    named = [("cost", "costs"), ("invariant", "invariants"), ("scorer gap", "gaps")]
+    return [{"what": what, **one} for what, field in named for one in decision.get(field, [])]
+
+
 def _digests(digests: dict[str, Any]) -> list[tuple[str, str]]:
     flat: list[tuple[str, str]] = []
     for name, value in sorted(digests.items()):
@@ -122,4 +134,12 @@ def _as_json(report: GateReport, *, with_flips: bool) -> HttpResponse:
     headers = {"Content-Disposition": f'attachment; filename="gate-{report.pk}.json"'}
     return HttpResponse(
         json.dumps(body, indent=2, ensure_ascii=False), content_type="application/json", headers=headers
+    )
+
+
+def _as_markdown(report: GateReport) -> HttpResponse:
+    decision = msgspec.convert(report.decision, GateDecision)
+    headers = {"Content-Disposition": f'attachment; filename="gate-{report.pk}.md"'}
+    return HttpResponse(
+        "\n".join(markdown.lines(decision)), content_type="text/markdown; charset=utf-8", headers=headers
     )

@@ -5,7 +5,9 @@ import numpy as np
 import pytest
 from msgspec.structs import replace
 
-from trainer.evaluation.decision import Digests, Finding, GateDecision, Reason
+from trainer.evaluation.costs import Lengths
+from trainer.evaluation.decision import Digests, GateDecision, Reason
+from trainer.evaluation.finding import Finding
 from trainer.evaluation.gates import decide
 from trainer.evaluation.policy import GatePolicy, Guard
 from trainer.evaluation.scoring import SuiteScores, side_of, suite_of
@@ -395,3 +397,89 @@ def test_the_same_scores_give_the_same_decision():
     suites = [suite("add", 0.03), suite("sub", 0.0)]
 
     assert judge(suites) == judge(suites)
+
+
+# What is asked beside the differences
+
+
+def lengths(factor: float) -> Lengths:
+    tokens = np.random.default_rng(3).gamma(4, 25, (800, 4))
+    cut = np.zeros((800, 4))
+    return Lengths(
+        tuple(f"i{item}" for item in range(800)),
+        {"champion": tokens, "candidate": tokens * factor},
+        {"champion": cut, "candidate": cut},
+    )
+
+
+def checked(policy: GatePolicy, suites: list[SuiteScores], **more: object) -> GateDecision:
+    seen = digests(policy, suites)
+    return decide(policy, suites, expected=seen, found=seen, **more)  # type: ignore[arg-type]
+
+
+BETTER = [suite("add", 0.06), suite("sub", 0.02)]
+
+
+@pytest.mark.parametrize(("factor", "verdict"), [(1.0, Verdict.PROMOTE), (1.4, Verdict.HOLD)])
+def test_answers_that_cost_more_than_they_may_hold(factor: float, verdict: Verdict):
+    decision = checked(POLICY, BETTER, lengths=lengths(factor))
+
+    assert decision.verdict is verdict
+    assert [cost.name for cost in decision.costs] == ["tokens an answer", "length of the longest twentieth"]
+
+
+def test_a_hold_for_cost_says_so_first_and_as_its_reason():
+    decision = checked(POLICY, BETTER, lengths=lengths(1.4))
+
+    assert decision.sentence.startswith("Held: tokens an answer: 1.40 times the champion's")
+    assert [reason.code for reason in decision.reasons] == ["cost_hold", "cost_hold"]
+
+
+def test_without_a_limit_cost_is_not_asked():
+    decision = checked(replace(POLICY, cost_limit=0), BETTER, lengths=lengths(1.4))
+
+    assert (decision.verdict, decision.costs) == (Verdict.PROMOTE, [])
+
+
+def clean(failures: int) -> SuiteScores:
+    score = np.ones((200, 4))
+    score[:failures, 0] = 0
+    return suite_of(
+        "honeypots",
+        [f"h{at}" for at in range(200)],
+        {"champion": side_of(np.ones((200, 4))), "candidate": side_of(score)},
+    )
+
+
+@pytest.mark.parametrize(("failures", "verdict"), [(0, Verdict.PROMOTE), (1, Verdict.HOLD)])
+def test_one_failure_of_an_invariant_holds(failures: int, verdict: Verdict):
+    decision = checked(replace(POLICY, invariants=("honeypots",)), [*BETTER, clean(failures)])
+
+    assert (decision.verdict, [one.failures for one in decision.invariants]) == (verdict, [failures])
+
+
+def test_a_missing_invariant_makes_it_invalid():
+    decision = checked(replace(POLICY, invariants=("honeypots",)), BETTER)
+
+    assert (decision.verdict, decision.reasons[0].code) == (Verdict.INVALID, "suite_missing")
+
+
+def test_a_gain_that_an_independent_grader_does_not_see_holds():
+    """The same answers, scored by one for whom nothing has changed."""
+    add = BETTER[0]
+    unmoved = SuiteScores(
+        add.suite, add.keys, add.clusters, add.sources, dict.fromkeys(add.sides, add.sides["champion"])
+    )
+
+    decision = checked(POLICY, BETTER, independent={"add": unmoved})
+
+    assert (decision.verdict, decision.reasons[0].code) == (Verdict.HOLD, "scorer_gap_hold")
+    assert checked(POLICY, BETTER, independent={"add": add}).verdict is Verdict.PROMOTE
+
+
+def test_a_decision_of_an_earlier_day_has_none_of_these():
+    old = msgspec.to_builtins(judge(BETTER))
+    for field in ("invariants", "gaps", "costs"):
+        del old[field]
+
+    assert msgspec.convert(old, GateDecision).costs == []

@@ -43,3 +43,16 @@ def test_a_verdict_in_the_address_filters_the_list(portal: Portal):
     reports = browser(portal.operator).get("/ops/gates?verdict=HOLD").context["page"].rows
 
     assert {report.verdict for report in reports} == {"HOLD"}
+
+
+def test_what_the_answers_cost_is_shown(portal: Portal):
+    page = text(browser(portal.operator).get(f"/ops/gates/{portal.promoted.pk}"))
+
+    assert "tokens an answer: 1.05 times the champion" in page
+
+
+def test_the_report_is_there_as_markdown_for_a_pull_request(portal: Portal):
+    reply = browser(portal.contributor).get(f"/ops/gates/{portal.held.pk}?format=markdown")
+
+    assert reply["Content-Type"].startswith("text/markdown")
+    assert text(reply).startswith(f"# HOLD\n\n{portal.held.sentence}")
