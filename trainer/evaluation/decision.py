@@ -9,6 +9,7 @@ from trainer.evaluation.finding import Finding
 from trainer.evaluation.invariants import Invariant
 from trainer.evaluation.scorer_gap import ScorerGap
 from trainer.evaluation.scoring import Flips, Reading
+from trainer.evaluation.slices import Slice
 from trainer.states import Verdict
 
 
@@ -105,3 +106,4 @@ class GateDecision(msgspec.Struct, frozen=True):
     invariants: list[Invariant] = []
     gaps: list[ScorerGap] = []
     costs: list[Cost] = []
+    slices: list[Slice] = []

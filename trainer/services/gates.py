@@ -19,7 +19,7 @@ from trainer.evaluation.policy import policy_from
 from trainer.evaluation.scoring import CANDIDATE, CHAMPION, suites_from
 from trainer.evaluation.suites import graders_digest, suite_digest
 from trainer.models import Evaluation, GateReport, Line, ModelVersion
-from trainer.services import promotion, rows, suites, training_data
+from trainer.services import promotion, rows, slicing, suites, training_data
 from trainer.services.evaluations import effective_policy, sampling_digest
 from trainer.services.launching import path_of
 from trainer.states import AliasName, EvaluationState, Verdict
@@ -87,7 +87,8 @@ def _judged(
         faults=[*_moved(evaluation), *_contamination(evaluation)],
         lengths=lengths_from(scores),
     )
-    return decision, _flips(scores)
+    found = slicing.slices_of(grouped, items, scores, alpha=decision.alpha)
+    return msgspec.structs.replace(decision, slices=found), _flips(scores)
 
 
 def _expected(evaluation: Evaluation) -> Digests:

@@ -87,6 +87,7 @@ def report_page(request: HttpRequest, pk: int) -> HttpResponse:
         "tone": TONES[Verdict(report.verdict)],
         "finding": _finding(rows),
         "checks": _checks(decision),
+        "slices": decision.get("slices", []),
         "next_step": NEXT_STEPS[Verdict(report.verdict)],
         "digests": _digests(decision.get("digests", {})),
         "flips": flips[:40] if shown else [],

@@ -46,6 +46,13 @@ def test_a_better_candidate_becomes_champion(turn: Turn, line: Line):
     assert AliasMove.objects.filter(line=line, name="champion").first().report == report
 
 
+def test_a_report_keeps_what_the_answers_cost_and_where_it_gained(turn: Turn):
+    decision = turn(champion=0.3, candidate=0.7).decision
+
+    assert [cost["name"] for cost in decision["costs"]] == ["tokens an answer", "length of the longest twentieth"]
+    assert {"dataset", "grader", "difficulty for the champion"} <= {one["label"] for one in decision["slices"]}
+
+
 def test_a_candidate_that_is_no_better_is_never_promoted(turn: Turn, line: Line):
     report = turn(champion=0.4, candidate=0.4)
 
