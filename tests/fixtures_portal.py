@@ -52,6 +52,7 @@ from trainer.models import (
 from trainer.runspec import RunSpec
 from trainer.services import difficulty, recipes, schedules
 from trainer.services.launching import path_of
+from trainer.services.slicing import slices_of
 
 PASSWORD = "correct-horse-battery"
 NUMBER = {"type": "number"}
@@ -442,6 +443,7 @@ def _report(
         suites={name: hashlib.sha256(name.encode()).hexdigest() for name in DOMAINS},
     )  # fmt: skip
     decision = decide(policy, suites, expected=digests, found=digests, lengths=_lengths(seed))
+    decision = msgspec.structs.replace(decision, slices=slices_of(suites, [], [], alpha=policy.alpha))
     evaluation = Evaluation.objects.create(
         line=line, candidate=candidate, champion=champion, sampling={"answers_per_item": 4, "temperature": 1.0},
         policy=msgspec.to_builtins(policy), policy_digest=policy.digest(), state="succeeded", attempt=1, step=2560,
