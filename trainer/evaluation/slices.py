@@ -44,7 +44,8 @@ def slices(
 ) -> list[Slice]:
     """For every label (one word an item, "" for none) a slice of each of its values, the largest first.
 
-    An item without a number on either side (NaN) is left out.
+    An item without a number on either side (NaN) is left out. Nothing is claimed yet: `adjusted` does, of all slices
+    that are shown together.
     """
     known_n = ~(np.isnan(champion_n) | np.isnan(candidate_n))
     cluster_array = np.asarray(cluster_n, dtype=object)
@@ -56,7 +57,7 @@ def slices(
             at = known_n & (word_n == value)
             if at.any():
                 found.append(_slice(label, str(value), champion_n[at], candidate_n[at], list(cluster_array[at]), alpha))
-    return _adjusted(found)
+    return found
 
 
 def _slice(
@@ -85,14 +86,15 @@ def _slice(
     )
 
 
-def _adjusted(found: list[Slice]) -> list[Slice]:
+def adjusted(found: Sequence[Slice]) -> list[Slice]:
+    """The same slices with p-values adjusted for all of them, and what may be claimed."""
     told = [one for one in found if not one.too_few]
-    adjusted = iter(benjamini_hochberg([one.adjusted_p for one in told]))
-    return [one if one.too_few else _claimed(one, next(adjusted)) for one in found]
+    p_values = iter(benjamini_hochberg([one.adjusted_p for one in told]))
+    return [one if one.too_few else _claimed(one, next(p_values)) for one in found]
 
 
-def _claimed(one: Slice, adjusted: float) -> Slice:
-    return msgspec.structs.replace(one, adjusted_p=adjusted, changed=adjusted <= FALSE_SHARE)
+def _claimed(one: Slice, p: float) -> Slice:
+    return msgspec.structs.replace(one, adjusted_p=p, changed=p <= FALSE_SHARE)
 
 
 def difficulty(champion_n: FloatArray) -> list[str]:

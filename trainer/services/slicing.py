@@ -8,7 +8,7 @@ import numpy as np
 from tasks.graders import registry
 from trainer.contract import EvalItem, Score
 from trainer.evaluation.scoring import CANDIDATE, CHAMPION, FloatArray, SuiteScores, pooled
-from trainer.evaluation.slices import Slice, difficulty, slices
+from trainer.evaluation.slices import Slice, adjusted, difficulty, slices
 
 BY_FIELD = "json_match"  # the grader that scores every field, a set's with precision and recall
 
@@ -29,7 +29,7 @@ def slices_of(
         "difficulty for the champion": difficulty(whole.sides[CHAMPION].mean_n("outcome")),
     }
     found = slices(champion_n, candidate_n, whole.clusters, labels, alpha=alpha)
-    return [*found, *_fields(whole, items, scores, alpha)]
+    return adjusted([*found, *_fields(whole, items, scores, alpha)])
 
 
 def _fields(whole: SuiteScores, items: Sequence[EvalItem], scores: Iterable[Score], alpha: float) -> list[Slice]:

@@ -21,7 +21,7 @@ def lengths(factor: float, *, cut: tuple[float, float] = (0.0, 0.0), n: int = N,
 
 
 def judged(*args: float, **how: object) -> dict[str, Cost]:
-    return {cost.name: cost for cost in judge(lengths(*args, **how), limit=1.1, alpha=0.025)}  # type: ignore[arg-type]
+    return {cost.name: cost for cost in judge(lengths(*args, **how), limit=1.1, alpha=0.025)}
 
 
 @pytest.mark.parametrize(

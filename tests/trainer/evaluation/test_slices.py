@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import ttest_rel
 
-from trainer.evaluation.slices import FALSE_SHARE, difficulty, slices
+from trainer.evaluation.slices import FALSE_SHARE, adjusted, difficulty, slices
 
 N = 600
 
@@ -19,7 +19,7 @@ def draws(gains: dict[str, float], n: int = N, seed: int = 1):
 
 
 def test_a_domain_that_fell_is_claimed_and_one_that_did_not_is_not():
-    found = {one.value: one for one in slices(*draws({"add": 0.0, "sub": -0.1}), alpha=0.025)}
+    found = {one.value: one for one in adjusted(slices(*draws({"add": 0.0, "sub": -0.1}), alpha=0.025))}
 
     assert (found["sub"].changed, found["add"].changed) == (True, False)
     assert found["sub"].low < -0.1 < found["sub"].high
@@ -37,7 +37,7 @@ def test_a_hundred_slices_of_nothing_claim_next_to_nothing():
     champion, candidate, clusters, _ = draws({"add": 0.0}, n=5_000)
     labels = {"bucket": [f"b{item % 100}" for item in range(5_000)]}
 
-    found = slices(champion, candidate, clusters, labels, alpha=0.025)
+    found = adjusted(slices(champion, candidate, clusters, labels, alpha=0.025))
 
     naive = sum(one.low > 0 or one.high < 0 for one in found)
     assert (len(found), sum(one.changed for one in found) <= 1, naive >= 2) == (100, True, True)
@@ -47,7 +47,7 @@ def test_too_few_items_are_shown_and_never_claimed():
     champion, candidate, clusters, _ = draws({"add": 0.5})
     labels = {"dataset": ["small"] * 10 + ["large"] * (N - 10)}
 
-    large, small = slices(champion, candidate, clusters, labels, alpha=0.025)
+    large, small = adjusted(slices(champion, candidate, clusters, labels, alpha=0.025))
 
     assert (small.value, small.n, small.too_few, small.changed) == ("small", 10, True, False)
     assert large.changed
@@ -74,10 +74,19 @@ def test_an_item_without_a_label_or_a_number_is_in_no_slice():
 def test_a_change_that_is_the_same_everywhere_is_certain():
     champion = np.full(40, 0.5)
 
-    (found,) = slices(champion, champion + 0.25, [f"i{n}" for n in range(40)], {"d": ["x"] * 40}, alpha=0.025)
+    (found,) = adjusted(slices(champion, champion + 0.25, [f"i{n}" for n in range(40)], {"d": ["x"] * 40}, alpha=0.025))
 
     assert (found.adjusted_p, found.changed) == (0.0, True)
     assert found.adjusted_p <= FALSE_SHARE
+
+
+def test_what_is_shown_together_is_adjusted_together():
+    """A change that alone would be claimed is not, once it stands among fifty of nothing."""
+    one = slices(*draws({"add": 0.012}, seed=4), alpha=0.025)
+    others = slices(*draws({f"d{n}": 0.0 for n in range(50)}, n=5_000, seed=5), alpha=0.025)
+
+    assert adjusted(one)[0].changed
+    assert not adjusted([*one, *others])[0].changed
 
 
 def test_difficulty_is_what_the_champion_makes_of_an_item():
