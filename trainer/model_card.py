@@ -12,7 +12,7 @@ from typing import Any
 from tasks.formats import card
 from trainer.contract import Artifact, Estimate
 from trainer.evaluation.decision import GateDecision, GateRow
-from trainer.evaluation.wording import pp
+from trainer.evaluation.points import pp
 from trainer.presets import PRESETS
 from trainer.runspec import knobs
 

@@ -75,6 +75,8 @@ def lengths_from(scores: Iterable[Score]) -> Lengths:
 def judge(lengths: Lengths, *, limit: float, alpha: float) -> list[Cost]:
     """HOLD where a ratio is provably above the limit, PASS where it is provably not, else INCONCLUSIVE."""
     mean_n = {side: tokens.mean(axis=1) for side, tokens in lengths.tokens.items()}
+    if not mean_n[CHAMPION].any():
+        return []  # a champion that says nothing costs nothing: there is no ratio to it
     interval = ratio_interval(mean_n[CANDIDATE], mean_n[CHAMPION], lengths.clusters, alpha)
     return [
         _cost("tokens an answer", _means(mean_n), interval, limit),
@@ -117,8 +119,10 @@ def ratio_interval(candidate_n: FloatArray, champion_n: FloatArray, cluster_n: S
     total = float(champion_n.sum())
     ratio = float(candidate_n.sum()) / total
     sums_g = cluster_sums(candidate_n - ratio * champion_n, cluster_n)
-    if sums_g.size < 2 or ratio == 0:
+    if sums_g.size < 2:
         return Interval(0.0, math.inf)
+    if ratio == 0:
+        return Interval(0.0, 0.0)
     error = math.sqrt(sums_g.size / (sums_g.size - 1) * float(sums_g @ sums_g)) / total
     reach = float(student.isf(alpha, sums_g.size - 1)) * error / ratio
     return Interval(ratio * math.exp(-reach), ratio * math.exp(reach))

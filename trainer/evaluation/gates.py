@@ -333,19 +333,10 @@ class _Checks:
     costs: list[Cost]
 
     def reasons(self, finding: Finding) -> list[Reason]:
-        return [
-            *(
-                Reason(f"invariant_{one.finding}", one.sentence, one.suite)
-                for one in self.invariants
-                if one.finding is finding
-            ),
-            *(
-                Reason(f"scorer_gap_{one.finding}", one.sentence, one.suite)
-                for one in self.gaps
-                if one.finding is finding
-            ),
-            *(Reason(f"cost_{one.finding}", one.sentence) for one in self.costs if one.finding is finding),
-        ]
+        found = [Reason(f"invariant_{one.finding}", one.sentence, one.suite) for one in self.invariants]
+        found += [Reason(f"scorer_gap_{one.finding}", one.sentence, one.suite) for one in self.gaps]
+        found += [Reason(f"cost_{one.finding}", one.sentence) for one in self.costs]
+        return [reason for reason in found if reason.code.endswith(f"_{finding}")]
 
     def sentences(self, verdict: Verdict) -> list[str]:
         """Of those that decide."""

@@ -10,8 +10,6 @@ from trainer.evaluation.points import pp
 from trainer.evaluation.policy import GatePolicy
 from trainer.states import Verdict
 
-__all__ = ["headline", "pp", "row_sentence"]
-
 
 def _limit(margin: float) -> str:
     return f"{100 * margin:.3g} pp"
@@ -65,11 +63,5 @@ def headline(verdict: Verdict, rows: Sequence[GateRow], policy: GatePolicy, chec
     deciding = Finding.HOLD if verdict is Verdict.HOLD else Finding.INCONCLUSIVE
     told = [*(row.sentence for row in rows if row.finding is deciding), *checks]
     opening = "Held" if verdict is Verdict.HOLD else "Cannot tell yet"
-    others = (
-        f" {len(told) - 1} more findings likewise."
-        if len(told) > 2
-        else " One more finding likewise."
-        if told[1:]
-        else ""
-    )
+    others = ("", " One more finding likewise.", f" {len(told) - 1} more findings likewise.")[min(len(told) - 1, 2)]
     return f"{opening}: {told[0]}{others}"

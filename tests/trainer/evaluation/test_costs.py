@@ -86,6 +86,18 @@ def test_answers_cut_off_count_once_they_are_more_than_accidents():
     assert judged(1.0, cut=(0.2, 0.1))["answers cut off"].finding is Finding.PASS
 
 
+def test_a_side_that_says_nothing_breaks_nothing():
+    spoken = lengths(1.0)
+    silent = np.zeros((N, K))
+
+    def of(champion: np.ndarray, candidate: np.ndarray) -> list[Cost]:
+        tokens = {"champion": champion, "candidate": candidate}
+        return judge(Lengths(spoken.clusters, tokens, spoken.truncated), limit=1.1, alpha=0.025)
+
+    assert of(silent, spoken.tokens["candidate"]) == []
+    assert {cost.finding for cost in of(spoken.tokens["champion"], silent)} == {Finding.PASS}
+
+
 def test_lengths_come_from_the_scores_of_both_sides():
     def score(key: str, side: str, sample: int, tokens: int) -> Score:
         return Score("a", key, "", side, sample, "correct", 1.0, tokens, tokens > 8, "", "")

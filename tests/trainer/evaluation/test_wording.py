@@ -1,6 +1,6 @@
 """Numbers in sentences: true minus signs, no minus zero."""
 
-from trainer.evaluation.wording import pp
+from trainer.evaluation.points import pp
 
 
 def test_a_fall_carries_a_true_minus_sign():
