@@ -25,12 +25,10 @@ def portal(django_db_setup: None, django_db_blocker: Any) -> Iterator[Any]:
 
 @pytest.fixture(scope="module")
 def site(portal: Any) -> Iterator[str]:
-    from django.conf import settings
     from django.contrib.staticfiles.handlers import StaticFilesHandler
     from django.db import connection
     from django.test.testcases import LiveServerThread
 
-    settings.ALLOWED_HOSTS = ["*"]
     server = LiveServerThread("127.0.0.1", StaticFilesHandler)
     server.daemon = True
     server.start()
