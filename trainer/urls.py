@@ -28,6 +28,7 @@ urlpatterns = [
     path("ops/difficulty/<int:pk>/cancel", difficulty.cancel, name="difficulty-cancel"),
     path("ops/gates", gates.report_list, name="gates"),
     path("ops/gates/<int:pk>", gates.report_page, name="gate"),
+    path("ops/gates/<int:pk>/go-on", gates.go_on, name="gate-go-on"),
     path("ops/models", versions.model_list, name="models"),
     path("ops/models/new", versions.register, name="line-create"),
     path("ops/models/<slug:slug>", versions.line_page, name="line"),

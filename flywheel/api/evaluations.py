@@ -23,8 +23,8 @@ class EvaluationOut(serializers.ModelSerializer[Evaluation]):
         model = Evaluation
         fields = (
             "id", "line", "candidate", "candidate_name", "champion", "champion_name", "anchor", "suites", "state",
-            "phase", "step", "total_steps", "attempt", "sampling", "policy", "policy_digest", "plan", "report",
-            "error", "created_at", "started_at", "finished_at",
+            "phase", "step", "total_steps", "attempt", "extends", "look", "sampling", "policy", "policy_digest", "plan",
+            "report", "error", "created_at", "started_at", "finished_at",
         )  # fmt: skip
 
     def get_report(self, evaluation: Evaluation) -> int | None:

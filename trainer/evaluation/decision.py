@@ -94,6 +94,18 @@ class GateRow(msgspec.Struct, frozen=True):
     sentence: str
 
 
+class Taken(msgspec.Struct, frozen=True):
+    """Which of the policy's looks this decision is, and what it could spend. Alpha is one-sided."""
+
+    number: int  # the first is 1
+    of: int
+    answers: float  # by now, in multiples of the plan
+    alpha: float  # of the intervals and tests of this look
+    spent: float  # of the whole alpha, this look included
+    whole: float  # the policy's alpha
+    next: float | None  # answers at the next look, in multiples of the plan; None: this was the last
+
+
 class GateDecision(msgspec.Struct, frozen=True):
     verdict: Verdict
     sentence: str
@@ -101,9 +113,10 @@ class GateDecision(msgspec.Struct, frozen=True):
     rows: list[GateRow]
     policy: str  # digest
     sign_off: bool  # PROMOTE waits for a person
-    alpha: float
+    alpha: float  # of its intervals and tests: that of its look
     digests: Digests
     invariants: list[Invariant] = []
     gaps: list[ScorerGap] = []
     costs: list[Cost] = []
     slices: list[Slice] = []
+    look: Taken | None = None  # None: of a report from before there were looks

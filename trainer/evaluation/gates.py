@@ -12,6 +12,7 @@ A row passes or holds only where three things agree: the interval, a cluster sig
 errors. No number here comes from training reward.
 """
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -20,7 +21,7 @@ from msgspec.structs import replace
 
 from trainer.evaluation import costs, invariants, scorer_gap, wording
 from trainer.evaluation.costs import Cost, Lengths
-from trainer.evaluation.decision import Bounds, Digests, ErrorBounds, GateDecision, GateRow, Rate, Reason
+from trainer.evaluation.decision import Bounds, Digests, ErrorBounds, GateDecision, GateRow, Rate, Reason, Taken
 from trainer.evaluation.finding import Finding
 from trainer.evaluation.invariants import Invariant
 from trainer.evaluation.planning import More, minimal_detectable_effect, more_to_settle, spread_of
@@ -43,6 +44,8 @@ from trainer.states import Verdict
 
 __all__ = ["Digests", "GateDecision", "GatePolicy", "Guard", "Reason", "decide"]
 
+FINEST = 20  # draws that a p-value of alpha takes, at least
+MOST_PERMUTATIONS = 1_000_000
 Role = Literal["target", "guard", "watched"]
 
 
@@ -55,16 +58,20 @@ def decide(
     faults: Sequence[Reason] = (),
     independent: Mapping[str, SuiteScores] | None = None,
     lengths: Lengths | None = None,
+    look: int = 1,
 ) -> GateDecision:
     """Judge one candidate. `faults` are reasons of the caller's why the comparison is broken, contamination for one.
 
     `independent`: by suite, the same answers scored by a grader that nobody trained against. `lengths`: of all answers.
+    `look`: which of the policy's looks at this candidate it is; all tests are at the level that may be spent at it.
     """
+    taken = _taken(policy, look)
+    declared, policy = policy, replace(policy, alpha=taken.alpha)
     with_anchor = expected.anchor not in ("", expected.champion)
     by_name = {suite.suite: suite for suite in suites}
     if policy.target == OVERALL and OVERALL not in by_name and suites:
         by_name = {OVERALL: pooled(suites), **by_name}
-    broken = [*faults, *_broken(policy, by_name, expected, found, with_anchor)]
+    broken = [*faults, *_broken(declared, by_name, expected, found, with_anchor)]
     usable = [suite for suite in by_name.values() if suite.n and {CHAMPION, CANDIDATE} <= set(suite.sides)]
     rows = _claimed(policy, [row for suite in usable for row in _rows(policy, suite, with_anchor)])
     checks = _checks(policy, usable, independent or {}, lengths)
@@ -79,14 +86,22 @@ def decide(
         sentence,
         reasons,
         rows,
-        policy.digest(),
+        declared.digest(),
         policy.sign_off,
         policy.alpha,
         found,
         checks.invariants,
         checks.gaps,
         checks.costs,
+        look=taken,
     )
+
+
+def _taken(policy: GatePolicy, number: int) -> Taken:
+    at = policy.look(number)
+    following = policy.looks[number] if number < len(policy.looks) else None
+    answers = policy.looks[number - 1]
+    return Taken(number, len(policy.looks), answers, at.alpha, at.spent, policy.alpha, following)
 
 
 # What makes a comparison INVALID
@@ -191,7 +206,9 @@ def _disagreed(difference: Difference, p_value: float) -> tuple[Finding, str, Di
 
 
 def _p_value(policy: GatePolicy, suite: SuiteScores, d_n: FloatArray, at_most: float) -> float:
-    return sign_flip_p_value(d_n, suite.clusters, at_most=at_most, draws=policy.permutations, seed=policy.seed)
+    """Of draws enough to tell alpha, which is small at an early look."""
+    draws = max(policy.permutations, min(math.ceil(FINEST / policy.alpha), MOST_PERMUTATIONS))
+    return sign_flip_p_value(d_n, suite.clusters, at_most=at_most, draws=draws, seed=policy.seed)
 
 
 def _rows(policy: GatePolicy, suite: SuiteScores, with_anchor: bool) -> Iterable[GateRow]:

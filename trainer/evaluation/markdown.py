@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from trainer.evaluation.costs import Cost
-from trainer.evaluation.decision import GateDecision, GateRow
+from trainer.evaluation.decision import GateDecision, GateRow, Taken
 from trainer.evaluation.finding import Finding
 from trainer.evaluation.invariants import Invariant
 from trainer.evaluation.points import pp
@@ -25,6 +25,8 @@ def lines(decision: GateDecision) -> Iterator[str]:
     yield ""
     for reason in decision.reasons:
         yield f"- {reason.sentence}"
+    if decision.look and decision.look.of > 1:
+        yield from ["", _look(decision.look)]
     if decision.rows:
         yield from ["", *_table(decision)]
     others: list[Invariant | ScorerGap | Cost] = [*decision.invariants, *decision.gaps, *decision.costs]
@@ -36,6 +38,11 @@ def lines(decision: GateDecision) -> Iterator[str]:
     yield f"Policy {decision.policy[:12]}"
     for suite, digest in sorted(decision.digests.suites.items()):
         yield f"Suite {suite} {digest[:12]}"
+
+
+def _look(look: Taken) -> str:
+    told = f"Look {look.number} of {look.of}: {look.spent:.3g} of a one-sided alpha of {look.whole:.3g} is spent."
+    return told if look.next is None else f"{told} The next one reads {look.next:g} times the planned answers."
 
 
 def _table(decision: GateDecision) -> Iterator[str]:

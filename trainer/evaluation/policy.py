@@ -6,12 +6,16 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 import msgspec
+from scipy.stats import norm
 
 from tasks.errors import Invalid
 from trainer.evaluation.planning import BIMODAL, Demand, Plan, Spread, plan
 from trainer.evaluation.scoring import OVERALL, Reading
+from trainer.evaluation.sequential import Look, Spending
+from trainer.evaluation.sequential import looks as looks_of
 
 Tier = Literal["critical", "supporting"]
+MOST_LOOKS = 10
 TIER_MARGINS: Mapping[Tier, float] = {"critical": 0.01, "supporting": 0.02}
 
 
@@ -48,6 +52,8 @@ class GatePolicy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     invariants: tuple[str, ...] = ()  # suites of which the candidate may fail nothing at all
     gap_limit: float = 0.02  # of a gain that an independent grader does not see
     cost_limit: float = 1.1  # times the champion's tokens, longest twentieth, answers cut off; 0: no limit
+    looks: tuple[float, ...] = (1.0,)  # after which multiples of the planned answers a verdict may be read
+    spending: Spending = "late"  # how alpha is divided between them
     minimum_clusters: int = 20  # fewer independent items are no basis for an interval
     permutations: int = 9_999
     seed: int = 0  # of the permutation test
@@ -64,6 +70,20 @@ class GatePolicy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def guard(self, suite: str) -> Guard | None:
         return next((guard for guard in self.guards if guard.suite == suite), None)
+
+    def look(self, number: int) -> Look:
+        """What may be read at the look, the first being 1. Where the policy looks once, all of alpha."""
+        if not 1 <= number <= len(self.looks):
+            raise Invalid("no_such_look", f"The policy looks {len(self.looks)} times at a candidate.", "look")
+        if len(self.looks) == 1:
+            return Look(1.0, float(norm.isf(self.alpha)), self.alpha, self.alpha)
+        whole = self.looks[-1]
+        return looks_of([at / whole for at in self.looks[:number]], self.alpha, self.spending)[-1]
+
+    @property
+    def planned_look(self) -> int:
+        """The look at which all answers of the plan are in."""
+        return next(number for number, at in enumerate(self.looks, 1) if at >= 1)
 
     def margin_for(self, guard: Guard, champion_mean: float) -> float:
         """The guard's margin, or 10 % of the champion's mean where that is under 20 %, whichever is smaller.
@@ -95,6 +115,14 @@ def _rules(policy: GatePolicy) -> list[tuple[bool, str]]:
             policy.cost_limit == 0 or policy.cost_limit >= 1,
             "cost_limit is 0 (none) or at least 1: 1.1 is a tenth more.",
         ),
+        (
+            list(policy.looks) == sorted(set(policy.looks)) and len(policy.looks) <= MOST_LOOKS,
+            f"looks grow, at most {MOST_LOOKS} of them: [1, 2] reads a verdict at the plan and at twice its answers.",
+        ),
+        (
+            bool(policy.looks) and policy.looks[0] > 0 and policy.looks[0] <= 1 <= policy.looks[-1] <= 10,
+            "The first of the looks is above 0 and at most 1 (the planned answers), the last from 1 to 10 times them.",
+        ),
         (policy.minimum_clusters >= 2, "minimum_clusters is at least 2."),
         (policy.permutations >= 999, "permutations is at least 999, or the p-value is too coarse for alpha."),
     ]
@@ -116,7 +144,10 @@ def plan_for(
     champion_means: Mapping[str, float] | None = None,
     most_answers: int = 16,
 ) -> Plan:
-    """K and n for the suites of a policy. `available` counts sealed items; spreads and means come from earlier runs."""
+    """K and n for the suites of a policy, at the level of the look that reads the whole plan.
+
+    `available` counts sealed items; spreads and means come from earlier runs.
+    """
     spreads, champion_means = spreads or {}, champion_means or {}
 
     def demand(suite: str, count: int, distance: float, power: float) -> Demand:
@@ -137,4 +168,9 @@ def plan_for(
         if suite == policy.target:
             distance = min(distance, policy.expected_effect - policy.delta_min)
         demands.append(demand(suite, count, distance, power))
-    return plan(demands, alpha=policy.alpha, least_answers=policy.answers_per_item, most_answers=most_answers)
+    return plan(
+        demands,
+        alpha=policy.look(policy.planned_look).alpha,
+        least_answers=policy.answers_per_item,
+        most_answers=most_answers,
+    )

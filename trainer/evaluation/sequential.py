@@ -2,8 +2,8 @@
 
 Naive looks do: twenty looks at a one-sided 0.025 claim something false in one case of eight. Two rules that do not:
 
-- planned looks: a part of alpha is spent at each, by Lan & DeMets's spending function of O'Brien–Fleming's type. The
-  looks need not be evenly spaced, nor their number be known before: what later looks need depends on earlier ones only;
+- planned looks: a part of alpha is spent at each, by a spending function (Lan & DeMets). The looks need not be evenly
+  spaced, nor their number be known before: what later looks need depends on earlier ones only;
 - a confidence sequence: an interval that holds at all sizes at once, so that anybody may look at any time.
 
 Alpha is one-sided throughout, as everywhere in trainer/evaluation.
@@ -12,6 +12,7 @@ Alpha is one-sided throughout, as everywhere in trainer/evaluation.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from scipy.optimize import brentq
@@ -24,14 +25,27 @@ FAR = 9.0  # standard deviations beyond which a normal density is nothing
 NEVER = 12.0  # a boundary beyond all evidence: what is spent at such a look is less than floating point can tell
 
 
-def spent(information: float, alpha: float) -> float:
+Spending = Literal["late", "even", "early"]
+EARLY = 0.3  # exponent of the early spending: four fifths of alpha at half of the evidence
+
+
+def spent(information: float, alpha: float, spending: Spending = "late") -> float:
     """Share of alpha that may be spent once `information` (0 to 1) of the planned evidence is in.
 
-    α(t) = 2 − 2Φ(z_{α/2}/√t): Lan & DeMets 1983, Biometrika 70, 659–663; nearly O'Brien & Fleming's (1979) boundaries.
+    late   α(t) = 2 − 2Φ(z_{α/2}/√t), nearly O'Brien & Fleming's (1979) boundaries: looks on the way cost next to no
+           power at the end
+    even   α(t) = α·ln(1 + (e − 1)t), nearly Pocock's (1977)
+    early  α(t) = α·t^0.3 (Kim & DeMets 1987, Biometrika 74, 149–154): most at the first look, a rest for going on
+    The first two: Lan & DeMets 1983, Biometrika 70, 659–663.
     """
     if information <= 0:
         return 0.0
-    return float(2 * norm.sf(norm.isf(alpha / 2) / math.sqrt(min(information, 1.0))))
+    share = min(information, 1.0)
+    if spending == "even":
+        return alpha * math.log1p((math.e - 1) * share)
+    if spending == "early":
+        return float(alpha * share**EARLY)
+    return float(2 * norm.sf(norm.isf(alpha / 2) / math.sqrt(share)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +58,7 @@ class Look:
     spent: float  # of the whole alpha, this look included
 
 
-def looks(information: Sequence[float], alpha: float) -> list[Look]:
+def looks(information: Sequence[float], alpha: float, spending: Spending = "late") -> list[Look]:
     """What may be read at each of the shares of the evidence, which grow and end at 1 or before.
 
     P(Z₁ < b₁, …, Z_{k−1} < b_{k−1}, Z_k ≥ b_k) = α(t_k) − α(t_{k−1}) under no effect, with cov(Z_i, Z_j) = √(t_i/t_j);
@@ -61,7 +75,7 @@ def looks(information: Sequence[float], alpha: float) -> list[Look]:
     carried: tuple[FloatArray, FloatArray] | None = None  # score values not stopped yet, and their density × width
     before, used = 0.0, 0.0
     for share in information:
-        total = spent(share, alpha)
+        total = spent(share, alpha, spending)
         z = _boundary(carried, share - before, share, total - used)
         found.append(Look(share, z, float(norm.sf(z)), total))
         carried = _on(carried, share - before, z * math.sqrt(share))

@@ -23,6 +23,8 @@ delta_min: 0.0         # the lower bound of the gain on the target must be above
 compares: score        # or "outcome": the share of answers whose score is 1
 answers_per_item: 1    # of each side, at least
 alpha: 0.025           # one-sided; intervals are shown at 95 %
+looks: [1]             # [1, 2]: a second look at twice the answers (--look 2), alpha divided between them
+spending: late         # how: late, even or early
 guards:                # suites on which the candidate must not be worse than a margin
   - suite: arithmetic
     tier: critical     # 0.01
@@ -45,7 +47,7 @@ def read_policy(path: Path) -> GatePolicy:
     return policy_from(read)
 
 
-def judge(scores: Path, policy: GatePolicy) -> GateDecision:
+def judge(scores: Path, policy: GatePolicy, *, look: int = 1) -> GateDecision:
     """Champion, candidate and, where the table has one, anchor. Raises Invalid where the table cannot be read."""
     suites = read_suites(scores)
     digests = Digests(
@@ -56,7 +58,7 @@ def judge(scores: Path, policy: GatePolicy) -> GateDecision:
         sampling="as in the table",
         suites={suite.suite: _digest(suite) for suite in suites},
     )
-    return decide(policy, suites, expected=digests, found=digests)
+    return decide(policy, suites, expected=digests, found=digests, look=look)
 
 
 def _digest(suite: SuiteScores) -> str:

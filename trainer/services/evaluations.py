@@ -1,6 +1,7 @@
 """Evaluations: champion and candidate on the same sealed items, planned before they run."""
 
 import hashlib
+import math
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from tasks.models.events import Subject, record
 from tasks.services.access import require_role
 from tasks.states import Role
 from trainer.contract import EvaluateSpec, ModelRef, Result, Sampling, encode
+from trainer.evaluation.planning import Plan
 from trainer.evaluation.policy import GatePolicy, Guard, plan_for
 from trainer.evaluation.scoring import OVERALL
 from trainer.launchers.protocol import write_whole
@@ -49,7 +51,7 @@ def start(candidate: ModelVersion, *, actor: Any) -> Evaluation:
             )
         policy = effective_policy(line, list(available))
         plan = plan_for(policy, available)
-        sizes = {planned.suite: planned.n for planned in plan.suites if planned.suite != OVERALL}
+        sizes = _first_look(policy, plan)
         frozen = suites.freeze(line, sizes)
         evaluation = Evaluation.objects.create(
             line=line,
@@ -75,6 +77,16 @@ def start(candidate: ModelVersion, *, actor: Any) -> Evaluation:
     return evaluation
 
 
+def _first_look(policy: GatePolicy, plan: Plan) -> dict[str, int]:
+    """Suite → items: of a policy that looks before all planned answers are in, a part of the plan."""
+    share = min(policy.looks[0], 1.0)
+    return {
+        planned.suite: min(max(math.ceil(share * planned.n), suites.FEWEST), planned.n)
+        for planned in plan.suites
+        if planned.suite != OVERALL
+    }
+
+
 def effective_policy(line: Line, domains: list[str]) -> GatePolicy:
     """The line's policy; where it names no guard, every domain of the line is one, at the supporting margin."""
     policy = lines.policy_of(line)
@@ -94,8 +106,18 @@ def _sampling(candidate: ModelVersion, answers_per_item: int) -> Sampling:
     )
 
 
-def sampling_digest(sampling: Sampling) -> str:
-    return hashlib.sha256(msgspec.json.encode(sampling, order="sorted")).hexdigest()
+def _asked_before(evaluation: Evaluation, suite: SuiteVersion) -> set[int]:
+    """Tasks that the looks before have answers of, where this one adds items; nothing where it adds answers to them."""
+    before = evaluation.extends
+    if before is None or set(before.suites.values_list("pk")) == set(evaluation.suites.values_list("pk")):
+        return set()
+    return set(before.suites.filter(name=suite.name).values_list("items__task", flat=True))
+
+
+def sampling_digest(*looks: Sampling) -> str:
+    """Of the settings of every look, the first's alone where there was one."""
+    each = [hashlib.sha256(msgspec.json.encode(sampling, order="sorted")).hexdigest() for sampling in looks]
+    return each[0] if len(each) == 1 else hashlib.sha256("".join(each).encode()).hexdigest()
 
 
 def sides_of(evaluation: Evaluation) -> dict[str, ModelRef]:
@@ -117,7 +139,8 @@ class EvaluationKind:
 
     def prepare(self, work: Evaluation, directory: Path) -> None:
         ordered = sorted(work.suites.all(), key=lambda suite: suite.name)
-        rows.write_lines(directory / "items.jsonl", (item for suite in ordered for item in suites.items(suite)))
+        asked = (item for suite in ordered for item in suites.items(suite, but=_asked_before(work, suite)))
+        rows.write_lines(directory / "items.jsonl", asked)
         told = EvaluateSpec(
             evaluation=str(work.pk),
             sides=sides_of(work),

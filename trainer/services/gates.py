@@ -1,7 +1,5 @@
 """Deciding on a finished evaluation: read what the engine used and wrote, judge, keep the report, move the alias."""
 
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -10,18 +8,17 @@ from django.db import transaction
 from tasks.crash import crash_point
 from tasks.models import Task
 from tasks.models.events import Subject, record
-from trainer import contract
-from trainer.contract import EvalItem, EvaluateSpec, Sampling, Score
+from trainer.contract import EvalItem, Sampling, Score
 from trainer.evaluation.costs import lengths_from
 from trainer.evaluation.decision import Digests, GateDecision, Reason
 from trainer.evaluation.gates import decide as judge
 from trainer.evaluation.policy import policy_from
-from trainer.evaluation.scoring import CANDIDATE, CHAMPION, suites_from
+from trainer.evaluation.scoring import ANCHOR, CANDIDATE, CHAMPION, suites_from
 from trainer.evaluation.suites import graders_digest, suite_digest
-from trainer.models import Evaluation, GateReport, Line, ModelVersion
-from trainer.services import promotion, rows, slicing, suites, training_data
+from trainer.models import Evaluation, GateReport, Line
+from trainer.services import answers, contamination, promotion, rows, slicing, suites
+from trainer.services.answers import Answers
 from trainer.services.evaluations import effective_policy, sampling_digest
-from trainer.services.launching import path_of
 from trainer.states import AliasName, EvaluationState, Verdict
 
 MOST_FLIPS = 200  # shown in a report, regressions first
@@ -33,14 +30,13 @@ def decide(evaluation: Evaluation) -> GateReport:
     Where the policy or the line asks for a sign-off, PROMOTE waits for a person (promotion.promote). Of a control
     run it says that the suites rise by chance, and nothing moves.
     """
-    directory = path_of(evaluation.directory)
-    items = list(_read(directory / "items.jsonl", EvalItem))
+    gathered = answers.read(evaluation)
     with transaction.atomic():
         line = Line.objects.select_for_update().get(pk=evaluation.line_id)
         existing = GateReport.objects.filter(evaluation=evaluation).first()
         if existing is not None:
             return existing
-        decision, flips = _judged(evaluation, directory, items)
+        decision, flips = _judged(evaluation, gathered)
         report = GateReport.objects.create(
             line=line,
             evaluation=evaluation,
@@ -68,24 +64,17 @@ def undecided() -> Any:
     return Evaluation.objects.filter(state=EvaluationState.SUCCEEDED, report=None).order_by("pk")
 
 
-def _judged(
-    evaluation: Evaluation, directory: Path, items: list[EvalItem]
-) -> tuple[GateDecision, list[dict[str, Any]]]:
-    scores = list(_read(directory / "scores.jsonl", Score))
-    sampling = msgspec.convert(evaluation.sampling, Sampling)
-    grouped = suites_from(
-        scores,
-        items=items,
-        answers_per_item=sampling.answers_per_item,
-        sources=_sources(items),
-    )
+def _judged(evaluation: Evaluation, gathered: Answers) -> tuple[GateDecision, list[dict[str, Any]]]:
+    items, scores = gathered.items, gathered.scores
+    grouped = suites_from(scores, items=items, answers_per_item=gathered.answers_per_item, sources=_sources(items))
     decision = judge(
         policy_from(evaluation.policy),
         grouped,
         expected=_expected(evaluation),
-        found=_found(evaluation, directory, items),
+        found=_found(evaluation, gathered),
         faults=[*_moved(evaluation), *_contamination(evaluation)],
         lengths=lengths_from(scores),
+        look=evaluation.look,
     )
     found = slicing.slices_of(grouped, items, scores, alpha=decision.alpha)
     return msgspec.structs.replace(decision, slices=found), _flips(scores)
@@ -98,30 +87,32 @@ def _expected(evaluation: Evaluation) -> Digests:
         policy=evaluation.policy_digest,
         champion=evaluation.champion.digest,
         candidate=evaluation.candidate.digest,
-        sampling=sampling_digest(msgspec.convert(evaluation.sampling, Sampling)),
+        sampling=sampling_digest(*(msgspec.convert(look.sampling, Sampling) for look in answers.looks_of(evaluation))),
         suites={name: suite.digest for name, suite in frozen.items()},
         graders={name: suites.digests(suite)[1] for name, suite in frozen.items()},
         anchor=evaluation.anchor.digest if evaluation.anchor else "",
     )
 
 
-def _found(evaluation: Evaluation, directory: Path, items: list[EvalItem]) -> Digests:
-    """What was compared, computed again from the engine's own directory and today's policy."""
-    spec = contract.decode_spec((directory / "spec.json").read_bytes())
-    assert isinstance(spec, EvaluateSpec)
+def _found(evaluation: Evaluation, gathered: Answers) -> Digests:
+    """What was compared, computed again from the engine's own directories and today's policy."""
     by_suite: dict[str, list[EvalItem]] = {}
-    for item in items:
+    for item in gathered.items:
         by_suite.setdefault(item.suite, []).append(item)
-    anchor = spec.sides.get("anchor")
     return Digests(
         policy=effective_policy(evaluation.line, list(by_suite)).digest(),
-        champion=spec.sides[CHAMPION].digest,
-        candidate=spec.sides[CANDIDATE].digest,
-        sampling=sampling_digest(spec.sampling),
+        champion=_answered_as(gathered, CHAMPION),
+        candidate=_answered_as(gathered, CANDIDATE),
+        sampling=sampling_digest(*(spec.sampling for spec in gathered.specs)),
         suites={name: suite_digest(rows) for name, rows in by_suite.items()},
         graders={name: graders_digest(rows) for name, rows in by_suite.items()},
-        anchor=anchor.digest if anchor else "",
+        anchor=_answered_as(gathered, ANCHOR),
     )
+
+
+def _answered_as(gathered: Answers, side: str) -> str:
+    """Digest of the version that answered on a side in every look; several are none of them."""
+    return "+".join(sorted({spec.sides[side].digest for spec in gathered.specs if side in spec.sides}))
 
 
 def _moved(evaluation: Evaluation) -> list[Reason]:
@@ -134,22 +125,9 @@ def _moved(evaluation: Evaluation) -> list[Reason]:
 
 
 def _contamination(evaluation: Evaluation) -> list[Reason]:
-    """Sealed items that the candidate, or a version that it goes on from, was trained on.
-
-    The split forbids it in the shared pool; small private sets train on all of their rows. Keys are compared within the
-    line's space.
-    """
-    sealed = Task.objects.filter(pk__in=evaluation.suites.values("items__task")).values("exact_key")
-    leaked: set[str] = set()
-    version: ModelVersion | None = evaluation.candidate
-    while version is not None:
-        if version.run is not None:
-            trained = training_data.trained_on(version.run).filter(space_id=evaluation.line.team_id)
-            leaked.update(trained.filter(exact_key__in=sealed).values_list("exact_key", flat=True))
-        version = version.parent
-    if not leaked:
-        return []
-    return [Reason("contamination", f"{len(leaked)} prompts of the suites were among the rows that trained it.")]
+    if leaked := contamination.leaked(evaluation):
+        return [Reason("contamination", f"{len(leaked)} prompts of the suites were among the rows that trained it.")]
+    return []
 
 
 def _sources(items: list[EvalItem]) -> dict[str, str]:
@@ -190,10 +168,3 @@ def _flips(scores: list[Score]) -> list[dict[str, Any]]:
 def _shown(score: Score) -> dict[str, Any]:
     said, reason = rows.storable(score.completion), rows.storable(score.reason)
     return {"completion": said, "reason": reason, "score": score.score}
-
-
-def _read(path: Path, kind: type[Any]) -> Iterator[Any]:
-    decoder = msgspec.json.Decoder(kind)
-    with path.open("rb") as file:
-        for line in file:
-            yield decoder.decode(line)

@@ -1,6 +1,6 @@
 """Freezing the held-out suites of a line: one per domain, from the sealed split of its space."""
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from typing import Any
 
 from django.db import transaction
@@ -42,8 +42,10 @@ def available(line: Line) -> dict[str, int]:
     return {domain: len(keys) for domain, keys in sorted(counts.items()) if len(keys) >= FEWEST}
 
 
-def items(suite: SuiteVersion) -> Iterable[EvalItem]:
-    pks = suite.items.order_by("position").values_list("task_id", flat=True)
+def items(suite: SuiteVersion, *, but: Container[int] = ()) -> Iterable[EvalItem]:
+    """In the suite's order, without the tasks `but`."""
+    ordered = suite.items.order_by("position").values_list("task_id", flat=True)
+    pks = [pk for pk in ordered if pk not in but]
     return (rows.eval_item(task, suite.name) for task in rows.in_order(pks))
 
 
@@ -58,12 +60,31 @@ def _sealed(line: Line) -> Any:
 
 
 def _freeze_domain(line: Line, domain: str, size: int) -> SuiteVersion:
+    chosen = [int(key) for key in choose(_candidates(line, domain), size=size, seed=line.pk)]
+    return _frozen(line, domain, chosen)
+
+
+@transaction.atomic
+def extend(suite: SuiteVersion, size: int) -> SuiteVersion:
+    """The suite with more sealed items behind its own, up to `size` of them; itself where nothing is to be added."""
+    has = list(suite.items.order_by("position").values_list("task_id", "task__exact_key"))
+    kept, known = [pk for pk, _ in has], {key for _, key in has}
+    others = [task for task in _candidates(suite.line, suite.name) if task.exact_key not in known]
+    lacking = min(size, MOST) - len(kept)
+    if lacking <= 0 or not others:
+        return suite
+    return _frozen(suite.line, suite.name, [*kept, *map(int, choose(others, size=lacking, seed=suite.line_id))])
+
+
+def _candidates(line: Line, domain: str) -> list[SealedTask]:
     sealed = _sealed(line).filter(domain__in=[domain, ""] if domain == rows.GENERAL else [domain])
-    candidates = [
+    return [
         SealedTask(key=str(pk), exact_key=key, family=str(family or ""))
         for pk, key, family in sealed.values_list("pk", "exact_key", "family").iterator(chunk_size=10_000)
     ]
-    chosen = [int(key) for key in choose(candidates, size=size, seed=line.pk)]
+
+
+def _frozen(line: Line, domain: str, chosen: list[int]) -> SuiteVersion:
     digest = suite_digest([rows.eval_item(task, domain) for task in rows.in_order(chosen)])
     existing = SuiteVersion.objects.filter(line=line, name=domain, digest=digest).first()
     if existing is not None:

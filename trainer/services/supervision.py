@@ -1,11 +1,12 @@
 """One pass of the wheel: engines first, then the steps that follow from what has ended."""
 
 import logging
+from contextlib import suppress
 
 from tasks.errors import FlywheelError
 from trainer.contract import EngineFault
 from trainer.models import BaseBuild, ModelVersion
-from trainer.services import artifacts, bases, engine_work, evaluations, gates, schedules
+from trainer.services import artifacts, bases, engine_work, evaluations, gates, looks, schedules
 from trainer.services.bases import BaseBuildKind
 from trainer.services.difficulty import DifficultyKind
 from trainer.services.evaluations import EvaluationKind
@@ -28,6 +29,7 @@ def supervise() -> None:
             gates.decide(evaluation)
         except Exception:
             logger.exception("the gate failed on evaluation %s; the next pass tries again", evaluation.pk)
+    go_on_looking()
 
 
 def evaluate_new_versions() -> None:
@@ -44,6 +46,14 @@ def evaluate_new_versions() -> None:
             evaluations.start(version, actor=None)
         except FlywheelError as refused:
             ModelVersion.objects.filter(pk=version.pk).update(not_evaluated=refused.sentence[:500])
+
+
+def go_on_looking() -> None:
+    """The next look at what cannot be told yet, where it belongs to the plan. One that is refused stays as it is."""
+    for report in looks.due():
+        if looks.within_plan(report):
+            with suppress(FlywheelError):
+                looks.go_on(report, actor=None)
 
 
 def take_in_base(build_id: int) -> ModelVersion | None:

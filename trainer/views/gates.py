@@ -4,15 +4,17 @@ import json
 from typing import Any
 
 import msgspec
+from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import get_object_or_404, render
-from django.views.decorators.http import require_safe
+from django.shortcuts import get_object_or_404, redirect, render
+from django.views.decorators.http import require_POST, require_safe
 
 from tasks.views.listing import exported, facts_of, page_of
 from trainer.evaluation import markdown
 from trainer.evaluation.decision import GateDecision
-from trainer.models import GateReport, Line
+from trainer.models import Evaluation, GateReport, Line
+from trainer.services import looks
 from trainer.states import Verdict
 from trainer.views.drawing import forest
 from trainer.views.scope import may_operate
@@ -83,12 +85,14 @@ def report_page(request: HttpRequest, pk: int) -> HttpResponse:
         "rows": rows,
         "forest": forest(rows) if rows else None,
         "has_anchor": any(row.get("anchor") for row in rows),
-        "confidence": f"{100 * (1 - 2 * decision.get('alpha', 0.025)):g}",
+        "confidence": f"{100 * (1 - 2 * decision.get('alpha', 0.025)):.3g}",
+        "offer": looks.offer(report),
+        "followed": report.evaluation.extensions.select_related("report").order_by("-pk").first(),
         "tone": TONES[Verdict(report.verdict)],
         "finding": _finding(rows),
         "checks": _checks(decision),
         "slices": decision.get("slices", []),
-        "next_step": NEXT_STEPS[Verdict(report.verdict)],
+        "next_step": _next_step(report),
         "digests": _digests(decision.get("digests", {})),
         "flips": flips[:40] if shown else [],
         "flip_count": len(report.flips),
@@ -101,6 +105,27 @@ def report_page(request: HttpRequest, pk: int) -> HttpResponse:
         and not report.evaluation.candidate.aliases.filter(name="champion").exists(),
     }
     return render(request, "trainer/gate.html", context)
+
+
+@login_required
+@require_POST
+def go_on(request: HttpRequest, pk: int) -> HttpResponse:
+    report = get_object_or_404(GateReport.objects.for_user(request.user).select_related("evaluation__line"), pk=pk)
+    evaluation: Evaluation = looks.go_on(report, actor=request.user)
+    messages.success(request, f"Look {evaluation.look} is queued: the verdict will be read on all answers together.")
+    return redirect("evaluation", evaluation.pk)
+
+
+def _next_step(report: GateReport) -> str:
+    """What a person does about the verdict; where another look is declared, that is it."""
+    if looks.offer(report) is None:
+        return NEXT_STEPS[Verdict(report.verdict)]
+    if looks.within_plan(report):
+        return "Nothing moves yet. The planned answers are not all in: the next look follows of itself."
+    return (
+        "Nothing moves. The policy has kept a part of alpha for more answers: run them, and the verdict is read again "
+        "on all of them together."
+    )
 
 
 def _finding(rows: list[dict[str, Any]]) -> str:

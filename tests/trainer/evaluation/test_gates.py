@@ -483,3 +483,26 @@ def test_a_decision_of_an_earlier_day_has_none_of_these():
         del old[field]
 
     assert msgspec.convert(old, GateDecision).costs == []
+
+
+# Looks
+
+
+def test_a_decision_says_which_look_it_is_and_what_it_spent():
+    policy = replace(POLICY, looks=(1.0, 2.0), spending="early")
+    suites = [suite("add", 0.0), suite("sub", 0.0)]
+    seen = digests(policy, suites)
+
+    looks = [decide(policy, suites, expected=seen, found=seen, look=number).look for number in (1, 2)]
+
+    assert [(look.number, look.of, look.next) for look in looks] == [(1, 2, 2.0), (2, 2, None)]
+    assert looks[0].spent < looks[1].spent == pytest.approx(policy.alpha)
+
+
+def test_intervals_are_at_the_level_of_the_look():
+    suites = [suite("add", 0.1), suite("sub", 0.0)]
+    once, early = POLICY, replace(POLICY, looks=(0.5, 1.0))
+
+    width = [row(judge(suites, policy), "add").high - row(judge(suites, policy), "add").low for policy in (once, early)]
+
+    assert width[0] < width[1]

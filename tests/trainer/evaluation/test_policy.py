@@ -6,6 +6,7 @@ import pytest
 from tasks.errors import Invalid
 from trainer.evaluation.planning import BIMODAL, items_needed
 from trainer.evaluation.policy import GatePolicy, Guard, plan_for, policy_from
+from trainer.evaluation.sequential import Spending
 
 
 def test_the_same_policy_has_the_same_digest():
@@ -85,3 +86,48 @@ def test_a_plan_for_the_pooled_target_sums_what_there_is():
     policy = GatePolicy(guards=(Guard("add"),))
 
     assert plan_for(policy, {"add": 400, "sub": 350}).suites[0].suite == "overall"
+
+
+# Looks
+
+
+def test_a_policy_that_looks_once_reads_all_of_alpha_at_the_plan():
+    assert GatePolicy().look(1).alpha == 0.025
+
+
+@pytest.mark.parametrize("spending", ["late", "even", "early"])
+def test_however_alpha_is_divided_all_of_it_is_spent_at_the_last_look(spending: Spending):
+    policy = GatePolicy(looks=(0.5, 1.0, 2.0), spending=spending)
+
+    assert policy.look(3).spent == pytest.approx(0.025)
+
+
+def test_early_spending_keeps_a_fifth_of_alpha_for_a_second_look():
+    assert GatePolicy(looks=(1.0, 2.0), spending="early").look(1).alpha == pytest.approx(0.8 * 0.025, rel=0.03)
+
+
+def test_pococks_boundaries_are_nearly_level():
+    """2.178 at both of two looks at a two-sided 0.05 (Pocock 1977, table 1); his spending function comes near it."""
+    policy = GatePolicy(looks=(0.5, 1.0), spending="even")
+
+    assert [policy.look(number).z for number in (1, 2)] == pytest.approx([2.178, 2.178], abs=0.05)
+
+
+@pytest.mark.parametrize("looks", [[], [0.5], [2.0], [1.0, 0.5], [1.0, 1.0], [0.0, 1.0], [1.0, 11.0]])
+def test_looks_that_do_not_grow_through_the_plan_are_refused(looks: list[float]):
+    with pytest.raises(Invalid, match="look"):
+        policy_from({"looks": looks})
+
+
+def test_a_look_that_was_not_declared_is_refused():
+    with pytest.raises(Invalid, match="looks 1 times"):
+        GatePolicy().look(2)
+
+
+def test_the_plan_is_made_at_the_level_of_the_look_that_reads_it():
+    policies = [GatePolicy(expected_effect=0.02, looks=looks, spending="early") for looks in ((1.0,), (1.0, 2.0))]
+
+    once, twice = (plan_for(policy, {"a": 50_000}) for policy in policies)
+
+    assert once.answers_per_item == twice.answers_per_item
+    assert once.answers < twice.answers < 1.15 * once.answers

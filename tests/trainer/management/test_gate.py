@@ -133,3 +133,20 @@ def test_the_example_is_a_policy(tmp_path: Path):
     policy = standalone.read_policy(tmp_path / "policy.yaml")
 
     assert [guard.allowed for guard in policy.guards] == [0.01, 0.03]
+
+
+def test_a_second_look_has_what_the_first_left_of_alpha(gate: Gate):
+    twice = {**POLICY, "looks": [1, 2], "spending": "early"}
+    same = table(style=0.0, arithmetic=0.0)
+
+    levels = [json.loads(gate(same, twice, "--look", look, "--json")[1])["look"] for look in ("1", "2")]
+
+    assert levels[0]["spent"] < levels[1]["spent"] == pytest.approx(0.025)
+
+
+def test_a_look_that_the_policy_does_not_declare_is_one_sentence(tmp_path: Path):
+    (tmp_path / "scores.csv").write_text(table(style=0.0, arithmetic=0.0, items=30))
+    (tmp_path / "policy.yaml").write_text(yaml.safe_dump(POLICY))
+
+    with pytest.raises(CommandError, match="looks 1 times"):
+        call_command("gate", scores=tmp_path / "scores.csv", policy=tmp_path / "policy.yaml", look=2)

@@ -2,10 +2,14 @@
 
 import json
 
+import msgspec
 import pytest
 
 from tests.fixtures_portal import Portal
 from tests.portal_client import browser, text
+from trainer.models import Evaluation, GateReport
+from trainer.services import lines
+from trainer.services.evaluations import effective_policy
 
 pytestmark = pytest.mark.django_db
 
@@ -56,3 +60,48 @@ def test_the_report_is_there_as_markdown_for_a_pull_request(portal: Portal):
 
     assert reply["Content-Type"].startswith("text/markdown")
     assert text(reply).startswith(f"# HOLD\n\n{portal.held.sentence}")
+
+
+@pytest.fixture
+def unclear(portal: Portal) -> GateReport:
+    """The held report, as if it could not tell, under a policy that looks twice."""
+    evaluation = portal.held.evaluation
+    line = evaluation.line
+    policy = lines.set_policy(line, {**evaluation.policy, "looks": [1, 2]}, actor=None)
+    domains = list(evaluation.suites.values_list("name", flat=True))
+    Evaluation.objects.filter(pk=evaluation.pk).update(
+        policy=msgspec.to_builtins(policy),
+        policy_digest=effective_policy(line, domains).digest(),
+        champion=line.alias("champion"),
+    )
+    GateReport.objects.filter(pk=portal.held.pk).update(verdict="INCONCLUSIVE")
+    return GateReport.objects.get(pk=portal.held.pk)
+
+
+def test_a_report_that_cannot_tell_offers_its_operator_the_next_look(portal: Portal, unclear: GateReport):
+    page = text(browser(portal.operator).get(f"/ops/gates/{unclear.pk}"))
+
+    assert "look 2 of 2" in page
+    assert "kept a part of alpha" in page
+
+
+def test_who_may_not_operate_sees_no_button(portal: Portal, unclear: GateReport):
+    assert "look 2 of 2" not in text(browser(portal.contributor).get(f"/ops/gates/{unclear.pk}"))
+
+
+def test_the_button_queues_the_next_look_and_shows_it(portal: Portal, unclear: GateReport):
+    reply = browser(portal.operator).post(f"/ops/gates/{unclear.pk}/go-on")
+
+    extension = Evaluation.objects.get(extends=unclear.evaluation)
+    assert reply["Location"] == f"/ops/evaluations/{extension.pk}"
+    assert "Look 2 is queued" in text(browser(portal.operator).get(f"/ops/gates/{unclear.pk}"))
+
+
+def test_the_api_tells_the_next_look_and_runs_it(portal: Portal, unclear: GateReport):
+    client = browser(portal.operator)
+    offered = json.loads(text(client.get(f"/api/v1/gates/{unclear.pk}")))["next_look"]
+
+    made = client.post(f"/api/v1/gates/{unclear.pk}/go-on")
+
+    assert (offered["look"], offered["of"]) == (2, 2)
+    assert (made.status_code, made.json()["extends"]) == (201, unclear.evaluation_id)

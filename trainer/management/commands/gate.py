@@ -26,11 +26,21 @@ class Command(BaseCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--scores", type=Path, help="CSV file, a row for every answer")
         parser.add_argument("--policy", type=Path, help="YAML or JSON file; --example prints one")
+        parser.add_argument(
+            "--look", type=int, default=1, help="which of the policy's looks this is (default: the first)"
+        )
         parser.add_argument("--json", action="store_true", help="print the whole decision as JSON")
         parser.add_argument("--example", action="store_true", help="print a policy to begin with")
 
     def handle(
-        self, *args: Any, scores: Path | None, policy: Path | None, json: bool, example: bool, **options: Any
+        self,
+        *args: Any,
+        scores: Path | None,
+        policy: Path | None,
+        look: int,
+        json: bool,
+        example: bool,
+        **options: Any,
     ) -> None:
         if example:
             self.stdout.write(standalone.EXAMPLE)
@@ -40,7 +50,7 @@ class Command(BaseCommand):
                 "Name --scores FILE.csv and --policy FILE.yaml; --example prints a policy.", returncode=3
             )
         try:
-            decision = standalone.judge(scores, standalone.read_policy(policy))
+            decision = standalone.judge(scores, standalone.read_policy(policy), look=look)
         except Invalid as wrong:
             raise CommandError(wrong.sentence, returncode=standalone.EXIT_CODES[Verdict.INVALID]) from None
         if json:
