@@ -212,6 +212,10 @@ SPECTACULAR_SETTINGS = {
         "ProofStateEnum": "flywheel.api.schema.PROOF_STATES",
         "RunStateEnum": "flywheel.api.schema.RUN_STATES",
         "EvaluationStateEnum": "flywheel.api.schema.EVALUATION_STATES",
+        "DeliveryStateEnum": "flywheel.api.schema.DELIVERY_STATES",
+        "WebhookStateEnum": "flywheel.api.schema.HOOK_STATES",
+        "NewsEnum": "flywheel.api.schema.NEWS",
+        "SentEnum": "flywheel.api.schema.SENT",
     },
 }
 

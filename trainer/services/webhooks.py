@@ -2,7 +2,7 @@
 again."""
 
 import secrets
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import timedelta
 from typing import Any
 from urllib.parse import urlsplit
@@ -59,7 +59,11 @@ def change(hook: Webhook, *, actor: Any, **changes: Any) -> Webhook:
     """Its name, kinds of news and line. Another address is another webhook: it gets a secret and a log of its own."""
     require_role(actor, hook.team, Role.OPERATOR)
     hook = _held(hook)
-    checked = {"name": _name, "types": _types, "line": lambda line: _line(hook.team, line)}
+    checked: dict[str, Callable[[Any], Any]] = {
+        "name": _name,
+        "types": _types,
+        "line": lambda line: _line(hook.team, line),
+    }
     if unknown := set(changes) - set(checked):
         raise Invalid("unknown_field", f"Of a webhook {', '.join(sorted(unknown))} cannot be changed.", min(unknown))
     for name, value in changes.items():
@@ -129,7 +133,7 @@ def send_again(delivery: Delivery, *, actor: Any) -> Delivery:
     """The same message under the same id, with tries as in the beginning."""
     require_role(actor, delivery.hook.team, Role.OPERATOR)
     _sending(_held(delivery.hook))
-    changes = {"tries": 0, "due_at": timezone.now(), "finished_at": None}
+    changes: dict[str, Any] = {"tries": 0, "due_at": timezone.now(), "finished_at": None}
     old = DeliveryState(delivery.state)
     if old not in DELIVERY_ENDED or not Delivery.objects.advance(
         delivery.pk, old, DeliveryState.PENDING, actor=actor, **changes
