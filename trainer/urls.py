@@ -43,6 +43,7 @@ urlpatterns = [
     path("ops/schedules/new", schedules.create, name="schedule-create"),
     path("ops/schedules/<int:pk>/change", schedules.update, name="schedule-update"),
     path("ops/schedules/<int:pk>/fire", schedules.fire, name="schedule-fire"),
+    path("docs/webhooks", webhooks.explained, name="docs-webhooks"),
     path("ops/webhooks", webhooks.hook_list, name="webhooks"),
     path("ops/webhooks/new", webhooks.create, name="webhook-create"),
     path("ops/webhooks/<int:pk>", webhooks.hook_page, name="webhook"),

@@ -65,6 +65,7 @@ def pages(portal: Any) -> dict[str, tuple[Any, str]]:
         "schedules": "/ops/schedules",
         "usage": "/ops/usage",
         "webhooks": "/ops/webhooks",
+        "docs-webhooks": "/docs/webhooks",
         "webhook": f"/ops/webhooks/{hook.pk}",
         "delivery": f"/ops/webhooks/{hook.pk}/deliveries/{hook.deliveries.latest('pk').pk}",
         "playground": "/playground",
@@ -120,5 +121,5 @@ NAMES = [
     ),
     *("task-found", "task-rejected", "task-correct", "changes", "appeal-own", "appeals", "appeal", "empty-appeals"),
     *("wrappers", "empty-wrappers", "recipe-measured", "run-rollouts"),
-    *("webhooks", "webhook", "delivery", "empty-webhooks"),
+    *("webhooks", "webhook", "delivery", "empty-webhooks", "docs-webhooks"),
 ]

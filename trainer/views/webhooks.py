@@ -17,7 +17,7 @@ from django.views.decorators.http import require_POST, require_safe
 from tasks.errors import Invalid
 from tasks.models import Team
 from tasks.states import Role
-from tasks.views import live
+from tasks.views import documents, live
 from tasks.views.listing import exported, facts_of, page_of
 from trainer.forms import WebhookChangeForm, WebhookForm
 from trainer.models import Delivery, DeliveryTry, Line, Webhook
@@ -189,7 +189,7 @@ def _finding(hook: Webhook) -> str:
         return f"Nothing was sent in the last {DAYS} days."
     tries = DeliveryTry.objects.filter(delivery__hook=hook, at__gt=since, fault="", milliseconds__isnull=False)
     took: list[Any] = list(tries.order_by("-pk").values_list("milliseconds", flat=True)[:MEASURED])
-    quick = f"; half of them were answered within {median(took):.0f} ms" if took else ""
+    quick = f"; the median of what was answered well is {median(took):.0f} ms" if took else ""
     return f"{arrived} of {total} deliveries of the last {DAYS} days arrived{quick}."
 
 
@@ -274,3 +274,14 @@ def again(request: HttpRequest, pk: int, delivery: int) -> HttpResponse:
     webhooks.send_again(_delivery(request, pk, delivery), actor=request.user)
     messages.success(request, "It is on its way again, under the same id.")
     return redirect("delivery", pk, delivery)
+
+
+@login_required
+@require_safe
+def explained(request: HttpRequest) -> HttpResponse:
+    told = documents.sections("webhooks.md")
+    context = {
+        "introduction": documents.html(documents.introduction("webhooks.md")),
+        "sections": [(documents.anchor(heading), heading, documents.html(text)) for heading, text in told.items()],
+    }
+    return render(request, "trainer/docs_webhooks.html", context)

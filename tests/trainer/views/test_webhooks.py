@@ -80,9 +80,9 @@ def test_a_log_is_filtered_by_state_and_by_type(portal: Portal, hook: Webhook):
 
 
 def test_a_log_says_how_many_arrived_and_how_quickly(portal: Portal, hook: Webhook):
-    assert "1 of 2 deliveries of the last 7 days arrived; half of them were answered within 84 ms." in shown(
-        portal, f"/{hook.pk}"
-    )
+    finding = "1 of 2 deliveries of the last 7 days arrived; the median of what was answered well is 84 ms."
+
+    assert finding in shown(portal, f"/{hook.pk}")
 
 
 def test_a_log_leaves_as_a_file(portal: Portal, hook: Webhook):
