@@ -208,11 +208,12 @@ def keep(letter: Letter, said: Said) -> None:
         _end(delivery, DeliveryState.DELIVERED)
         Webhook.objects.filter(pk=hook.pk).update(failing_since=None)
         return
-    failing_since = hook.failing_since or timezone.now()
-    Webhook.objects.filter(pk=hook.pk).update(failing_since=failing_since)
     if not hook.sends:
         _end(delivery, DeliveryState.CANCELLED)
-    elif said.status == GONE or delivery.tries >= TRIES:
+        return
+    failing_since = hook.failing_since or timezone.now()
+    Webhook.objects.filter(pk=hook.pk).update(failing_since=failing_since)
+    if said.status == GONE or delivery.tries >= TRIES:
         _end(delivery, DeliveryState.FAILED)
         _switch_off_if_hopeless(hook, said, failing_since)
     else:

@@ -96,6 +96,7 @@ def switch(hook: Webhook, on: bool, *, actor: Any) -> None:
         return
     if not on:
         deliveries.switch_off(hook, actor=actor, because=f"{actor or 'The platform'} switched it off.")
+        Webhook.objects.filter(pk=hook.pk).update(failing_since=None)  # somebody has seen to it
         return
     Webhook.objects.filter(pk=hook.pk).update(enabled=True, off_because="", failing_since=None)
     _tell("on", hook, actor)
