@@ -212,6 +212,10 @@ SPECTACULAR_SETTINGS = {
         "ProofStateEnum": "flywheel.api.schema.PROOF_STATES",
         "RunStateEnum": "flywheel.api.schema.RUN_STATES",
         "EvaluationStateEnum": "flywheel.api.schema.EVALUATION_STATES",
+        "DeliveryStateEnum": "flywheel.api.schema.DELIVERY_STATES",
+        "WebhookStateEnum": "flywheel.api.schema.HOOK_STATES",
+        "NewsEnum": "flywheel.api.schema.NEWS",
+        "SentEnum": "flywheel.api.schema.SENT",
     },
 }
 
@@ -243,6 +247,7 @@ CELERY_BEAT_SCHEDULE = {
     "data-side-sweep": {"task": "tasks.jobs.sweep", "schedule": 5.0, "options": {"expires": 10}},
     "engine-supervision": {"task": "trainer.jobs.supervise", "schedule": 1.0, "options": {"expires": 3}},
     "schedules": {"task": "trainer.jobs.fire_schedules", "schedule": 15.0, "options": {"expires": 30}},
+    "news": {"task": "trainer.jobs.deliver", "schedule": 5.0, "options": {"expires": 10}},
     "event-sealer": {"task": "tasks.jobs.seal_events", "schedule": 10.0, "options": {"expires": 20}},
     "prune-data-side": {
         "task": "tasks.jobs.prune",
@@ -255,6 +260,29 @@ CELERY_BEAT_SCHEDULE = {
         "options": {"expires": 3600},
     },
 }
+
+# Webhooks and e-mail (docs/webhooks.md). Without SMTP_HOST no mail is sent, and the page says so.
+PORTAL_URL = _word(
+    "PORTAL_URL",
+    f"http://127.0.0.1:{WEB_PORT}",
+    pattern=r"https?://[\w.:/\[\]-]{1,250}",
+    such_as="https://flywheel.example",
+).rstrip("/")
+WEBHOOK_ORIGINS = env.list("WEBHOOK_ORIGINS", default=[])  # may be private and plain http
+for _origin in WEBHOOK_ORIGINS:
+    if not re.fullmatch(r"https?://[\w.:\[\]-]{1,250}", _origin, re.ASCII):
+        raise ImproperlyConfigured(f"WEBHOOK_ORIGINS must list such as http://chat.internal:8065, not {_origin!r}.")
+WEBHOOK_OFF_DAYS = _whole("WEBHOOK_OFF_DAYS", 5, low=0, high=365)  # of failing in a row; 0: never switched off
+EMAIL_HOST = _word("SMTP_HOST", pattern=r"[\w.:\[\]-]{1,250}", such_as="mail.example")
+EMAIL_PORT = _whole("SMTP_PORT", 587, low=1, high=65535)
+EMAIL_HOST_USER = env.str("SMTP_USER", default="")
+EMAIL_HOST_PASSWORD = env.str("SMTP_PASSWORD", default="")
+SMTP_SECURITY = _one_of("SMTP_SECURITY", "starttls", ("starttls", "tls", "none"))
+EMAIL_USE_TLS, EMAIL_USE_SSL = SMTP_SECURITY == "starttls", SMTP_SECURITY == "tls"
+EMAIL_TIMEOUT = 10  # seconds, of each step
+DEFAULT_FROM_EMAIL = _word(
+    "MAIL_FROM", "flywheel@localhost", pattern=r"[\w.+-]{1,64}@[\w.-]{1,250}", such_as="flywheel@example.com"
+)
 
 # The model server and the engine.
 MODEL_SERVER_URL = env.str("MODEL_SERVER_URL", default="http://127.0.0.1:8001")
@@ -323,6 +351,7 @@ PRUNE_ROLLOUTS_DAYS = _whole("PRUNE_ROLLOUTS_DAYS", 90, low=0, high=36_500)
 PRUNE_CHECKPOINTS_DAYS = _whole("PRUNE_CHECKPOINTS_DAYS", 14, low=0, high=36_500)
 PRUNE_RUNS_DAYS = _whole("PRUNE_RUNS_DAYS", 365, low=0, high=36_500)
 PRUNE_EVALUATIONS_DAYS = _whole("PRUNE_EVALUATIONS_DAYS", 365, low=0, high=36_500)
+PRUNE_DELIVERIES_DAYS = _whole("PRUNE_DELIVERIES_DAYS", 90, low=0, high=36_500)
 PRUNE_FIRINGS_DAYS = _whole("PRUNE_FIRINGS_DAYS", 365, low=0, high=36_500)
 UPLOAD_RESUME_HOURS = _whole("UPLOAD_RESUME_HOURS", 72, low=1, high=8760)  # since the last piece of a resumable upload
 

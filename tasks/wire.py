@@ -1,4 +1,5 @@
-"""The one outgoing client of the OpenAI chat wire: judges and the model server. No other code opens such connections.
+"""The one outgoing client: the OpenAI chat wire (judges, the model server), and beside it single posts
+(tasks/posting.py). No other code opens such connections.
 
 An address given by a user may point inwards. So: https only, every address of the name must be global, the connection
 goes to the very address that was checked (a second look-up could answer otherwise), no redirects, no proxies, caps on
@@ -125,19 +126,10 @@ class Wire:
                 "request_too_large", f"The request is over {self.limits.request_bytes:,} bytes: shorten it."
             )
         headers = {"Authorization": f"Bearer {self.token}"} if self.token else {}
-        headers |= {"Content-Type": "application/json", "Accept-Encoding": "identity"}
-        ends = time.monotonic() + self.limits.total_seconds
-        transport = _Pinned(origin_of(url), self.allowed_origins, self.resolve, ends)
-        timeout = httpx.Timeout(self.limits.silence_seconds, connect=self.limits.connect_seconds)
-        client = httpx.Client(transport=transport, timeout=timeout, follow_redirects=False, trust_env=False)
-        try:
-            with client, client.stream(method, url, content=content, headers=headers) as reply:
-                self._check(reply)
-                yield reply
-        except httpx.TimeoutException:
-            raise WireError("timeout", f"{origin_of(url)} did not answer in time: try again later.") from None
-        except httpx.HTTPError:
-            raise WireError("unreachable", f"{origin_of(url)} cannot be reached: see whether it runs.") from None
+        headers |= {"Content-Type": "application/json"}
+        with asked(method, url, content, headers, self.allowed_origins, self.limits, self.resolve) as reply:
+            self._check(reply)
+            yield reply
 
     def _check(self, reply: httpx.Response) -> None:
         if reply.is_redirect:
@@ -151,7 +143,7 @@ class Wire:
             except (ValueError, RecursionError):
                 body = None
             raise WireError(
-                "refused", f"The model server answered {reply.status_code}.", reply.status_code, body, _wait(reply)
+                "refused", f"The model server answered {reply.status_code}.", reply.status_code, body, wait_of(reply)
             )
 
     def _pieces(self, reply: httpx.Response) -> Iterator[bytes]:
@@ -173,7 +165,48 @@ class Wire:
         return b"".join(self._pieces(reply))
 
 
-def _wait(reply: httpx.Response) -> float | None:
+def check(url: str, allowed_origins: frozenset[str] = frozenset(), resolve: Resolve = resolve) -> None:
+    """Refuse now what a post would refuse later. A name that nobody knows yet may be known by then."""
+    origin = origin_of(url)
+    if origin in allowed_origins:
+        return
+    _require_https(origin)
+    parts = urlsplit(origin)
+    host = parts.hostname or ""
+    try:
+        addresses = resolve(host, parts.port or 443)
+    except OSError:
+        return
+    for address in addresses:
+        _check_global(host, address)
+
+
+@contextmanager
+def asked(
+    method: str,
+    url: str,
+    content: bytes,
+    headers: Mapping[str, str],
+    allowed: frozenset[str],
+    limits: Limits,
+    look_up: Resolve = resolve,
+) -> Iterator[httpx.Response]:
+    """One request under all rules but that of the answer's size, which is for its reader to keep."""
+    ends = time.monotonic() + limits.total_seconds
+    transport = _Pinned(origin_of(url), allowed, look_up, ends)
+    timeout = httpx.Timeout(limits.silence_seconds, connect=limits.connect_seconds)
+    client = httpx.Client(transport=transport, timeout=timeout, follow_redirects=False, trust_env=False)
+    sent = {**headers, "Accept-Encoding": "identity"}
+    try:
+        with client, client.stream(method, url, content=content, headers=sent) as reply:
+            yield reply
+    except httpx.TimeoutException:
+        raise WireError("timeout", f"{origin_of(url)} did not answer in time: try again later.") from None
+    except (httpx.HTTPError, httpx.InvalidURL):
+        raise WireError("unreachable", f"{origin_of(url)} cannot be reached: see whether it runs.") from None
+
+
+def wait_of(reply: httpx.Response) -> float | None:
     """Seconds, from a Retry-After that gives seconds or a date; None where it gives neither."""
     told = reply.headers.get("retry-after", "").strip()
     if re.fullmatch(r"\d{1,6}(\.\d{1,3})?", told):
@@ -210,8 +243,13 @@ class _Pinned(httpx.HTTPTransport):
         super().__init__(verify=_trusted(), retries=0)
         backend = _CheckedBackend(free=origin in allowed, look_up=look_up, ends=ends)
         self._pool = httpcore.ConnectionPool(ssl_context=_trusted(), network_backend=backend, max_connections=1)
-        if origin not in allowed and not origin.startswith("https://"):
-            raise WireError("not_https", f"{origin} is not https: give an https address.")
+        if origin not in allowed:
+            _require_https(origin)
+
+
+def _require_https(origin: str) -> None:
+    if not origin.startswith("https://"):
+        raise WireError("not_https", f"{origin} is not https: give an https address.")
 
 
 @cache

@@ -22,7 +22,7 @@ from tasks.services.importing import import_upload
 from tasks.services.licences import CONSENT_VERSION
 from tasks.services.proving import prove_upload
 from tasks.states import Role, Split, UploadState
-from trainer import hacking
+from trainer import hacking, news
 from trainer.contract import Report, Rollout
 from trainer.engine import rollouts
 from trainer.evaluation.costs import Lengths
@@ -35,6 +35,8 @@ from trainer.models import (
     Alias,
     AliasMove,
     BaseBuild,
+    Delivery,
+    DeliveryTry,
     DifficultyCheck,
     Evaluation,
     Firing,
@@ -49,10 +51,12 @@ from trainer.models import (
     SuiteVersion,
     TrainingRun,
 )
+from trainer.news import News
 from trainer.runspec import RunSpec
-from trainer.services import difficulty, recipes, schedules
+from trainer.services import difficulty, recipes, schedules, webhooks
 from trainer.services.launching import path_of
 from trainer.services.slicing import slices_of
+from trainer.states import DeliveryState
 
 PASSWORD = "correct-horse-battery"
 NUMBER = {"type": "number"}
@@ -96,6 +100,7 @@ def seed() -> Portal:
     _found_and_appealed(contributed, contributor)
     _wrapped(upload, reviewer)
     line, recipe, run, going, failed, promoted, held = _models(operator, team)
+    _told(line, operator)
     seal()
     return Portal(
         contributor, reviewer, operator, stranger, team, private, contributed, upload, unmapped, line, run, going,
@@ -334,6 +339,36 @@ def _run(line: Line, mixture: Any, start: ModelVersion, state: str, *, seed: int
     RunMetric.objects.bulk_create(RunMetric(run=run, step=n, data=_metrics(n, draw)) for n in range(1, steps + 1))
     RunSample.objects.bulk_create(_sample(run, step, draw) for step in range(1, steps + 1, 9) for _ in range(4))
     return run
+
+
+def _told(line: Line, operator: User) -> None:
+    """A webhook that is off, and one whose deliveries arrived, waited and failed."""
+    types = ["run.failed", "gate.decided", "model.promoted"]
+    address = "https://192.0.43.8/hooks/flywheel"
+    pager, _ = webhooks.create(line.team, actor=operator, name="Pager", email="otto@example.com", types=types)
+    webhooks.switch(pager, False, actor=operator)
+    hook, _ = webhooks.create(line.team, actor=operator, name="Chat room", url=address, types=types, line=line)
+    ends = [
+        ("gate.decided", DeliveryState.DELIVERED, [(200, "")]),
+        ("run.failed", DeliveryState.FAILED, [(500, "It answered 500.")] * 8),
+        ("model.promoted", DeliveryState.PENDING, [(None, ""), (503, "It answered 503.")]),
+    ]
+    for kind, state, tries in ends:
+        told = {"line": line.slug, "sentence": "Better by 3.1 pp on the target."}
+        body = news.body(News(kind), timezone.now().isoformat(), told)
+        delivery = Delivery.objects.create(
+            hook=hook,
+            type=kind,
+            body=body,
+            state=state,
+            attempt=len(tries),
+            tries=len(tries),
+            due_at=timezone.now() + timedelta(minutes=30),
+        )
+        for number, (status, fault) in enumerate(tries, start=1):
+            took = 84 * number if status else None  # the first of a killed worker
+            log = {"milliseconds": took, "status": status, "fault": fault, "reply": "<h1>Hello</h1>" if status else ""}
+            DeliveryTry.objects.create(delivery=delivery, number=number, **log)
 
 
 def _hacking_report() -> Report:

@@ -18,6 +18,7 @@ from trainer import mixing
 from trainer.models import (
     Alias,
     AliasMove,
+    Delivery,
     DifficultyCheck,
     Evaluation,
     Firing,
@@ -34,6 +35,7 @@ from trainer.models import (
     SuiteItem,
     SuiteVersion,
     TrainingRun,
+    Webhook,
 )
 
 SECRET = "xyzzy"  # in every prompt that must not be seen by others
@@ -161,6 +163,9 @@ def _turn(line: Line, base: ModelVersion, frozen: DatasetVersion, task: Task) ->
     PassRate.objects.create(
         **measure, content=task.content_digest, task=task.pk, answers=8, graded=8, passes=0, reward=0
     )
+    hook = Webhook.objects.create(team=line.team, name=SECRET, url="https://example.com", types=["run.failed"])
+    message = json.dumps({"type": "run.failed", "timestamp": "", "data": {"sentence": SECRET}})
+    told = Delivery.objects.create(hook=hook, type="run.failed", body=message, due_at=timezone.now())
     made: dict[str, Any] = {
         "difficultycheck": check,
         "recipe": recipe,
@@ -171,5 +176,7 @@ def _turn(line: Line, base: ModelVersion, frozen: DatasetVersion, task: Task) ->
         "evaluation": evaluation,
         "gatereport": report,
         "schedule": schedule,
+        "webhook": hook,
+        "delivery": told,
     }
     return {name: row.pk for name, row in made.items()}

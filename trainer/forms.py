@@ -6,7 +6,9 @@ from typing import Any
 from django import forms
 
 from tasks.forms import JsonObject
-from trainer.models import BaseBuild, ModelVersion, Recipe
+from tasks.models import Team
+from trainer.models import BaseBuild, Line, ModelVersion, Recipe
+from trainer.news import CHOICES
 from trainer.presets import AUTO, PRESETS
 from trainer.runspec import Knob, knobs
 
@@ -168,3 +170,27 @@ class ScheduleForm(forms.Form):
         super().__init__(*args, **kwargs)
         recipe: Any = self.fields["recipe"]
         recipe.queryset = recipes
+
+
+class WebhookChangeForm(forms.Form):
+    """What of a webhook can be changed."""
+
+    name = forms.CharField(max_length=80)
+    types = forms.MultipleChoiceField(choices=CHOICES.items(), initial=list(CHOICES), required=False)
+    line = forms.ModelChoiceField(Line.objects.none(), required=False, empty_label="every line")
+
+    def __init__(self, lines: Any, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        line: Any = self.fields["line"]
+        line.queryset = lines
+
+
+class WebhookForm(WebhookChangeForm):
+    team = forms.ModelChoiceField(Team.objects.none(), empty_label=None)
+    url = forms.CharField(required=False, max_length=500)
+    email = forms.CharField(required=False, max_length=254)
+
+    def __init__(self, teams: Any, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        team: Any = self.fields["team"]
+        team.queryset = teams

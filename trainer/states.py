@@ -65,3 +65,25 @@ EVALUATION_MOVES: Mapping[EvaluationState, frozenset[EvaluationState]] = {
     _E.FAILED: frozenset(),
     _E.CANCELLED: frozenset(),
 }
+
+
+class DeliveryState(StrEnum):
+    PENDING = "pending"  # its try is due, or will be
+    SENDING = "sending"
+    DELIVERED = "delivered"
+    FAILED = "failed"  # every try of it did
+    CANCELLED = "cancelled"  # its webhook was switched off or deleted before it arrived
+
+
+_D = DeliveryState
+DELIVERY_MOVES: Mapping[DeliveryState, frozenset[DeliveryState]] = {
+    _D.PENDING: frozenset({_D.SENDING, _D.CANCELLED}),
+    # SENDING → PENDING: the try failed and another one follows.
+    _D.SENDING: frozenset({_D.PENDING, _D.DELIVERED, _D.FAILED, _D.CANCELLED}),
+    # Back to PENDING: a person sends it again.
+    _D.DELIVERED: frozenset({_D.PENDING}),
+    _D.FAILED: frozenset({_D.PENDING}),
+    _D.CANCELLED: frozenset({_D.PENDING}),
+}
+
+DELIVERY_ENDED = frozenset({_D.DELIVERED, _D.FAILED, _D.CANCELLED})

@@ -2,7 +2,7 @@
 
 from django.urls import path, re_path
 
-from trainer.views import difficulty, gates, ops, recipes, rollouts, runs, schedules, usage, versions
+from trainer.views import difficulty, gates, ops, recipes, rollouts, runs, schedules, usage, versions, webhooks
 
 urlpatterns = [
     path("datasets/<slug:team>/<slug:slug>/train", runs.train, name="train"),
@@ -44,4 +44,14 @@ urlpatterns = [
     path("ops/schedules/new", schedules.create, name="schedule-create"),
     path("ops/schedules/<int:pk>/change", schedules.update, name="schedule-update"),
     path("ops/schedules/<int:pk>/fire", schedules.fire, name="schedule-fire"),
+    path("docs/webhooks", webhooks.explained, name="docs-webhooks"),
+    path("ops/webhooks", webhooks.hook_list, name="webhooks"),
+    path("ops/webhooks/new", webhooks.create, name="webhook-create"),
+    path("ops/webhooks/<int:pk>", webhooks.hook_page, name="webhook"),
+    path("ops/webhooks/<int:pk>/change", webhooks.change, name="webhook-change"),
+    path("ops/webhooks/<int:pk>/rotate", webhooks.rotate, name="webhook-rotate"),
+    re_path(r"^ops/webhooks/(?P<pk>\d+)/(?P<verb>test|on|off|delete)$", webhooks.steer, name="webhook-steer"),
+    path("ops/webhooks/<int:pk>/deliveries/<int:delivery>", webhooks.delivery_page, name="delivery"),
+    path("ops/webhooks/<int:pk>/deliveries/<int:delivery>/status", webhooks.delivery_status, name="delivery-status"),
+    path("ops/webhooks/<int:pk>/deliveries/<int:delivery>/again", webhooks.again, name="delivery-again"),
 ]

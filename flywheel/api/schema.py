@@ -8,13 +8,15 @@ from drf_spectacular.utils import OpenApiParameter, OpenApiResponse
 from rest_framework import serializers
 
 from tasks.states import ProofState, TaskState, UploadState
-from trainer.states import EvaluationState, RunState
+from trainer.news import CHOICES, News
+from trainer.states import DeliveryState, EvaluationState, RunState
 
 # Several resources have a `state`; the settings name each set of values (ENUM_NAME_OVERRIDES).
-UPLOAD_STATES, TASK_STATES, PROOF_STATES, RUN_STATES, EVALUATION_STATES = (
+UPLOAD_STATES, TASK_STATES, PROOF_STATES, RUN_STATES, EVALUATION_STATES, DELIVERY_STATES, NEWS, SENT = (
     [(state.value, state.value) for state in states]
-    for states in (UploadState, TaskState, ProofState, RunState, EvaluationState)
+    for states in (UploadState, TaskState, ProofState, RunState, EvaluationState, DeliveryState, CHOICES, News)
 )
+HOOK_STATES = [(state, state) for state in ("on", "off", "deleted")]
 
 
 class Problem(serializers.Serializer[Any]):

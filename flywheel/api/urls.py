@@ -25,6 +25,7 @@ from flywheel.api.teams import Teams
 from flywheel.api.uploads import Uploads
 from flywheel.api.usage import UsageApi
 from flywheel.api.versions import Versions
+from flywheel.api.webhooks import Webhooks
 from flywheel.api.withdrawals import Withdrawals
 from flywheel.api.wrappers import Wrappers
 
@@ -50,6 +51,7 @@ for name, resource in {
     "teams": Teams,
     "uploads": Uploads,
     "versions": Versions,
+    "webhooks": Webhooks,
     "withdrawals": Withdrawals,
     "wrappers": Wrappers,
 }.items():

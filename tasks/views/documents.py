@@ -14,7 +14,7 @@ from django.utils.safestring import SafeString, mark_safe
 
 _FENCE = re.compile(r"^```([^`\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _BLOCK = re.compile(r"\x00(\d+)\x00")
-_PAGES = {"graders.md": "/docs/graders", "formats.md": "/docs/formats", "errors.md": "/docs/errors"}
+_PAGES = {f"{name}.md": f"/docs/{name}" for name in ("graders", "formats", "errors", "webhooks")}
 
 
 def introduction(name: str) -> str:

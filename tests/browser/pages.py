@@ -3,7 +3,7 @@
 from typing import Any
 
 from tasks.models import Appeal, Task
-from trainer.models import Recipe
+from trainer.models import Recipe, Webhook
 
 
 def pages(portal: Any) -> dict[str, tuple[Any, str]]:
@@ -13,6 +13,7 @@ def pages(portal: Any) -> dict[str, tuple[Any, str]]:
     appeal = Appeal.objects.latest("pk")
     own = Task.objects.filter(memberships__dataset=portal.contributed, state="approved").earliest("pk")
     own_found = Task.objects.filter(memberships__dataset=portal.contributed, findings__kind="overlap").latest("pk")
+    hook = Webhook.objects.get(name="Chat room")
     team = portal.team.slug
     data = {
         "submit": "/submit",
@@ -63,6 +64,10 @@ def pages(portal: Any) -> dict[str, tuple[Any, str]]:
         "card": "/ops/models/shared/v1/card",
         "schedules": "/ops/schedules",
         "usage": "/ops/usage",
+        "webhooks": "/ops/webhooks",
+        "docs-webhooks": "/docs/webhooks",
+        "webhook": f"/ops/webhooks/{hook.pk}",
+        "delivery": f"/ops/webhooks/{hook.pk}/deliveries/{hook.deliveries.latest('pk').pk}",
         "playground": "/playground",
         "formats": "/docs/formats",
         "graders": "/docs/graders",
@@ -77,6 +82,7 @@ def pages(portal: Any) -> dict[str, tuple[Any, str]]:
         "empty-review": (portal.stranger, "/review"),
         "empty-appeals": (portal.stranger, "/review/appeals"),
         "empty-wrappers": (portal.stranger, "/review/wrappers"),
+        "empty-webhooks": (portal.stranger, "/ops/webhooks"),
         "not-found": (portal.stranger, f"/submit/{portal.upload.pk}"),
         "login": (None, "/login"),
     }
@@ -115,4 +121,5 @@ NAMES = [
     ),
     *("task-found", "task-rejected", "task-correct", "changes", "appeal-own", "appeals", "appeal", "empty-appeals"),
     *("wrappers", "empty-wrappers", "recipe-measured", "run-rollouts"),
+    *("webhooks", "webhook", "delivery", "empty-webhooks", "docs-webhooks"),
 ]

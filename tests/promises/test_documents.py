@@ -23,7 +23,7 @@ from tasks.validation import validate
 from trainer.evaluation.policy import GatePolicy
 from trainer.presets import PRESETS
 from trainer.server.__main__ import parse_arguments
-from trainer.states import EVALUATION_MOVES, RUN_MOVES
+from trainer.states import DELIVERY_MOVES, EVALUATION_MOVES, RUN_MOVES
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 DOCUMENTS = sorted([*REPOSITORY.glob("*.md"), *(REPOSITORY / "docs").glob("*.md")])
@@ -277,6 +277,7 @@ def test_the_readme_says_how_much_of_the_demonstrations_is_wrong():
         ("Appeal", APPEAL_MOVES),
         ("Training run", RUN_MOVES),
         ("Evaluation, and the build of a base", EVALUATION_MOVES),
+        ("Delivery of a webhook", DELIVERY_MOVES),
     ],
 )
 def test_the_tables_of_states_are_those_of_the_code(heading: str, moves: Mapping[StrEnum, frozenset[StrEnum]]):

@@ -50,6 +50,8 @@ WHERE: dict[str, dict[str, str]] = {
     "ops/gates/": {"pk": "{gatereport}"},
     "ops/models/": {"slug": "{line_slug}", "number": "1"},
     "ops/schedules/": {"pk": "{schedule}"},
+    "ops/webhooks/": {"pk": "{webhook}", "delivery": "{delivery}", "verb": "off"},
+    "api/v1/webhooks/": {"pk": "{webhook}", "delivery": "{delivery}"},
 }
 # Shown to everybody: they name no row.
 PUBLIC = frozenset({"login", "schema", "docs"})
@@ -251,6 +253,7 @@ def test_the_admin_sends_everybody_else_to_its_login(scene: Scene, address: Addr
 def test_ids_of_another_team_in_a_body_are_404(scene: Scene):
     """Foreign keys that a client writes are looked up like ids in an address."""
     ids = scene.private
+    hook = {"name": "mine", "url": "https://example.com", "types": ["run.failed"]}
     bodies: dict[str, dict[str, Any]] = {
         "/api/v1/runs": {"dataset": str(ids["dataset"])},
         "/api/v1/runs#recipe": {"recipe": ids["recipe"]},
@@ -265,6 +268,8 @@ def test_ids_of_another_team_in_a_body_are_404(scene: Scene):
         "/api/v1/withdrawals#task": {"task": ids["task"], "reason": "mine"},
         "/api/v1/reviews/bulk": {"decision": "approved", "filter": {"dataset": str(ids["dataset"])}},
         "/api/v1/datasets": {"team": "carla-team", "name": "mine"},
+        "/api/v1/webhooks": {**hook, "team": "carla-team"},
+        "/api/v1/webhooks#line": {**hook, "line": ids["line"]},
         "/api/v1/keys": {"team": "carla-team", "name": "mine", "scopes": ["read"]},
         "/openai/v1/chat/completions": {"model": "carla-team-expert/v1", "messages": []},
     }

@@ -7,7 +7,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('trainer', '0007_reports_and_second_graders'),
+        ('trainer', '0008_webhooks'),
     ]
 
     operations = [

@@ -7,11 +7,14 @@ from trainer.models.runs import RunAlarm, RunMetric, RunSample, TrainingRun
 from trainer.models.schedules import Firing, Schedule
 from trainer.models.usage import Usage, UsageBudget
 from trainer.models.versions import BaseBuild, ModelVersion
+from trainer.models.webhooks import Delivery, DeliveryTry, NewsCursor, Webhook
 
 __all__ = [
     "Alias",
     "AliasMove",
     "BaseBuild",
+    "Delivery",
+    "DeliveryTry",
     "DifficultyCheck",
     "Evaluation",
     "Firing",
@@ -20,6 +23,7 @@ __all__ = [
     "Mixture",
     "MixtureEntry",
     "ModelVersion",
+    "NewsCursor",
     "PassRate",
     "Recipe",
     "RunAlarm",
@@ -31,4 +35,5 @@ __all__ = [
     "TrainingRun",
     "Usage",
     "UsageBudget",
+    "Webhook",
 ]

@@ -36,12 +36,19 @@ def roll_back(line: Line, *, actor: Any, reason: str) -> AliasMove:
         before = _before(line, champion)
         if before is None:
             raise Conflict("nothing_before", f"{line.name} has had no other champion: there is nothing to go back to.")
-        return move(line, AliasName.CHAMPION, before, actor=actor, reason=reason)
+        return move(line, AliasName.CHAMPION, before, actor=actor, reason=reason, back=True)
 
 
 @transaction.atomic
 def move(
-    line: Line, name: AliasName, version: ModelVersion, *, actor: Any, reason: str, report: GateReport | None = None
+    line: Line,
+    name: AliasName,
+    version: ModelVersion,
+    *,
+    actor: Any,
+    reason: str,
+    report: GateReport | None = None,
+    back: bool = False,
 ) -> AliasMove:
     """Move an alias, with its row of history and its event. The anchor moves only here, by a person's decision."""
     require_role(actor, line.team, *_shippers(line))
@@ -72,6 +79,7 @@ def move(
             "new": version.name,
             "reason": moved.reason,
             "report": report.pk if report else None,
+            "back": back,
         },
     )
     return moved

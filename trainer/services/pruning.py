@@ -13,10 +13,19 @@ from typing import Any
 from django.conf import settings
 
 from tasks.services.pruning import Chunk, Rule, in_rows, last_use, remove, size_of, tell
-from trainer.models import BaseBuild, DifficultyCheck, Evaluation, Firing, ModelVersion, RunSample, TrainingRun
+from trainer.models import (
+    BaseBuild,
+    Delivery,
+    DifficultyCheck,
+    Evaluation,
+    Firing,
+    ModelVersion,
+    RunSample,
+    TrainingRun,
+)
 from trainer.services import artifacts, engine_work
 from trainer.services.launching import path_of
-from trainer.states import RUN_ENDED, EvaluationState
+from trainer.states import DELIVERY_ENDED, RUN_ENDED, EvaluationState
 
 BEATING_SECONDS = 3600.0  # an engine that nobody follows any more may still write for a while
 WAIT_SECONDS = 30.0  # for the end of a pass of supervision
@@ -35,6 +44,7 @@ def rules() -> list[Rule]:
         Rule("evaluations", settings.PRUNE_EVALUATIONS_DAYS, _evaluations),
         Rule("difficulty", settings.PRUNE_EVALUATIONS_DAYS, _difficulty),
         Rule("firings", settings.PRUNE_FIRINGS_DAYS, _firings),
+        Rule("deliveries", settings.PRUNE_DELIVERIES_DAYS, _deliveries),
     ]
 
 
@@ -107,6 +117,11 @@ def _difficulty(before: datetime) -> Iterator[Chunk]:
 def _firings(before: datetime) -> Iterator[Chunk]:
     """Fire times at which nothing was started; those behind `decided_until` are never decided again."""
     return in_rows("firings", Firing.objects.filter(outcome=Firing.Outcome.SKIPPED, decided_at__lt=before))
+
+
+def _deliveries(before: datetime) -> Iterator[Chunk]:
+    """With their tries. What happened is in the log of events."""
+    return in_rows("deliveries", Delivery.objects.filter(state__in=DELIVERY_ENDED, finished_at__lt=before))
 
 
 def _parts(kind: str, works: Any, parts: Callable[[Any, Path], list[Path]]) -> Iterator[Chunk]:

@@ -13,7 +13,7 @@ from tasks.models.uploads import WITHDRAWN
 from tasks.states import UploadState
 from tasks.views import live
 from tasks.views.listing import exported, facts_of, page_of
-from trainer.models import BaseBuild, DifficultyCheck, Evaluation, GateReport, Line, Schedule, TrainingRun
+from trainer.models import BaseBuild, DifficultyCheck, Evaluation, GateReport, Line, Schedule, TrainingRun, Webhook
 from trainer.services import schedules
 from trainer.states import RUN_ENDED, AliasName, EvaluationState, RunState, Verdict
 from trainer.views.history import champion_scores
@@ -111,6 +111,11 @@ def _alarms(user: Any, lines: Any) -> list[dict[str, Any]]:
         alarms.append({"kind": "upload", "pk": upload.pk, "at": at, "sentence": upload.failure, "boundary": "import"})
     for report in GateReport.objects.filter(line__in=lines, verdict=Verdict.INVALID)[:5]:
         alarms.append({"kind": "gate", "pk": report.pk, "at": report.created_at, "sentence": report.sentence})
+    for hook in Webhook.objects.for_user(user).filter(deleted_at=None, failing_since__isnull=False)[:5]:
+        sentence = hook.off_because or "Nothing has arrived since then."
+        alarms.append(
+            {"kind": "webhook", "pk": hook.pk, "name": hook.name, "at": hook.failing_since, "sentence": sentence}
+        )
     return sorted(alarms, key=lambda alarm: alarm["at"], reverse=True)[:8]
 
 

@@ -16,6 +16,7 @@ register = template.Library()
 # State → (tone, sign). The sign carries the meaning for eyes that cannot tell the tones apart.
 TONES: Mapping[str, tuple[str, str]] = {
     **dict.fromkeys(("approved", "proved", "succeeded", "imported", "done", "ran", "pass", "correct"), ("good", "✓")),
+    "delivered": ("good", "✓"),
     **dict.fromkeys(("promote", "champion"), ("good", "▲")),
     **dict.fromkeys(("rejected", "failed", "refused", "incorrect", "withdrawn"), ("bad", "✕")),
     "hold": ("bad", "■"),
@@ -29,8 +30,9 @@ TONES: Mapping[str, tuple[str, str]] = {
     "warn": ("warn", "!"),
     "rolled_back": ("warn", "↶"),
     **dict.fromkeys(("stop", "stopped", "spent"), ("bad", "■")),
-    **dict.fromkeys(("running", "importing", "proving", "changing"), ("live", "●")),
+    **dict.fromkeys(("running", "importing", "proving", "changing", "sending", "on"), ("live", "●")),
     **dict.fromkeys(("queued", "received", "pending", "validating", "valid", "parsed"), ("", "○")),
+    **dict.fromkeys(("off", "deleted"), ("", "–")),
     **dict.fromkeys(("skipped", "cancelled", "watched", "superseded"), ("", "–")),
     **dict.fromkeys(
         ("near_duplicate", "suspect", "overlap", "secret", "personal", "language", "never_solved"), ("warn", "!")
@@ -194,7 +196,7 @@ def nav_link(context: Mapping[str, Any], name: str, label: str) -> SafeString:
 
 # Addresses below an entry that have an entry of their own.
 _OWN_ENTRIES = {
-    "ops": ("/ops/recipes", "/ops/gates", "/ops/models", "/ops/schedules", "/ops/usage"),
+    "ops": ("/ops/recipes", "/ops/gates", "/ops/models", "/ops/schedules", "/ops/usage", "/ops/webhooks"),
     "review": ("/review/log",),
 }
 _CURRENT = SafeString(' aria-current="page"')

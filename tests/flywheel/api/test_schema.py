@@ -53,6 +53,8 @@ def test_posts_take_an_idempotency_key_except_where_a_secret_is_answered(descrip
         "/api/v1/uploads",
         "/api/v1/uploads/resumable",
         "/api/v1/uploads/resumable/hub",
+        "/api/v1/webhooks",
+        "/api/v1/webhooks/{id}/rotate",
     }
 
 

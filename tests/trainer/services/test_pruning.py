@@ -9,8 +9,21 @@ from django.utils import timezone
 
 from tasks.models import Dataset, Event, User
 from tasks.services.pruning import Pruned, prune
+from tests import cast
+from tests.trainer.services.hooked import add
 from tests.trainer.services.settling import settle
-from trainer.models import BaseBuild, Evaluation, Firing, Line, ModelVersion, Recipe, RunSample, Schedule, TrainingRun
+from trainer.models import (
+    BaseBuild,
+    DeliveryTry,
+    Evaluation,
+    Firing,
+    Line,
+    ModelVersion,
+    Recipe,
+    RunSample,
+    Schedule,
+    TrainingRun,
+)
 from trainer.services import artifacts, engine_work, pruning, runs
 from trainer.services.launching import new_directory, path_of
 from trainer.states import RUN_ENDED
@@ -246,3 +259,16 @@ def test_skipped_fire_times_go_and_runs_of_a_schedule_stay(line: Line):
     prune(pruning.rules())
 
     assert [firing.outcome for firing in schedule.firings.all()] == ["ran"]
+
+
+def test_deliveries_of_webhooks_go_with_their_tries_when_they_have_ended():
+    hook = add(cast.of_own_team("carla"), "https://192.0.43.8/news")
+    for state, ago in (("delivered", LONG_AGO), ("delivered", timedelta()), ("pending", LONG_AGO)):
+        moment = timezone.now() - ago
+        sent = hook.deliveries.create(type="webhook.test", body="{}", state=state, due_at=moment, finished_at=moment)
+        sent.log.create(number=1)
+
+    found = _pruned("deliveries")
+
+    assert (found.count, DeliveryTry.objects.count()) == (1, 2)
+    assert set(hook.deliveries.values_list("state", flat=True)) == {"delivered", "pending"}

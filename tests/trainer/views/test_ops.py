@@ -9,7 +9,8 @@ from tasks.models import Upload
 from tasks.models.uploads import WITHDRAWN
 from tests.fixtures_portal import Portal
 from tests.portal_client import browser, text
-from trainer.models import TrainingRun
+from trainer.models import TrainingRun, Webhook
+from trainer.services import webhooks
 
 pytestmark = pytest.mark.django_db
 
@@ -28,6 +29,17 @@ def test_an_upload_is_an_alarm_unless_somebody_withdrew_it(portal: Portal, failu
     page = browser(portal.contributor).get("/ops")
 
     assert (failure in text(page)) == told
+
+
+def test_a_webhook_that_fails_is_an_alarm_until_somebody_has_seen_to_it(portal: Portal):
+    hook = Webhook.objects.get(name="Chat room")
+    Webhook.objects.filter(pk=hook.pk).update(failing_since=timezone.now())
+    before = text(browser(portal.operator).get("/ops"))
+
+    webhooks.switch(hook, False, actor=portal.operator)
+
+    after = text(browser(portal.operator).get("/ops"))
+    assert ("Webhook Chat room" in before, "Webhook Chat room" in after) == (True, False)
 
 
 def test_the_next_turn_is_told(portal: Portal):
