@@ -145,10 +145,6 @@ class ReasonForm(forms.Form):
     reason = forms.CharField(max_length=500)
 
 
-class PolicyForm(forms.Form):
-    policy = JsonObject(required=True)
-
-
 class LineForm(forms.Form):
     name = forms.CharField(max_length=120)
     slug = forms.SlugField(max_length=60)

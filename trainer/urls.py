@@ -2,7 +2,19 @@
 
 from django.urls import path, re_path
 
-from trainer.views import difficulty, gates, ops, recipes, rollouts, runs, schedules, usage, versions, webhooks
+from trainer.views import (
+    difficulty,
+    gates,
+    ops,
+    policies,
+    recipes,
+    rollouts,
+    runs,
+    schedules,
+    usage,
+    versions,
+    webhooks,
+)
 
 urlpatterns = [
     path("datasets/<slug:team>/<slug:slug>/train", runs.train, name="train"),
@@ -32,7 +44,7 @@ urlpatterns = [
     path("ops/models", versions.model_list, name="models"),
     path("ops/models/new", versions.register, name="line-create"),
     path("ops/models/<slug:slug>", versions.line_page, name="line"),
-    path("ops/models/<slug:slug>/policy", versions.set_policy, name="line-policy"),
+    path("ops/models/<slug:slug>/policy", policies.policy_page, name="line-policy"),
     path("ops/models/<slug:slug>/roll-back", versions.roll_back, name="line-roll-back"),
     path("ops/models/<slug:slug>/v<int:number>", versions.version_page, name="version"),
     path("ops/models/<slug:slug>/v<int:number>/promote", versions.promote, name="version-promote"),

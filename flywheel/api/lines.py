@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import msgspec
 from django.utils.text import slugify
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
@@ -13,8 +12,8 @@ from rest_framework.response import Response
 from flywheel.api.resource import Asked, Given, Resource
 from tasks.errors import Invalid
 from tasks.states import Scope
-from trainer.models import AliasMove, BaseBuild, Line, ModelVersion
-from trainer.services import lines, promotion
+from trainer.models import AliasMove, BaseBuild, Line, ModelVersion, PolicyVersion
+from trainer.services import lines, policies, promotion
 from trainer.states import LinePurpose
 
 PURPOSES = [(p.value, p.value) for p in LinePurpose]
@@ -67,6 +66,16 @@ class LineIn(Given):
 
 class PolicyIn(Given):
     policy = serializers.DictField(help_text="Gate policy; {} means the default.")
+    reason = serializers.CharField(max_length=300, required=False, default="", help_text="Why; kept in the history.")
+
+
+class PolicyVersionOut(serializers.ModelSerializer[PolicyVersion]):
+    policy = serializers.JSONField(source="body", help_text="Every knob, its default where it was not set.")
+    set_by = serializers.CharField(source="set_by.username", default=None, help_text="null: the platform.")
+
+    class Meta:
+        model = PolicyVersion
+        fields = ("id", "line", "number", "policy", "digest", "reason", "set_by", "set_at")
 
 
 class RollBackIn(Given):
@@ -110,13 +119,20 @@ class Lines(Resource):
         line = lines.create_expert(self.team(given.get("team")), name, start, actor=self.user)
         return self.shown(line, LineOut, 201)
 
-    @extend_schema(request=PolicyIn, responses=PolicyIn)
+    @extend_schema(request=PolicyIn, responses=PolicyVersionOut)
     @action(detail=True, methods=["put"])
     def policy(self, request: Request, pk: str) -> Response:
         """Set the gate policy. A candidate that is under evaluation becomes INVALID: evaluate it again."""
         line = self.get_object()
-        policy = lines.set_policy(line, self.given(PolicyIn)["policy"], actor=self.user)
-        return Response({"policy": msgspec.to_builtins(policy)})
+        given = self.given(PolicyIn)
+        version = policies.change(line, given["policy"], actor=self.user, reason=given["reason"])
+        return self.shown(version, PolicyVersionOut)
+
+    @extend_schema(responses=PolicyVersionOut(many=True))
+    @action(detail=True, url_path="policies")
+    def policy_versions(self, request: Request, pk: str) -> Response:
+        """Every policy that the line has had, the one in force first."""
+        return self.page(self.get_object().policies.select_related("set_by").order_by("-id"), PolicyVersionOut)
 
     @extend_schema(request=RollBackIn, responses={201: AliasMoveOut})
     @action(detail=True, methods=["post"], url_path="roll-back")

@@ -5,12 +5,15 @@ from typing import Any
 
 from flywheel.samples.families import FAMILIES
 
-# Chosen before any result was seen: better on the pooled suites, and in no domain worse by 2 points.
+# Chosen before any result was seen: better on the pooled suites, and in no domain worse by 2 points. `cost_limit` was
+# not: the usual tenth was found too tight when the gate began to ask for cost. This base's answers are a dozen tokens,
+# its right ones longer than its wrong ones (a record is longer than a guess): the longest twentieth grows by 4 to 8 %.
 POLICY: dict[str, Any] = {
     "target": "overall",
     "answers_per_item": 4,
     "expected_effect": 0.05,
     "expected_guard_effect": 0.03,
+    "cost_limit": 1.25,
 }
 RECIPE_NAME = "tour"
 

@@ -2,6 +2,7 @@ from trainer.models.difficulty import DifficultyCheck, PassRate
 from trainer.models.evaluations import Evaluation, SuiteItem, SuiteVersion
 from trainer.models.gates import GateReport
 from trainer.models.lines import Alias, AliasMove, Line
+from trainer.models.policies import PolicyVersion
 from trainer.models.recipes import Mixture, MixtureEntry, Recipe
 from trainer.models.runs import RunAlarm, RunMetric, RunSample, TrainingRun
 from trainer.models.schedules import Firing, Schedule
@@ -25,6 +26,7 @@ __all__ = [
     "ModelVersion",
     "NewsCursor",
     "PassRate",
+    "PolicyVersion",
     "Recipe",
     "RunAlarm",
     "RunMetric",

@@ -16,11 +16,11 @@ from tasks.services.access import require_role
 from tasks.states import Role
 from trainer.contract import EvaluateSpec, ModelRef, Result, Sampling, encode
 from trainer.evaluation.planning import Plan
-from trainer.evaluation.policy import GatePolicy, Guard, plan_for
+from trainer.evaluation.policy import GatePolicy, plan_for
 from trainer.evaluation.scoring import OVERALL
 from trainer.launchers.protocol import write_whole
 from trainer.models import Evaluation, Line, ModelVersion, SuiteVersion
-from trainer.services import lines, rows, suites, wake
+from trainer.services import policies, rows, suites, wake
 from trainer.services.bases import reference
 from trainer.states import AliasName, EvaluationState
 
@@ -49,7 +49,7 @@ def start(candidate: ModelVersion, *, actor: Any) -> Evaluation:
                 "nothing_sealed",
                 f"{line.name} has no suite: at least {suites.FEWEST} approved tasks of a domain must be sealed.",
             )
-        policy = effective_policy(line, list(available))
+        policy = policies.effective(line, list(available))
         plan = plan_for(policy, available)
         sizes = _first_look(policy, plan)
         frozen = suites.freeze(line, sizes)
@@ -85,14 +85,6 @@ def _first_look(policy: GatePolicy, plan: Plan) -> dict[str, int]:
         for planned in plan.suites
         if planned.suite != OVERALL
     }
-
-
-def effective_policy(line: Line, domains: list[str]) -> GatePolicy:
-    """The line's policy; where it names no guard, every domain of the line is one, at the supporting margin."""
-    policy = lines.policy_of(line)
-    if policy.guards:
-        return policy
-    return msgspec.structs.replace(policy, guards=tuple(Guard(suite=domain) for domain in sorted(domains)))
 
 
 def _sampling(candidate: ModelVersion, answers_per_item: int) -> Sampling:

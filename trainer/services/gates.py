@@ -16,9 +16,9 @@ from trainer.evaluation.policy import policy_from
 from trainer.evaluation.scoring import ANCHOR, CANDIDATE, CHAMPION, suites_from
 from trainer.evaluation.suites import graders_digest, suite_digest
 from trainer.models import Evaluation, GateReport, Line
-from trainer.services import answers, contamination, promotion, rows, slicing, suites
+from trainer.services import answers, contamination, policies, promotion, rows, slicing, suites
 from trainer.services.answers import Answers
-from trainer.services.evaluations import effective_policy, sampling_digest
+from trainer.services.evaluations import sampling_digest
 from trainer.states import AliasName, EvaluationState, Verdict
 
 MOST_FLIPS = 200  # shown in a report, regressions first
@@ -100,7 +100,7 @@ def _found(evaluation: Evaluation, gathered: Answers) -> Digests:
     for item in gathered.items:
         by_suite.setdefault(item.suite, []).append(item)
     return Digests(
-        policy=effective_policy(evaluation.line, list(by_suite)).digest(),
+        policy=policies.effective(evaluation.line, list(by_suite)).digest(),
         champion=_answered_as(gathered, CHAMPION),
         candidate=_answered_as(gathered, CANDIDATE),
         sampling=sampling_digest(*(spec.sampling for spec in gathered.specs)),

@@ -1,10 +1,8 @@
-"""Making lines and changing their policies."""
+"""Making lines."""
 
 from typing import Any
 
-import msgspec
 from django.db import transaction
-from django.utils import timezone
 from django.utils.text import slugify
 
 from tasks.errors import Conflict, Invalid
@@ -13,15 +11,10 @@ from tasks.models.events import Subject, record
 from tasks.services.access import require_role
 from tasks.services.accounts import pool
 from tasks.states import Role
-from trainer.evaluation.policy import GatePolicy, policy_from
 from trainer.models import BaseBuild, Line, ModelVersion
-from trainer.services import wake
+from trainer.services import policies, wake
 from trainer.services.bases import crown, demonstrations_file
 from trainer.states import LinePurpose
-
-# A fifth of alpha is kept, so that one button may double the answers of what cannot be told; it costs the first look
-# about 3 points of power (77 instead of 80 %).
-OF_A_NEW_LINE: dict[str, Any] = {"looks": [1.0, 2.0], "spending": "early"}
 
 
 @transaction.atomic
@@ -46,8 +39,7 @@ def create_shared(
     require_role(actor, team, Role.OPERATOR)
     _check_base(source, location, revision, demonstrations)
     line = _create(team, name, slug, LinePurpose.SHARED, actor)
-    if policy:
-        set_policy(line, policy, actor=actor)
+    policies.change(line, policy or policies.OF_A_NEW_LINE, actor=None)
     BaseBuild.objects.create(
         line=line,
         source=source,
@@ -81,6 +73,7 @@ def create_expert(team: Team, name: str, start: ModelVersion, *, actor: Any, dat
         parameters=start.parameters,
         bytes=start.bytes,
     )
+    policies.change(line, policies.OF_A_NEW_LINE, actor=None)
     crown(line, version, f"The expert starts from {start.name}.")
     return line
 
@@ -97,7 +90,6 @@ def _create(team: Team, name: str, slug: str, purpose: LinePurpose, actor: Any, 
         purpose=purpose,
         created_by=actor,
         dataset=dataset,
-        policy=OF_A_NEW_LINE,
     )
     record("line.created", subject=Subject("line", str(line.pk)), team=team.pk, actor=actor, data={"slug": slug})
     return line
@@ -113,27 +105,6 @@ def _check_base(source: str, location: str, revision: str, demonstrations: str) 
         raise Invalid("location_missing", "Name the directory or the hub id of the base.", "location")
     if source == BaseBuild.Source.HUB and len(revision) != 40:
         raise Invalid("revision_missing", "Pin the hub revision: give its 40-digit commit.", "revision")
-
-
-@transaction.atomic
-def set_policy(line: Line, body: dict[str, Any], *, actor: Any) -> GatePolicy:
-    """Replace the line's gate policy. A candidate that is being evaluated under the old one becomes INVALID."""
-    require_role(actor, line.team, Role.OPERATOR)
-    policy = policy_from(body)
-    Line.objects.filter(pk=line.pk).update(policy=msgspec.to_builtins(policy), policy_changed_at=timezone.now())
-    line.policy = msgspec.to_builtins(policy)
-    record(
-        "line.policy_changed",
-        subject=Subject("line", str(line.pk)),
-        team=line.team_id,
-        actor=actor,
-        data={"digest": policy.digest()},
-    )
-    return policy
-
-
-def policy_of(line: Line) -> GatePolicy:
-    return policy_from(line.policy)
 
 
 def shared_line() -> Line | None:

@@ -19,8 +19,7 @@ from tasks.states import Role
 from trainer.contract import Sampling
 from trainer.evaluation.policy import policy_from
 from trainer.models import Evaluation, GateReport, Line
-from trainer.services import suites, wake
-from trainer.services.evaluations import effective_policy
+from trainer.services import policies, suites, wake
 from trainer.states import AliasName, EvaluationState, Verdict
 
 SEEDS_APART = 1_000_003  # a look's answers have a seed of their own; versions have theirs one after another
@@ -124,8 +123,7 @@ def within_plan(report: GateReport) -> bool:
 
 def _allowed(line: Line, report: GateReport) -> Offer:
     evaluation = report.evaluation
-    names = list(evaluation.suites.values_list("name", flat=True))
-    if effective_policy(line, names).digest() != evaluation.policy_digest:
+    if not policies.still_holds(report):
         raise Conflict("policy_changed", "The policy has changed since: evaluate the candidate anew under it.")
     if line.alias(AliasName.CHAMPION).pk != evaluation.champion_id:
         raise Conflict("stale_report", "The champion has changed since: evaluate the candidate against it.")

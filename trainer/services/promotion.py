@@ -9,6 +9,7 @@ from tasks.models.events import Subject, record
 from tasks.services.access import require_role
 from tasks.states import Role
 from trainer.models import Alias, AliasMove, GateReport, Line, ModelVersion
+from trainer.services import policies
 from trainer.states import AliasName, LinePurpose, Verdict
 
 
@@ -96,6 +97,9 @@ def _check_report(line: Line, version: ModelVersion, champion: ModelVersion, rep
         raise Conflict("not_evaluated", f"{version.name} has no gate report: evaluate it first.")
     if report.verdict != Verdict.PROMOTE:
         raise Conflict("not_better", f"The gate said {report.verdict}: {report.sentence}")
+    if not policies.still_holds(report):
+        sentence = f"The gate policy has changed since the verdict: evaluate {version.name} again under it."
+        raise Conflict("policy_changed", sentence)
     if report.evaluation.champion_id != champion.pk:
         raise Conflict("stale_report", f"The champion is {champion.name} by now: evaluate {version.name} against it.")
 

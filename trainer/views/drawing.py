@@ -197,3 +197,40 @@ def histogram(counts: Sequence[int], *, low: float, high: float, width: int = 90
         above=sum(counts[last + 1 :]),
         below=sum(counts[:first]),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class CurveChart:
+    width: int
+    height: int
+    left: float
+    right: float
+    top: float
+    bottom: float
+    x_ticks: list[tuple[float, float]]
+    y_ticks: list[tuple[float, float]]
+    path: str
+    mark_x: float
+    wanted_y: float
+
+
+def curve(
+    points: Sequence[tuple[int, float]], *, marked: int, wanted: float, width: int = 560, height: int = 230
+) -> CurveChart:
+    """A share in [0, 1] over a number of items; `marked` is the planned number, `wanted` the share asked for."""
+    left, right, top, bottom = 52, width - 16, 14, height - 30
+    across = Scale(0, max([marked, *(n for n, _ in points)], default=1) or 1, left, right)
+    up = Scale(0, 1, bottom, top)
+    return CurveChart(
+        width=width,
+        height=height,
+        left=left,
+        right=right,
+        top=top,
+        bottom=bottom,
+        x_ticks=[(across(value), value) for value in ticks(0, across.high, about=5)],
+        y_ticks=[(up(value), value) for value in ticks(0, 1, about=4)],
+        path=" ".join(f"{'L' if at else 'M'}{across(n)} {up(share)}" for at, (n, share) in enumerate(points)),
+        mark_x=across.within(marked),
+        wanted_y=up(wanted),
+    )

@@ -14,7 +14,7 @@ from tasks.views.listing import exported, facts_of, page_of
 from trainer.evaluation import markdown
 from trainer.evaluation.decision import GateDecision
 from trainer.models import Evaluation, GateReport, Line
-from trainer.services import looks
+from trainer.services import looks, policies
 from trainer.states import Verdict
 from trainer.views.drawing import forest
 from trainer.views.scope import may_operate
@@ -101,7 +101,9 @@ def report_page(request: HttpRequest, pk: int) -> HttpResponse:
         "shows_rows": shown,
         "moves": report.line.alias_moves.filter(report=report).select_related("new__line", "old__line"),
         "may_operate": may_operate(request.user, report.line),
-        "waits_for_person": report.verdict == Verdict.PROMOTE
+        "outdated": not policies.still_holds(report),
+        "waits_for_person": policies.still_holds(report)
+        and report.verdict == Verdict.PROMOTE
         and not report.evaluation.candidate.aliases.filter(name="champion").exists(),
     }
     return render(request, "trainer/gate.html", context)

@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-import msgspec
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
@@ -11,14 +10,13 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_POST, require_safe
 
 from tasks.errors import Invalid
-from tasks.forms import pretty
 from tasks.models import DatasetVersion
 from tasks.models.accounts import pool_roles
 from tasks.states import Role
 from tasks.views.listing import exported, facts_of, page_of
-from trainer.forms import LineForm, PolicyForm, ReasonForm
+from trainer.forms import LineForm, ReasonForm
 from trainer.models import Line, ModelVersion
-from trainer.services import evaluations, lines, model_cards, promotion
+from trainer.services import evaluations, lines, model_cards, policies, promotion
 from trainer.states import AliasName, LinePurpose
 from trainer.views import history
 from trainer.views.drawing import score_chart
@@ -88,15 +86,12 @@ def line_page(request: HttpRequest, slug: str) -> HttpResponse:
         "chart": score_chart(scores) if scores else None,
         "finding": history.finding(scores),
         "moves": moves[:20],
-        "policy": pretty(line.policy or _policy(line)),
+        "policy": policies.of(line),
+        "policy_version": line.policies.select_related("set_by").first(),
         "may_operate": may_operate(request.user, line),
         "can_roll_back": champion is not None and moves.filter(name=AliasName.CHAMPION).exclude(old=None).exists(),
     }
     return render(request, "trainer/line.html", context)
-
-
-def _policy(line: Line) -> Any:
-    return msgspec.to_builtins(lines.policy_of(line))
 
 
 def find(request: HttpRequest, slug: str, number: int) -> ModelVersion:
@@ -188,18 +183,6 @@ def roll_back(request: HttpRequest, slug: str) -> HttpResponse:
 def evaluate(request: HttpRequest, slug: str, number: int) -> HttpResponse:
     evaluation = evaluations.start(find(request, slug, number), actor=request.user)
     return redirect("evaluation", evaluation.pk)
-
-
-@login_required
-@require_POST
-def set_policy(request: HttpRequest, slug: str) -> HttpResponse:
-    line = find_line(request, slug)
-    form = PolicyForm(request.POST)
-    if not form.is_valid():
-        raise Invalid("policy_invalid", " ".join(map(str, form.errors["policy"])), "policy")
-    lines.set_policy(line, form.cleaned_data["policy"], actor=request.user)
-    messages.success(request, "The policy is changed. A candidate that is being evaluated becomes INVALID by it.")
-    return redirect("line", slug)
 
 
 @login_required

@@ -10,7 +10,7 @@ from tasks.models import Dataset, User
 from tests.trainer.services.settling import settle
 from trainer.contract import Score
 from trainer.models import AliasMove, Evaluation, GateReport, Line, ModelVersion
-from trainer.services import evaluations, gates, lines, promotion, recipes, runs, supervision
+from trainer.services import evaluations, gates, policies, promotion, recipes, runs, supervision
 from trainer.services.launching import path_of
 from trainer.states import AliasName
 
@@ -77,13 +77,22 @@ def test_a_policy_that_changed_during_the_evaluation_makes_it_invalid(
     runs.start(line, actor=operator, recipe=recipe)
     settle(lambda: Evaluation.objects.filter(line=line).exists())
 
-    lines.set_policy(line, {"answers_per_item": 8}, actor=operator)
+    policies.change(line, {"answers_per_item": 8}, actor=operator)
     settle(lambda: GateReport.objects.filter(line=line).exists())
 
     report = GateReport.objects.get(line=line)
     assert report.verdict == "INVALID"
     assert report.decision["reasons"][0]["code"] == "policy_changed"
     assert champion(line).number == 0
+
+
+def test_a_policy_that_changed_after_the_verdict_leaves_nothing_to_sign(turn: Turn, line: Line, operator: User):
+    Line.objects.filter(pk=line.pk).update(auto_promote=False)
+    candidate = turn(champion=0.3, candidate=0.7).evaluation.candidate
+    policies.change(Line.objects.get(pk=line.pk), {"delta_min": 0.3}, actor=operator)
+
+    with pytest.raises(Conflict, match="policy has changed since the verdict"):
+        promotion.promote(candidate, actor=operator, reason="Looks right.")
 
 
 def test_deciding_twice_gives_the_first_report(turn: Turn):

@@ -10,7 +10,7 @@ from tests.trainer.services.settling import settle
 from trainer.contract import EvalItem
 from trainer.evaluation.policy import policy_from
 from trainer.models import Evaluation, GateReport, Line
-from trainer.services import answers, lines, looks, recipes, runs, supervision
+from trainer.services import answers, looks, policies, recipes, runs, supervision
 from trainer.services.launching import path_of
 
 GUARDS = [{"suite": "add", "margin": 0.2}, {"suite": "reverse", "margin": 0.2}]
@@ -28,7 +28,7 @@ def report(line: Line, fill: Callable[..., Dataset], operator: User, knobs: Knob
 
     def make(policy: dict[str, object], *, sealed: int = 460, **rates: float) -> GateReport:
         knobs(**(rates or UNCLEAR))
-        lines.set_policy(line, policy, actor=operator)
+        policies.change(line, policy, actor=operator)
         fill(sealed=sealed, train=20)
         recipe = recipes.create(line, "all", {}, actor=operator, overrides={"steps": 4})
         runs.start(line, actor=operator, recipe=recipe)
@@ -111,7 +111,7 @@ def test_going_on_twice_is_one_evaluation(report: Report, operator: User):
 
 def test_a_policy_that_changed_between_two_looks_stops_them(report: Report, line: Line, operator: User):
     first = report(TWICE, sealed=60)
-    lines.set_policy(line, {**TWICE, "delta_min": 0.01}, actor=operator)
+    policies.change(line, {**TWICE, "delta_min": 0.01}, actor=operator)
 
     with pytest.raises(Conflict, match="policy has changed"):
         looks.go_on(first, actor=operator)

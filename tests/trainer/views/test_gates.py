@@ -8,8 +8,7 @@ import pytest
 from tests.fixtures_portal import Portal
 from tests.portal_client import browser, text
 from trainer.models import Evaluation, GateReport
-from trainer.services import lines
-from trainer.services.evaluations import effective_policy
+from trainer.services import policies
 
 pytestmark = pytest.mark.django_db
 
@@ -67,11 +66,11 @@ def unclear(portal: Portal) -> GateReport:
     """The held report, as if it could not tell, under a policy that looks twice."""
     evaluation = portal.held.evaluation
     line = evaluation.line
-    policy = lines.set_policy(line, {**evaluation.policy, "looks": [1, 2]}, actor=None)
+    policies.change(line, {**evaluation.policy, "looks": [1, 2]}, actor=None)
     domains = list(evaluation.suites.values_list("name", flat=True))
     Evaluation.objects.filter(pk=evaluation.pk).update(
-        policy=msgspec.to_builtins(policy),
-        policy_digest=effective_policy(line, domains).digest(),
+        policy=msgspec.to_builtins(policies.effective(line, domains)),
+        policy_digest=policies.effective(line, domains).digest(),
         champion=line.alias("champion"),
     )
     GateReport.objects.filter(pk=portal.held.pk).update(verdict="INCONCLUSIVE")
@@ -105,3 +104,11 @@ def test_the_api_tells_the_next_look_and_runs_it(portal: Portal, unclear: GateRe
 
     assert (offered["look"], offered["of"]) == (2, 2)
     assert (made.status_code, made.json()["extends"]) == (201, unclear.evaluation_id)
+
+
+def test_a_verdict_of_a_former_policy_says_that_it_no_longer_counts(portal: Portal, unclear: GateReport):
+    policies.change(unclear.line, {"delta_min": 0.2}, actor=None)
+
+    page = text(browser(portal.operator).get(f"/ops/gates/{unclear.pk}"))
+
+    assert "This verdict no longer counts" in page
