@@ -103,4 +103,4 @@ class Schedules(Resource):
     @action(detail=True, methods=["post"])
     def fire(self, request: Request, pk: str) -> Response:
         """Run now, whatever is new."""
-        return self.shown(schedules.fire_now(self.get_object(), actor=self.user), FiringOut, 201)
+        return self.shown(firings.fire_now(self.get_object(), actor=self.user), FiringOut, 201)

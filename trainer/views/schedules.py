@@ -87,6 +87,6 @@ def update(request: HttpRequest, pk: int) -> HttpResponse:
 @login_required
 @require_POST
 def fire(request: HttpRequest, pk: int) -> HttpResponse:
-    firing = schedules.fire_now(_find(request, pk), actor=request.user)
+    firing = firings.fire_now(_find(request, pk), actor=request.user)
     messages.success(request, f"Run {firing.run_id} is queued.")
     return redirect("run", firing.run_id)
