@@ -41,6 +41,8 @@ urlpatterns = [
     path("ops/models/<slug:slug>/v<int:number>/download", versions.download, name="version-download"),
     path("ops/schedules", schedules.schedule_list, name="schedules"),
     path("ops/schedules/new", schedules.create, name="schedule-create"),
-    path("ops/schedules/<int:pk>/change", schedules.update, name="schedule-update"),
+    path("ops/schedules/<int:pk>", schedules.schedule_page, name="schedule"),
+    path("ops/schedules/<int:pk>/status", schedules.status, name="schedule-status"),
+    path("ops/schedules/<int:pk>/switch", schedules.switch, name="schedule-switch"),
     path("ops/schedules/<int:pk>/fire", schedules.fire, name="schedule-fire"),
 ]

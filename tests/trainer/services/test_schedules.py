@@ -5,7 +5,7 @@ from datetime import UTC, datetime, time
 
 import pytest
 
-from tasks.errors import Invalid, Forbidden
+from tasks.errors import Forbidden, Invalid
 from tasks.models import Dataset, Event, User
 from trainer.models import Firing, Line, Schedule
 from trainer.services import recipes, schedules
