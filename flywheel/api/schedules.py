@@ -23,7 +23,7 @@ class ComingOut(serializers.Serializer[Any]):
     is_quiet = serializers.BooleanField()
 
 
-class PreviewOut(serializers.Serializer[Any]):
+class ComingFireTimesOut(serializers.Serializer[Any]):
     coming = ComingOut(many=True)
     notes = serializers.ListField(child=serializers.CharField(), help_text="Sentences: what may not be meant.")
 
@@ -143,12 +143,12 @@ class Schedules(Resource):
             given["recipe"] = self.find(self.rows(Recipe), given["recipe"], "recipe")
         return self.shown(schedules.update(schedule, actor=self.user, **given), ScheduleOut)
 
-    @extend_schema(request=Times, responses=PreviewOut)
+    @extend_schema(request=Times, responses=ComingFireTimesOut)
     @action(detail=False, methods=["post"])
     def preview(self, request: Request) -> Response:
         """The next five fire times of such a schedule. Nothing is written."""
         coming, notes = schedules.preview(**self.given(Times))
-        return Response(PreviewOut({"coming": coming, "notes": notes}).data)
+        return Response(ComingFireTimesOut({"coming": coming, "notes": notes}).data)
 
     @extend_schema(parameters=[FiringFilter], responses=FiringOut(many=True))
     @action(detail=True, url_path="firings", url_name="firings")
