@@ -8,7 +8,7 @@ import json
 import math
 import random
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import time, timedelta
 from typing import Any
 
 import msgspec
@@ -277,12 +277,27 @@ def _models(operator: User, team: Team) -> tuple[Any, ...]:
     ):
         due = now - timedelta(days=days)
         Firing.objects.create(schedule=schedule, due_at=due, outcome=outcome, reason=reason, run=run)
+    _quiet_schedule(line, recipe, operator)
     _measured(line, operator)
     first_run = reports[0].evaluation.candidate.run
     first_run.report = msgspec.to_builtins(_hacking_report())
     first_run.directory = _answered(first_run)
     first_run.save(update_fields=["report", "directory"])
     return line, recipe, first_run, going, broken, reports[0], reports[1]
+
+
+def _quiet_schedule(line: Line, recipe: Any, operator: User) -> None:
+    """One that quiet hours have deferred, and one that is paused."""
+    quiet: dict[str, Any] = {"quiet_from": time(22), "quiet_to": time(6), "timezone": "UTC"}
+    schedule = schedules.create(line, recipe, "*/15 * * * *", actor=operator, min_new_tasks=500, min_hours=6, **quiet)
+    until = timezone.now().replace(hour=6, minute=0, second=0, microsecond=0) + timedelta(days=1)
+    Firing.objects.create(
+        schedule=schedule, due_at=timezone.now() - timedelta(minutes=9), deferred_to=until, outcome="deferred",
+        reason="Quiet hours until 06:00 (UTC): it is decided then.",
+    )  # fmt: skip
+    schedules.update(
+        schedules.create(line, recipe, "0 3 * * 0", actor=operator, **quiet), actor=operator, enabled=False
+    )
 
 
 def _measured(line: Line, operator: User) -> None:

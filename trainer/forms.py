@@ -1,12 +1,14 @@
 """Forms of the model side: they read what people typed; what may be is decided by the services."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from django import forms
 
+from tasks.errors import FlywheelError
 from tasks.forms import JsonObject
 from tasks.models import Team
+from trainer.fire_times import DAYS
 from trainer.models import BaseBuild, Line, ModelVersion, Recipe
 from trainer.news import CHOICES
 from trainer.presets import AUTO, PRESETS
@@ -154,18 +156,44 @@ class LineForm(forms.Form):
     demonstrations = forms.CharField(required=False, max_length=200)
 
 
+# Name → (what a person would say, the fields of a schedule that make it so)
+SCHEDULE_PRESETS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
+    "nightly": ("Every night at 3", {"cron": "0 3 * * *"}),
+    "weekdays": ("Weekdays at 3", {"cron": "0 3 * * 1-5"}),
+    "weekly": ("Sundays at 3", {"cron": "0 3 * * 0"}),
+    "hourly": ("Every hour", {"cron": "0 * * * *"}),
+    "soon": ("As soon as there is enough", {"cron": "*/15 * * * *", "min_new_tasks": 500, "min_hours": 6}),
+}
+
+
 class ScheduleForm(forms.Form):
+    """When a line's turns begin. What a cron time, a zone and quiet hours may be the service says."""
+
     recipe = forms.ModelChoiceField(Recipe.objects.none(), empty_label=None)
-    cron = forms.CharField(max_length=100, initial="0 3 * * *")
+    cron = forms.CharField(max_length=100, initial="0 3 * * *", widget=forms.TextInput(attrs={"class": "mono"}))
     timezone = forms.CharField(max_length=60, initial="UTC")
-    min_new_tasks = forms.IntegerField(min_value=0, initial=100)
-    min_hours = forms.FloatField(min_value=0, initial=0)
-    enabled = forms.BooleanField(required=False, initial=True)
+    min_new_tasks = forms.IntegerField(min_value=0, max_value=2_000_000_000, initial=100)
+    min_hours = forms.FloatField(min_value=0, initial=0, widget=forms.NumberInput(attrs={"step": "any"}))
+    quiet_from = forms.TimeField(required=False, widget=forms.TimeInput(format="%H:%M", attrs={"type": "time"}))
+    quiet_to = forms.TimeField(required=False, widget=forms.TimeInput(format="%H:%M", attrs={"type": "time"}))
+    quiet_days = forms.TypedMultipleChoiceField(required=False, coerce=int, choices=list(enumerate(DAYS, start=1)))
 
     def __init__(self, recipes: Any, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.offer(recipes)
+
+    def offer(self, recipes: Any) -> None:
         recipe: Any = self.fields["recipe"]
         recipe.queryset = recipes
+
+    def refuse(self, refused: FlywheelError) -> None:
+        """Show a refusal beside the field that it is about."""
+        self.add_error(refused.param if refused.param in self.fields else None, refused.sentence)
+
+    def days(self) -> list[tuple[int, str, bool]]:
+        """Of the quiet hours: number, name, ticked."""
+        ticked = {str(day) for day in self["quiet_days"].value() or []}
+        return [(number, name, str(number) in ticked) for number, name in enumerate(DAYS, start=1)]
 
 
 class WebhookChangeForm(forms.Form):

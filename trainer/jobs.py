@@ -3,7 +3,7 @@
 from celery import shared_task
 
 from tasks.services.pruning import prune_by_the_clock
-from trainer.services import deliveries, pruning, schedules, supervision, telling
+from trainer.services import deliveries, firings, pruning, supervision, telling
 
 
 @shared_task(name="trainer.jobs.supervise")
@@ -20,7 +20,7 @@ def take_in_base(build_id: int) -> None:
 
 @shared_task(name="trainer.jobs.fire_schedules")
 def fire_schedules() -> None:
-    schedules.fire_due()
+    firings.fire_due()
 
 
 @shared_task(name="trainer.jobs.deliver")

@@ -37,6 +37,9 @@ class Client:
         """Repeated under one key, so a request whose reply was lost is not carried out twice."""
         return self._request("POST", path, json=body or {}, headers={"Idempotency-Key": uuid.uuid4().hex})
 
+    def patch(self, path: str, body: Any) -> Any:
+        return self._request("PATCH", path, json=body)
+
     def upload(self, path: Path, *, dataset: int) -> Any:
         """The same bytes again answer with the first upload, so a repeated tour sends them again without harm."""
         return self._request(

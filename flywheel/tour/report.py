@@ -32,6 +32,7 @@ def turn_report(
         "champion": _champion(line, report),
         "chat": chat,
         "seconds": _seconds(line, run, report, uploads),
+        "began": _began(run),
         "attempts": {"run": run.attempt, "evaluation": report.evaluation.attempt},
     }
 
@@ -103,6 +104,20 @@ def _suite(row: dict[str, Any], report: GateReport) -> dict[str, Any]:
     )
     plan = planned.get(row["suite"], {})
     return {**{name: row[name] for name in kept}, "planned_minimal_effect": plan.get("minimal_effect")}
+
+
+def _began(run: TrainingRun) -> dict[str, Any]:
+    """Who started the run: a person, or the schedule at a fire time with its reason."""
+    firing = run.firings.select_related("schedule").first()
+    if firing is None:
+        return {"by": str(run.started_by), "reason": "", "cron": "", "due_at": None, "after_seconds": 0.0}
+    return {
+        "by": "the schedule",
+        "reason": firing.reason,
+        "cron": f"{firing.schedule.cron} {firing.schedule.timezone}",
+        "due_at": firing.due_at.isoformat(),
+        "after_seconds": _between(firing.due_at, run.created_at),
+    }
 
 
 def _champion(line: Line, report: GateReport) -> dict[str, Any]:

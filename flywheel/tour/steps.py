@@ -14,9 +14,11 @@ from flywheel.samples import datasets as samples
 from flywheel.samples.demonstrations import demonstrations
 from flywheel.tour import people, plan
 from flywheel.tour.client import Client, Refused, TourError
+from tasks.models import Task
+from tasks.services import pool
 from tasks.services.licences import CONSENT_VERSION
-from tasks.states import Role, Scope
-from trainer.models import GateReport, Line, TrainingRun
+from tasks.states import Role, Scope, Split, TaskState
+from trainer.models import Firing, GateReport, Line, TrainingRun
 from trainer.services import lines
 
 LINE = "shared"
@@ -114,31 +116,53 @@ class Tour:
         """Whether anything of it got through: a sandbox that was lost since the upload lets none of its rows in."""
         return bool(self.operator.get("/api/v1/tasks", state="approved", domain=domain, limit=1)["results"])
 
-    def schedule(self, line: Line, recipe: int) -> None:
-        """Every night from now on, if enough is new."""
-        if not any(True for _ in self.operator.all("/api/v1/schedules", line=line.pk)):
-            self.operator.post(
-                "/api/v1/schedules",
-                {
-                    "line": line.pk,
-                    "recipe": recipe,
-                    "cron": "0 3 * * *",
-                    "timezone": "UTC",
-                    "min_new_tasks": 500,
-                    "min_hours": 12,
-                },
-            )
+    def schedule(self, line: Line, recipe: int, **fields: Any) -> None:
+        """The line's schedule, as these fields say from now on."""
+        for made in self.operator.all("/api/v1/schedules", line=line.pk):
+            if any(made[name] != value for name, value in fields.items()):
+                self.operator.patch(f"/api/v1/schedules/{made['id']}", fields)
+            return
+        self.operator.post("/api/v1/schedules", {"line": line.pk, "recipe": recipe, **fields})
+
+    def schedule_turn(self, line: Line, recipe: int, turn: int) -> None:
+        """The turn begins by itself at the first minute at which everything that has come in is approved.
+
+        Asked for before the review, so that a turn's mixture holds all of it whenever the clock strikes.
+        """
+        runs = _runs(line)
+        if len(runs) >= turn:
+            return
+        proved = Task.objects.filter(space=line.team, state=TaskState.PROVED, split=Split.TRAIN).count()
+        enough = proved + pool.new_approved_since(line.team, runs[-1].created_at if runs else None)
+        self.schedule(line, recipe, **plan.EVERY_MINUTE, min_new_tasks=max(enough, 1))
+        _say(f"Turn {turn} begins by itself, at the first minute with {enough:,} newly approved tasks.")
 
     def run(self, line: Line, recipe: int, turn: int) -> TrainingRun:
         """Start the turn's run, or find the one that a killed tour has started; wait until it has ended."""
         _wait("the base model", lambda: line.aliases.exists() or _failed_base(line))
-        runs = list(TrainingRun.objects.filter(line=line).exclude(state__in=["failed", "cancelled"]).order_by("pk"))
+        runs = _runs(line)
         if len(runs) >= turn:
             run = runs[turn - 1]
         else:
             started = self.operator.post("/api/v1/runs", {"recipe": recipe, "seed": self.seed + turn - 1})
             run = TrainingRun.objects.get(pk=started["id"])
             _say(f"otto starts run {run.pk}: {' '.join(run.notes)}")
+        _follow_run(run)
+        return run
+
+    def scheduled_run(self, line: Line, turn: int) -> TrainingRun:
+        """The run that the schedule starts by the clock. Nobody presses anything; what it decides is told."""
+        told = ""
+
+        def begun() -> bool:
+            nonlocal told
+            firing = Firing.objects.filter(schedule__line=line).order_by("-pk").first()
+            words = f"  schedule, {firing.due_at:%H:%M} UTC: {firing.outcome}. {firing.reason}" if firing else ""
+            told = _say(words) if words != told else told
+            return len(_runs(line)) >= turn
+
+        _wait("the schedule to start the next run", begun)
+        run = _runs(line)[turn - 1]
         _follow_run(run)
         return run
 
@@ -185,6 +209,11 @@ class Tour:
             },
         )
         return int(made["id"])
+
+
+def _runs(line: Line) -> list[TrainingRun]:
+    """One a turn."""
+    return list(TrainingRun.objects.filter(line=line).exclude(state__in=["failed", "cancelled"]).order_by("pk"))
 
 
 def _follow_run(run: TrainingRun) -> None:

@@ -3,7 +3,7 @@
 from typing import Any
 
 from tasks.models import Appeal, Task
-from trainer.models import Recipe, Webhook
+from trainer.models import Recipe, Schedule, Webhook
 
 
 def pages(portal: Any) -> dict[str, tuple[Any, str]]:
@@ -63,6 +63,9 @@ def pages(portal: Any) -> dict[str, tuple[Any, str]]:
         "version": "/ops/models/shared/v1",
         "card": "/ops/models/shared/v1/card",
         "schedules": "/ops/schedules",
+        "schedule": f"/ops/schedules/{Schedule.objects.get(cron='0 3 * * 1-5').pk}",
+        "schedule-deferred": f"/ops/schedules/{Schedule.objects.get(cron='*/15 * * * *').pk}?preset=nightly",
+        "schedule-new": "/ops/schedules/new?preset=soon",
         "usage": "/ops/usage",
         "webhooks": "/ops/webhooks",
         "docs-webhooks": "/docs/webhooks",
@@ -111,6 +114,9 @@ NAMES = [
         "version",
         "card",
         "schedules",
+        "schedule",
+        "schedule-deferred",
+        "schedule-new",
         "usage",
         "playground",
         "formats",

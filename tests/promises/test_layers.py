@@ -31,6 +31,7 @@ PURE = [
     "trainer/weights.py",
     "trainer/rewards.py",
     "trainer/hacking.py",
+    "trainer/fire_times.py",
     "trainer/evaluation",
     "trainer/launchers",
 ]

@@ -7,7 +7,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('trainer', '0008_webhooks'),
+        ('trainer', '0009_quiet_hours'),
     ]
 
     operations = [

@@ -9,7 +9,7 @@ from tasks.models.accounts import Team
 from tasks.models.moves import Moving
 from trainer.models.engine_work import EngineWork
 from trainer.models.lines import Line
-from trainer.states import EVALUATION_MOVES, EvaluationState
+from trainer.states import EVALUATION_MOVES, AliasName, EvaluationState
 
 
 class ModelVersionQuerySet(models.QuerySet["ModelVersion"]):
@@ -19,6 +19,16 @@ class ModelVersionQuerySet(models.QuerySet["ModelVersion"]):
     def without_controls(self) -> "ModelVersionQuerySet":
         """Those that something may be made of: not what a coin has trained."""
         return self.exclude(pk__in=ModelVersion.objects.filter(run__spec__random_rewards=True).values("pk"))
+
+    def to_be_evaluated(self) -> "ModelVersionQuerySet":
+        """What training has made, where the line evaluates by itself and has not yet."""
+        return self.filter(
+            line__auto_evaluate=True,
+            run__isnull=False,
+            evaluations=None,
+            aliases__name=AliasName.CHALLENGER,
+            not_evaluated="",
+        )
 
 
 class ModelVersion(models.Model):

@@ -1,23 +1,31 @@
-"""Schedules: every fire time is decided once, and the reason is kept."""
+"""Schedules: when a line's turns begin. What becomes of each fire time is decided in firings.py."""
 
-from datetime import datetime, timedelta
+from datetime import datetime, time
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from cronsim import CronSim, CronSimError
-from django.db import IntegrityError, transaction
-from django.utils import timezone
+from django.db import transaction
+from django.utils import timezone as clock
 
-from tasks.errors import FlywheelError, Invalid
+from tasks.errors import Invalid
 from tasks.models.events import Subject, record
-from tasks.services import pool
 from tasks.services.access import require_role
 from tasks.states import Role
-from trainer.models import DifficultyCheck, Firing, Line, Recipe, Schedule, TrainingRun
-from trainer.services import difficulty, runs
-from trainer.states import EvaluationState
+from trainer.fire_times import DAYS, Coming, always_quiet, soonest
+from trainer.models import Firing, Line, Recipe, Schedule
 
-_CHANGEABLE = {"cron", "timezone", "min_new_tasks", "min_hours", "enabled", "recipe"}
+_CHANGEABLE = {
+    "cron",
+    "timezone",
+    "min_new_tasks",
+    "min_hours",
+    "quiet_from",
+    "quiet_to",
+    "quiet_days",
+    "enabled",
+    "recipe",
+}
 
 
 @transaction.atomic
@@ -30,6 +38,9 @@ def create(
     timezone: str = "UTC",
     min_new_tasks: int = 100,
     min_hours: float = 0,
+    quiet_from: time | None = None,
+    quiet_to: time | None = None,
+    quiet_days: list[int] | None = None,
 ) -> Schedule:
     require_role(actor, line.team, Role.OPERATOR)
     schedule = Schedule(
@@ -39,189 +50,139 @@ def create(
         timezone=timezone,
         min_new_tasks=min_new_tasks,
         min_hours=min_hours,
+        quiet_from=quiet_from,
+        quiet_to=quiet_to,
+        quiet_days=quiet_days or [],
         created_by=actor,
-        decided_until=_now(),
+        decided_until=clock.now(),
     )
     _check(schedule)
     schedule.save()
-    _tell("schedule.created", schedule, actor)
+    tell("schedule.created", schedule, actor)
     return schedule
 
 
 @transaction.atomic
 def update(schedule: Schedule, *, actor: Any, **changes: Any) -> Schedule:
-    """Change a schedule. Fire times that have passed meanwhile are not made up for."""
+    """Change a schedule, or switch it off and on. Fire times that have passed meanwhile are not made up for."""
     require_role(actor, schedule.line.team, Role.OPERATOR)
     if unknown := set(changes) - _CHANGEABLE:
         raise Invalid("unknown_field", f"A schedule has no {', '.join(sorted(unknown))}.", min(unknown))
     for name, value in changes.items():
         setattr(schedule, name, value)
     _check(schedule)
-    schedule.decided_until = _now()
+    schedule.decided_until = clock.now()
     schedule.save()
-    _tell("schedule.changed", schedule, actor)
+    _defer_anew(schedule)
+    tell("schedule.changed", schedule, actor)
     return schedule
 
 
-def next_fire_times(schedule: Schedule, n: int = 5, *, after: datetime | None = None) -> list[datetime]:
-    """In the schedule's time zone; daylight saving is cronsim's (a skipped hour fires once, a doubled one once)."""
+def preview(cron: str, *, n: int = 5, **values: Any) -> tuple[list[Coming], list[str]]:
+    """The next fire times that a schedule like this would have, and what to know about it. No row is written."""
+    schedule = Schedule(cron=cron, **values)
+    _check_times(schedule)
+    return coming(schedule, n), notes(schedule)
+
+
+def coming(schedule: Schedule, n: int = 5, *, after: datetime | None = None) -> list[Coming]:
+    """The next fire times in the schedule's zone, a deferred one first; none while it is off."""
     if not schedule.enabled:
         return []
-    times = CronSim(schedule.cron, (after or _now()).astimezone(ZoneInfo(schedule.timezone)))
-    return [next(times) for _ in range(n)]
+    zone, waiting = schedule.zone, schedule.deferred if schedule.pk else None
+    if waiting is None or waiting.deferred_to is None:
+        return soonest(schedule.cron, zone, after or clock.now(), n, schedule.quiet)
+    first = Coming(waiting.due_at.astimezone(zone), waiting.deferred_to.astimezone(zone))
+    return [first, *soonest(schedule.cron, zone, first.begins, n - 1, schedule.quiet)]
 
 
-def fire_due(now: datetime | None = None) -> list[Firing]:
-    """Decide every schedule whose time has come. After downtime only the last missed fire time is decided."""
-    now = now or _now()
-    fired = []
-    for schedule in Schedule.objects.filter(enabled=True).select_related("line", "line__team", "recipe"):
-        due, missed = _last_due(schedule, now)
-        if due is not None:
-            firing = _fire(schedule, due, missed)
-            if firing is not None:
-                fired.append(firing)
-    return fired
+def next_fire_times(schedule: Schedule, n: int = 5, *, after: datetime | None = None) -> list[datetime]:
+    """When its next runs may begin."""
+    return [one.begins for one in coming(schedule, n, after=after)]
 
 
-def fire_now(schedule: Schedule, *, actor: Any) -> Firing:
-    """Run at once, whatever is new: a person asked for it."""
-    require_role(actor, schedule.line.team, Role.OPERATOR)
-    with transaction.atomic():
-        run = runs.start(schedule.line, actor=actor, recipe=schedule.recipe, seed=_seed(schedule))
-        firing = Firing.objects.create(
-            schedule=schedule, due_at=_now(), outcome=Firing.Outcome.RAN, run=run, reason=f"{actor} asked for it."
-        )
-        _tell("schedule.fired", schedule, actor, reason=firing.reason)
-    return firing
+def notes(schedule: Schedule) -> list[str]:
+    """What a person may not have meant."""
+    quiet = schedule.quiet
+    if quiet is None or not always_quiet(schedule.cron, schedule.zone, clock.now(), quiet):
+        return []
+    return [
+        f"Every fire time lies in the quiet hours, so each turn is put off to their end at {quiet.end:%H:%M}. Choose "
+        "another time, or other quiet hours, if you did not mean that."
+    ]
 
 
-def go_on() -> list[Firing]:
-    """Start the runs that waited for a measurement which has ended. One that was cancelled is followed by nothing; one
-    that broke holds up no training: what it did not measure is as the recipe says of unknown tasks."""
-    ended = DifficultyCheck.objects.filter(
-        schedule__enabled=True, followed_at=None, state__in=[EvaluationState.SUCCEEDED, EvaluationState.FAILED]
-    )
-    firings = [_follow(check) for check in ended.select_related("schedule__line__team", "schedule__recipe")]
-    return [firing for firing in firings if firing is not None]
+def quiet_until(schedule: Schedule, now: datetime) -> datetime | None:
+    """When the quiet hours that go on now end; None outside of them."""
+    over = schedule.quiet.over(now, schedule.zone) if schedule.quiet else now
+    return over if over > now else None
 
 
-@transaction.atomic
-def _follow(check: DifficultyCheck) -> Firing | None:
-    """Once: who finds the check followed already walks away."""
-    if not DifficultyCheck.objects.filter(pk=check.pk, followed_at=None).update(followed_at=_now()):
-        return None
-    schedule = check.schedule
-    assert schedule is not None
-    reason = f"Its {check.asked:,} unmeasured tasks were measured first ({check.measured:,} have a pass rate now)."
-    outcome, told, run = _run(schedule, reason)
-    _tell("schedule.fired", schedule, None, outcome=outcome, reason=told)
-    return Firing.objects.create(schedule=schedule, due_at=_now(), outcome=outcome, reason=told, run=run)
+def quiet_told(schedule: Schedule) -> str:
+    """The quiet hours in words; "" for none."""
+    if schedule.quiet_from is None or schedule.quiet_to is None:
+        return ""
+    days = ", ".join(DAYS[day - 1] for day in sorted(schedule.quiet_days))
+    span = f"{schedule.quiet_from:%H:%M} to {schedule.quiet_to:%H:%M}"
+    return f"{span}, beginning on {days}" if days else f"{span}, every day"
 
 
-def _last_due(schedule: Schedule, now: datetime) -> tuple[datetime | None, int]:
-    """The newest fire time that is due and undecided, and how many before it were missed."""
-    due, missed = None, -1
-    for time in CronSim(schedule.cron, schedule.decided_until.astimezone(ZoneInfo(schedule.timezone))):
-        if time > now:
-            break
-        due, missed = time, missed + 1
-        if missed > 10_000:  # a schedule of every minute after a week of downtime
-            return _newest_before(schedule, now), missed
-    return due, max(missed, 0)
-
-
-def _newest_before(schedule: Schedule, now: datetime) -> datetime:
-    zone = ZoneInfo(schedule.timezone)
-    return next(CronSim(schedule.cron, now.astimezone(zone) + timedelta(seconds=1), reverse=True))
-
-
-def _fire(schedule: Schedule, due: datetime, missed: int) -> Firing | None:
-    """One decision per fire time: the unique key makes a second beat walk away."""
-    try:
-        with transaction.atomic():
-            Schedule.objects.filter(pk=schedule.pk, decided_until__lt=due).update(decided_until=due)
-            firing = Firing.objects.create(
-                schedule=schedule, due_at=due, outcome=Firing.Outcome.SKIPPED, reason="Not decided yet."
-            )
-            firing.outcome, firing.reason, firing.run = _decide(schedule)
-            if missed:
-                firing.reason += f" {missed} earlier fire times passed while the platform was down."
-            firing.save()
-            _tell("schedule.fired", schedule, None, outcome=firing.outcome, reason=firing.reason)
-            return firing
-    except IntegrityError:
-        return None
-
-
-def _decide(schedule: Schedule) -> tuple[str, str, TrainingRun | None]:
-    skipped = Firing.Outcome.SKIPPED
-    last = schedule.line.runs.order_by("-pk").first()
-    if last is not None and (hours := (_now() - last.created_at) / timedelta(hours=1)) < schedule.min_hours:
-        return skipped, f"The last run started {hours:.1f} h ago; at least {schedule.min_hours:g} h must pass.", None
-    since = last.created_at if last else None
-    new = pool.new_approved_since(schedule.line.team, since)
-    if new < schedule.min_new_tasks:
-        return skipped, f"{new} newly approved tasks; at least {schedule.min_new_tasks} are asked for.", None
-    check = _measured_first(schedule)
-    if check is not None:
-        words = f"{check.version.name} answers {check.asked:,} tasks that have no pass rate first (check {check.pk})"
-        return skipped, f"{words}; the run starts when that has ended.", None
-    return _run(schedule, f"{new} newly approved tasks since the last run.")
-
-
-def _run(schedule: Schedule, reason: str) -> tuple[str, str, TrainingRun | None]:
-    try:
-        with transaction.atomic():
-            run = runs.start(schedule.line, actor=None, recipe=schedule.recipe, seed=_seed(schedule))
-    except FlywheelError as refused:
-        return Firing.Outcome.SKIPPED, refused.sentence, None
-    return Firing.Outcome.RAN, reason, run
-
-
-def _measured_first(schedule: Schedule) -> DifficultyCheck | None:
-    """The check for which this turn waits, where the recipe mixes by difficulty and somebody has to measure it."""
-    if not schedule.recipe.body.get("difficulty") or not difficulty.missing(schedule.recipe):
-        return None
-    with transaction.atomic():
-        check = difficulty.start(schedule.line, actor=None, recipe=schedule.recipe)
-        DifficultyCheck.objects.filter(pk=check.pk).update(schedule=schedule)
-    return check
-
-
-def _seed(schedule: Schedule) -> int:
-    """Each turn of a line draws anew: the recipe's seed plus the number of runs before."""
-    return int(schedule.recipe.body.get("seed", 0)) + schedule.line.runs.count()
-
-
-def _check(schedule: Schedule) -> None:
-    if schedule.recipe.line_id != schedule.line_id:
-        raise Invalid("other_line", "The recipe belongs to another line.", "recipe")
-    try:
-        zone = ZoneInfo(schedule.timezone)
-    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
-        raise Invalid(
-            "unknown_timezone", f"{schedule.timezone!r} is no time zone: try Europe/Berlin.", "timezone"
-        ) from error
-    try:
-        CronSim(schedule.cron, _now().astimezone(zone))
-    except CronSimError as error:
-        raise Invalid("bad_cron", f"{schedule.cron!r} is no cron time ({error}): try 0 3 * * 1-5.", "cron") from error
-    if len(schedule.cron.split()) != 5:
-        raise Invalid("bad_cron", "A cron time has five fields: minute, hour, day, month, weekday.", "cron")
-    if schedule.min_new_tasks < 0 or schedule.min_hours < 0:
-        raise Invalid("negative", "The minimum of new tasks and of hours is 0 or more.", "min_new_tasks")
-
-
-def _tell(kind: str, schedule: Schedule, actor: Any, **data: Any) -> None:
+def tell(kind: str, schedule: Schedule, actor: Any, **data: Any) -> None:
     record(
         kind,
         subject=Subject("schedule", str(schedule.pk)),
         team=schedule.line.team_id,
         actor=actor,
-        data={"cron": schedule.cron, "timezone": schedule.timezone, **data},
+        data={"cron": schedule.cron, "timezone": schedule.timezone, "quiet": quiet_told(schedule), **data},
     )
 
 
-def _now() -> datetime:
-    return timezone.now()
+def _defer_anew(schedule: Schedule) -> None:
+    """A deferred fire time waits for the quiet hours as they are now; of a schedule that is off it comes to nothing."""
+    waiting = Firing.objects.filter(schedule=schedule, outcome=Firing.Outcome.DEFERRED)
+    if not schedule.enabled:
+        waiting.update(outcome=Firing.Outcome.SKIPPED, reason="It was deferred, and then the schedule was paused.")
+    else:
+        now = clock.now()
+        waiting.update(deferred_to=quiet_until(schedule, now) or now)
+
+
+def _check(schedule: Schedule) -> None:
+    if schedule.recipe.line_id != schedule.line_id:
+        raise Invalid("other_line", "The recipe belongs to another line.", "recipe")
+    if schedule.min_new_tasks < 0 or schedule.min_hours < 0:
+        raise Invalid("negative", "The minimum of new tasks and of hours is 0 or more.", "min_new_tasks")
+    _check_times(schedule)
+
+
+def _check_times(schedule: Schedule) -> None:
+    zone = _zone(schedule.timezone)
+    if len(schedule.cron.split()) != 5:
+        raise Invalid("bad_cron", "A cron time has five fields: minute, hour, day, month, weekday.", "cron")
+    try:
+        CronSim(schedule.cron, clock.now().astimezone(zone))
+    except CronSimError as error:
+        raise Invalid("bad_cron", f"{schedule.cron!r} is no cron time ({error}): try 0 3 * * 1-5.", "cron") from error
+    if not soonest(schedule.cron, zone, clock.now(), 1):
+        raise Invalid("bad_cron", f"{schedule.cron!r} never comes: try 0 3 * * 1-5.", "cron")
+    _check_quiet_hours(schedule)
+
+
+def _zone(name: str) -> ZoneInfo:
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+        raise Invalid("unknown_timezone", f"{name!r} is no time zone: try Europe/Berlin.", "timezone") from error
+
+
+def _check_quiet_hours(schedule: Schedule) -> None:
+    if (schedule.quiet_from is None) != (schedule.quiet_to is None):
+        missing = "quiet_from" if schedule.quiet_from is None else "quiet_to"
+        raise Invalid("bad_quiet_hours", "Quiet hours need a beginning and an end: give both, or neither.", missing)
+    if schedule.quiet_from is not None and schedule.quiet_from == schedule.quiet_to:
+        words = "Quiet hours that end when they begin would be all day: pause the schedule if no run shall begin."
+        raise Invalid("bad_quiet_hours", words, "quiet_to")
+    days = schedule.quiet_days
+    if not isinstance(days, list) or any(day not in range(1, 8) for day in days):
+        raise Invalid("bad_quiet_hours", "Days of quiet hours go from 1 (Monday) to 7 (Sunday).", "quiet_days")
+    schedule.quiet_days = sorted(set(days)) if len(set(days)) < 7 else []

@@ -6,12 +6,12 @@ from contextlib import suppress
 from tasks.errors import FlywheelError
 from trainer.contract import EngineFault
 from trainer.models import BaseBuild, ModelVersion
-from trainer.services import artifacts, bases, engine_work, evaluations, gates, looks, schedules
+from trainer.services import artifacts, bases, engine_work, evaluations, firings, gates, looks
 from trainer.services.bases import BaseBuildKind
 from trainer.services.difficulty import DifficultyKind
 from trainer.services.evaluations import EvaluationKind
 from trainer.services.training import TrainingKind
-from trainer.states import AliasName, EvaluationState
+from trainer.states import EvaluationState
 
 logger = logging.getLogger(__name__)
 _TAKE_IN_LOCK = 0x464C5954
@@ -22,7 +22,7 @@ def supervise() -> None:
     """Idempotent and safe to lose: every step looks for rows that lack what should follow."""
     engine_work.supervise(KINDS)
     artifacts.reap()
-    schedules.go_on()
+    firings.go_on()
     evaluate_new_versions()
     for evaluation in gates.undecided():
         try:
@@ -34,14 +34,7 @@ def supervise() -> None:
 
 def evaluate_new_versions() -> None:
     """Evaluate what training has made, where the line does that by itself; what cannot be evaluated says why, once."""
-    waiting = ModelVersion.objects.filter(
-        line__auto_evaluate=True,
-        run__isnull=False,
-        evaluations=None,
-        aliases__name=AliasName.CHALLENGER,
-        not_evaluated="",
-    )
-    for version in waiting.select_related("line__team", "run"):
+    for version in ModelVersion.objects.to_be_evaluated().select_related("line__team", "run"):
         try:
             evaluations.start(version, actor=None)
         except FlywheelError as refused:

@@ -23,7 +23,7 @@ TONES: Mapping[str, tuple[str, str]] = {
     "passed": ("bad", "✕"),  # a decoy that passed
     "conflict": ("warn", "≠"),
     **dict.fromkeys(("unproved", "ungradable"), ("warn", "?")),
-    **dict.fromkeys(("needs_grader", "waiting", "unmapped"), ("warn", "…")),
+    **dict.fromkeys(("needs_grader", "waiting", "unmapped", "deferred"), ("warn", "…")),
     "inconclusive": ("warn", "≈"),
     "invalid": ("warn", "!"),
     **dict.fromkeys(("paused", "pausing"), ("warn", "❙❙")),

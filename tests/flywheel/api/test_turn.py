@@ -282,6 +282,66 @@ def test_a_schedule_is_made_changed_and_fired(operator: Person, gifts: Any, shar
     assert (fired.json()["outcome"], TrainingRun.objects.get().pk) == ("ran", fired.json()["run"])
 
 
+def test_a_schedule_with_quiet_hours_says_when_its_runs_begin(operator: Person, gifts: Any, shared: Line):
+    quiet = {"quiet_from": "22:00", "quiet_to": "06:00", "quiet_days": [1, 2, 3, 4, 5, 6, 7]}
+    body = {"line": shared.pk, "recipe": recipe(operator, shared), "cron": "0 3 * * *", **quiet}
+
+    made = post(operator, "schedules", body).json()
+
+    first = made["coming"][0]
+    assert (made["quiet_from"], made["quiet_to"], made["quiet_days"]) == ("22:00", "06:00", [])
+    assert (first["due"][11:16], first["begins"][11:16], first["is_quiet"]) == ("03:00", "06:00", True)
+    assert made["next_fire_times"][0] == first["begins"]
+    assert made["notes"][0].startswith("Every fire time lies in the quiet hours")
+
+
+def test_quiet_hours_are_lifted_with_null(operator: Person, gifts: Any, shared: Line):
+    body = {"line": shared.pk, "recipe": recipe(operator, shared), "cron": "0 3 * * *"}
+    made = post(operator, "schedules", {**body, "quiet_from": "22:00", "quiet_to": "06:00"}).json()
+
+    lifted = operator.api.patch(
+        f"/api/v1/schedules/{made['id']}", {"quiet_from": None, "quiet_to": None}, format="json"
+    ).json()
+
+    assert (lifted["quiet_from"], lifted["coming"][0]["is_quiet"]) == (None, False)
+
+
+def test_a_preview_of_a_schedule_needs_no_line(stranger: Person):
+    body = {"cron": "0 3 * * *", "timezone": "Europe/Berlin", "quiet_from": "22:00", "quiet_to": "06:00"}
+
+    told = post(stranger, "schedules/preview", body).json()
+
+    assert ([one["begins"][11:16] for one in told["coming"]], len(told["notes"])) == (["06:00"] * 5, 1)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "code"),
+    [
+        ({"cron": "0 0 */31 * MON#5"}, "bad_cron"),
+        ({"quiet_from": "22:00"}, "bad_quiet_hours"),
+        ({"quiet_from": "22:00", "quiet_to": "22:00"}, "bad_quiet_hours"),
+        ({"quiet_from": "late", "quiet_to": "06:00"}, "invalid"),
+        ({"quiet_days": [8]}, "max_value"),
+    ],
+)
+def test_a_preview_of_what_cannot_be_is_refused(operator: Person, wrong: dict[str, Any], code: str):
+    reply = post(operator, "schedules/preview", {"cron": "0 3 * * *", **wrong})
+
+    assert (reply.status_code, reply.json()["code"]) == (400, code)
+
+
+def test_schedules_and_their_firings_are_filtered(operator: Person, gifts: Any, shared: Line):
+    made = post(operator, "schedules", {"line": shared.pk, "recipe": recipe(operator, shared), "cron": "0 3 * * *"})
+    pk = made.json()["id"]
+    post(operator, f"schedules/{pk}/fire")
+
+    on, paused = (get(operator, f"schedules?state={state}")["results"] for state in ("on", "paused"))
+    ran, skipped = (get(operator, f"schedules/{pk}/firings?outcome={word}")["results"] for word in ("ran", "skipped"))
+
+    assert ([row["id"] for row in on], paused) == ([pk], [])
+    assert ([row["reason"] for row in ran], skipped) == (["otto asked for it."], [])
+
+
 def test_a_cron_that_cannot_be_right_is_refused(operator: Person, shared: Line):
     body = {"line": shared.pk, "recipe": recipe(operator, shared), "cron": "whenever"}
 

@@ -21,7 +21,7 @@ from trainer.models import (
     Schedule,
     TrainingRun,
 )
-from trainer.services import difficulty, lines, recipes, runs, schedules
+from trainer.services import difficulty, firings, lines, recipes, runs, schedules
 from trainer.services.training_data import train_tasks
 from trainer.states import AliasName
 
@@ -360,7 +360,7 @@ def nightly(line: Line, operator: User, **band: Any) -> Schedule:
 
 
 def fire(schedule: Schedule) -> Firing:
-    (firing,) = schedules.fire_due(schedule.decided_until + timedelta(days=1))
+    (firing,) = firings.fire_due(schedule.decided_until + timedelta(days=1))
     return firing
 
 
@@ -388,7 +388,7 @@ def test_a_measurement_is_followed_once(recipe: Recipe, operator: User):
     fire(schedule)
     settle(lambda: TrainingRun.objects.exists())
 
-    assert schedules.go_on() == []
+    assert firings.go_on() == []
     assert schedule.firings.count() == 2
 
 
@@ -397,7 +397,7 @@ def test_a_measurement_that_broke_holds_up_no_training(recipe: Recipe, knobs: Kn
     fire(schedule)
     DifficultyCheck.objects.update(state="failed")
 
-    (firing,) = schedules.go_on()
+    (firing,) = firings.go_on()
 
     assert firing.run.mixture.by_difficulty["unknown"] == 120
 
@@ -406,7 +406,7 @@ def test_a_measurement_that_was_cancelled_is_followed_by_nothing(recipe: Recipe,
     fire(nightly(recipe.line, operator))
     difficulty.cancel(DifficultyCheck.objects.get(), actor=operator)
 
-    assert schedules.go_on() == []
+    assert firings.go_on() == []
 
 
 def test_a_turn_whose_tasks_are_measured_runs_at_once(recipe: Recipe, operator: User):

@@ -18,7 +18,7 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--report", type=Path, help="write what happened to this JSON file")
-        parser.add_argument("--turns", type=int, default=1, help="turns of the wheel, each with more data")
+        parser.add_argument("--turns", type=int, default=1, help="turns of the wheel, the later ones by the schedule")
         parser.add_argument("--seed", type=int, default=1, help="of samples, base, mixture and training")
         parser.add_argument("--share", type=float, default=1.0, help="of each sample file's rows, from 0.1 to 1")
         parser.add_argument("--url", default=os.environ.get("WEB_URL", "http://127.0.0.1:8000"))
@@ -47,11 +47,16 @@ class Command(BaseCommand):
         for turn in range(1, turns + 1):
             uploads = tour.upload(turn)
             tour.wait_for_proof(uploads)
-            tour.review()
-            recipe = tour.recipe(line)
-            run = tour.run(line, recipe, turn)
+            if turn == 1:
+                tour.review()
+                recipe = tour.recipe(line)
+                run = tour.run(line, recipe, turn)
+            else:  # by the clock alone
+                tour.schedule_turn(line, recipe, turn)
+                tour.review()
+                run = tour.scheduled_run(line, turn)
             verdict = tour.verdict(run)
             chat = tour.chat(line, plan.QUESTION)
             done.append(report.turn_report(line, run, verdict, uploads, chat))
-            tour.schedule(line, recipe)
+        tour.schedule(line, recipe, **plan.NIGHTLY)
         return done
