@@ -65,3 +65,5 @@ EVALUATION_MOVES: Mapping[EvaluationState, frozenset[EvaluationState]] = {
     _E.FAILED: frozenset(),
     _E.CANCELLED: frozenset(),
 }
+
+EVALUATION_ENDED = frozenset({_E.SUCCEEDED, _E.FAILED, _E.CANCELLED})

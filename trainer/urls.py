@@ -2,7 +2,7 @@
 
 from django.urls import path, re_path
 
-from trainer.views import difficulty, gates, ops, recipes, rollouts, runs, schedules, usage, versions
+from trainer.views import difficulty, gates, lineage, ops, recipes, rollouts, runs, schedules, usage, versions
 
 urlpatterns = [
     path("datasets/<slug:team>/<slug:slug>/train", runs.train, name="train"),
@@ -37,6 +37,7 @@ urlpatterns = [
     path("ops/models/<slug:slug>/v<int:number>/promote", versions.promote, name="version-promote"),
     path("ops/models/<slug:slug>/v<int:number>/move", versions.move, name="version-move"),
     path("ops/models/<slug:slug>/v<int:number>/evaluate", versions.evaluate, name="version-evaluate"),
+    path("ops/models/<slug:slug>/v<int:number>/lineage", lineage.lineage_page, name="version-lineage"),
     path("ops/models/<slug:slug>/v<int:number>/card", versions.card, name="version-card"),
     path("ops/models/<slug:slug>/v<int:number>/download", versions.download, name="version-download"),
     path("ops/schedules", schedules.schedule_list, name="schedules"),

@@ -10,10 +10,14 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from flywheel.api.resource import Asked, Given, Resource, teams_of
+from flywheel.api.uses import UsedInOut, shown_uses
+from flywheel.api.withdrawals import PreviewOut, previewed
 from tasks.errors import Invalid
 from tasks.models import Dataset, DatasetTask, Proof, Review, Task, TaskFinding
 from tasks.services import correcting, proofs, reviews, suspecting
 from tasks.states import Split, TaskState
+from trainer.models import Line
+from trainer.services import uses
 
 
 class TaskOut(serializers.ModelSerializer[Task]):
@@ -136,6 +140,19 @@ class Tasks(Resource):
     def retrieve(self, request: Request, pk: str) -> Response:
         """One task with its item, its grader and what its proof found."""
         return self.shown(self.get_object(), TaskDetail)
+
+    @extend_schema(responses=UsedInOut)
+    @action(detail=True, url_path="used-in", pagination_class=None)
+    def used_in(self, request: Request, pk: str) -> Response:
+        """Mixtures, runs and versions that had it among their rows, and what came of those versions."""
+        lines = Line.objects.for_user(self.user, self.caller.team)
+        return self.shown(shown_uses(uses.of_task(self.get_object(), lines)), UsedInOut)
+
+    @extend_schema(responses=PreviewOut)
+    @action(detail=True, pagination_class=None)
+    def withdrawal(self, request: Request, pk: str) -> Response:
+        """What withdrawing it would do. Nothing happens; POST /withdrawals does it."""
+        return previewed(self, self.get_object())
 
     @extend_schema(request=CorrectionIn, responses=CorrectedOut)
     def partial_update(self, request: Request, pk: str) -> Response:

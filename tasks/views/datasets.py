@@ -11,9 +11,9 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_POST, require_safe
 
 from tasks.errors import FlywheelError, Invalid
-from tasks.forms import DefaultGraderForm, ReasonForm, TryGraderForm, grader_examples, pretty, teams_with
+from tasks.forms import DefaultGraderForm, TryGraderForm, grader_examples, pretty, teams_with
 from tasks.models import Dataset, DatasetTask, Task, Team, Upload
-from tasks.services import appeals, datasets, trying, withdrawals
+from tasks.services import appeals, datasets, trying
 from tasks.states import Role, Split, TaskState, Visibility
 from tasks.types import Grade
 from tasks.views import corrections, examples, exports
@@ -190,30 +190,6 @@ def freeze(request: HttpRequest, team: str, slug: str) -> HttpResponse:
     else:
         messages.success(request, f"Version {version.number} holds {version.task_count:,} approved tasks.")
     return redirect("dataset", team, slug)
-
-
-@login_required
-@require_POST
-def withdraw(request: HttpRequest, team: str, slug: str) -> HttpResponse:
-    dataset = find(request, team, slug)
-    form = ReasonForm(request.POST)
-    if not form.is_valid():
-        raise Invalid("reason_missing", "Say why the dataset is withdrawn: the record keeps it.", "reason")
-    count = withdrawals.withdraw(dataset, actor=signed_in(request), reason=form.cleaned_data["reason"])
-    messages.success(request, f"{count:,} tasks are withdrawn: they leave every future mixture.")
-    return redirect("dataset", team, slug)
-
-
-@login_required
-@require_POST
-def withdraw_task(request: HttpRequest, pk: int) -> HttpResponse:
-    task = get_object_or_404(Task.objects.for_user(request.user), pk=pk)
-    form = ReasonForm(request.POST)
-    if not form.is_valid():
-        raise Invalid("reason_missing", "Say why the task is withdrawn: the record keeps it.", "reason")
-    withdrawals.withdraw(task, actor=signed_in(request), reason=form.cleaned_data["reason"])
-    messages.success(request, f"Task {task.pk} is withdrawn.")
-    return redirect("task", pk)
 
 
 @login_required

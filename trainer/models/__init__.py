@@ -2,7 +2,7 @@ from trainer.models.difficulty import DifficultyCheck, PassRate
 from trainer.models.evaluations import Evaluation, SuiteItem, SuiteVersion
 from trainer.models.gates import GateReport
 from trainer.models.lines import Alias, AliasMove, Line
-from trainer.models.recipes import Mixture, MixtureEntry, Recipe
+from trainer.models.recipes import Mixture, MixtureEntry, MixtureSource, Recipe
 from trainer.models.runs import RunAlarm, RunMetric, RunSample, TrainingRun
 from trainer.models.schedules import Firing, Schedule
 from trainer.models.usage import Usage, UsageBudget
@@ -19,6 +19,7 @@ __all__ = [
     "Line",
     "Mixture",
     "MixtureEntry",
+    "MixtureSource",
     "ModelVersion",
     "PassRate",
     "Recipe",
