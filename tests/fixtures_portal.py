@@ -15,9 +15,9 @@ import msgspec
 import numpy as np
 from django.utils import timezone
 
-from tasks.models import Dataset, Task, Team, Upload, User, Wrapper
+from tasks.models import Dataset, Task, Team, Upload, User, WithdrawalReceipt, Wrapper
 from tasks.models.events import seal
-from tasks.services import accounts, appeals, datasets, leases, mapping, reviews, uploads, wrapping
+from tasks.services import accounts, appeals, datasets, leases, mapping, reviews, uploads, withdrawals, wrapping
 from tasks.services.importing import import_upload
 from tasks.services.licences import CONSENT_VERSION
 from tasks.services.proving import prove_upload
@@ -50,7 +50,7 @@ from trainer.models import (
     TrainingRun,
 )
 from trainer.runspec import RunSpec
-from trainer.services import difficulty, recipes, schedules
+from trainer.services import consequences, difficulty, recipes, schedules
 from trainer.services.launching import path_of
 from trainer.services.slicing import slices_of
 
@@ -80,6 +80,7 @@ class Portal:
     promoted: GateReport
     held: GateReport
     recipe: Recipe
+    receipt: WithdrawalReceipt
 
 
 def seed() -> Portal:
@@ -96,10 +97,11 @@ def seed() -> Portal:
     _found_and_appealed(contributed, contributor)
     _wrapped(upload, reviewer)
     line, recipe, run, going, failed, promoted, held = _models(operator, team)
+    receipt = _withdrawn(contributed, contributor)
     seal()
     return Portal(
         contributor, reviewer, operator, stranger, team, private, contributed, upload, unmapped, line, run, going,
-        failed, promoted, held, recipe,
+        failed, promoted, held, recipe, receipt,
     )  # fmt: skip
 
 
@@ -228,6 +230,13 @@ def _wrapped(upload: Upload, reviewer: User) -> None:
     wrapping.rekey(space.pk)
     refused = Wrapper.objects.create(space=space, text="start compute", rows=140, upload=upload, example="line 1")
     wrapping.refuse(refused, reviewer=reviewer)
+
+
+def _withdrawn(dataset: Dataset, contributor: User) -> WithdrawalReceipt:
+    """One task, which three versions were trained on."""
+    mixed = Task.objects.filter(memberships__dataset=dataset, state="approved", split=Split.TRAIN).order_by("pk")
+    reason = "It quotes a customer."
+    return withdrawals.withdraw(mixed[5], actor=contributor, reason=reason, told=consequences.told)
 
 
 # The model side, as an engine would have left it

@@ -17,7 +17,7 @@ from flywheel.api.withdrawals import PreviewOut, previewed
 from tasks.errors import Forbidden, NotFound
 from tasks.formats.writing import DIALECTS
 from tasks.models import Dataset, DatasetVersion, GraderChange, Task
-from tasks.services import datasets, differences, exporting, regrading, trying
+from tasks.services import datasets, differences, exporting, regrading, tombstones, trying
 from tasks.services.differences import Kind, Side
 from tasks.services.rejections import File
 from tasks.states import Split, TaskState, Visibility
@@ -265,6 +265,7 @@ class Datasets(Resource):
         )
         counts = differences.counts(old, new)
         page = differences.rows(old, new, Kind(asked["kind"]), after=asked["after"], limit=asked["limit"])
+        tombstones.bury(page.tasks, self.user, self.caller.team)
         shown = {**dataclasses.asdict(counts), "rows": page.rows, "next_after": page.next_after}
         return self.shown(shown, ChangesOut)
 

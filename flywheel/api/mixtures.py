@@ -78,7 +78,7 @@ class Mixtures(Resource):
         return self.page(tombs, EntryOut)
 
     @extend_schema(responses=DigestOut)
-    @action(detail=True, pagination_class=None)
+    @action(detail=True)
     def digest(self, request: Request, pk: str) -> Response:
         """Its digest held against its rows: withdrawals leave it as it is."""
         mixture = self.get_object()

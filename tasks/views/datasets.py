@@ -13,7 +13,7 @@ from django.views.decorators.http import require_POST, require_safe
 from tasks.errors import FlywheelError, Invalid
 from tasks.forms import DefaultGraderForm, TryGraderForm, grader_examples, pretty, teams_with
 from tasks.models import Dataset, DatasetTask, Task, Team, Upload
-from tasks.services import appeals, datasets, trying
+from tasks.services import appeals, datasets, tombstones, trying
 from tasks.states import Role, Split, TaskState, Visibility
 from tasks.types import Grade
 from tasks.views import corrections, examples, exports
@@ -111,7 +111,9 @@ def _page(request: HttpRequest, dataset: Dataset, rows: QuerySet[Task]) -> Page:
     for field in ("state", "split", "domain"):
         if value := request.GET.get(field):
             members = members.filter(**{f"task__{field}": value})
-    return page_of(request, members.select_related("task__grader"), key="task_id")
+    page = page_of(request, members.select_related("task__grader"), key="task_id")
+    tombstones.bury([member.task for member in page.rows], signed_in(request))
+    return page
 
 
 def _open(dataset: Dataset, rows: QuerySet[Task]) -> QuerySet[Task]:
@@ -121,6 +123,8 @@ def _open(dataset: Dataset, rows: QuerySet[Task]) -> QuerySet[Task]:
 
 def _exported_tasks(rows: QuerySet[Task]) -> Iterator[dict[str, Any]]:
     for task in rows.select_related("grader").order_by("pk").distinct()[:EXPORTED_ROWS].iterator(chunk_size=500):
+        if task.state == TaskState.WITHDRAWN:
+            tombstones.empty(task)
         yield {
             "id": task.pk,
             "state": task.state,

@@ -33,6 +33,11 @@ def pages(portal: Any) -> dict[str, tuple[Any, str]]:
         "changes": f"/datasets/{team}/{portal.contributed.slug}/changes",
         "appeal-own": f"/review/appeals/{appeal.pk}",
         "me": "/me",
+        "used-in": f"/datasets/{team}/{portal.contributed.slug}/used-in",
+        "withdraw": f"/datasets/{team}/{portal.contributed.slug}/withdraw",
+        "withdraw-task": f"/tasks/{own.pk}/withdraw",
+        "withdrawals": "/withdrawals",
+        "withdrawal": f"/withdrawals/{portal.receipt.pk}",
     }
     review = {
         "review": "/review",
@@ -42,6 +47,7 @@ def pages(portal: Any) -> dict[str, tuple[Any, str]]:
         "appeals": "/review/appeals",
         "appeal": f"/review/appeals/{appeal.pk}",
         "wrappers": "/review/wrappers",
+        "task-tombstone": f"/tasks/{portal.receipt.task_id}",
     }
     models = {
         "home": "/",
@@ -61,6 +67,7 @@ def pages(portal: Any) -> dict[str, tuple[Any, str]]:
         "line": "/ops/models/shared",
         "version": "/ops/models/shared/v1",
         "card": "/ops/models/shared/v1/card",
+        "lineage": "/ops/models/shared/v3/lineage",
         "schedules": "/ops/schedules",
         "usage": "/ops/usage",
         "playground": "/playground",
@@ -77,6 +84,7 @@ def pages(portal: Any) -> dict[str, tuple[Any, str]]:
         "empty-review": (portal.stranger, "/review"),
         "empty-appeals": (portal.stranger, "/review/appeals"),
         "empty-wrappers": (portal.stranger, "/review/wrappers"),
+        "empty-withdrawals": (portal.stranger, "/withdrawals"),
         "not-found": (portal.stranger, f"/submit/{portal.upload.pk}"),
         "login": (None, "/login"),
     }
@@ -115,4 +123,6 @@ NAMES = [
     ),
     *("task-found", "task-rejected", "task-correct", "changes", "appeal-own", "appeals", "appeal", "empty-appeals"),
     *("wrappers", "empty-wrappers", "recipe-measured", "run-rollouts"),
+    *("used-in", "withdraw", "withdraw-task", "withdrawals", "withdrawal", "task-tombstone", "lineage"),
+    "empty-withdrawals",
 ]
