@@ -40,6 +40,7 @@ from trainer.models import (
     Firing,
     GateReport,
     Line,
+    MixtureEntry,
     ModelVersion,
     PassRate,
     Recipe,
@@ -234,7 +235,7 @@ def _wrapped(upload: Upload, reviewer: User) -> None:
 
 def _withdrawn(dataset: Dataset, contributor: User) -> WithdrawalReceipt:
     """One task, which three versions were trained on."""
-    mixed = Task.objects.filter(memberships__dataset=dataset, state="approved", split=Split.TRAIN).order_by("pk")
+    mixed = Task.objects.filter(memberships__dataset=dataset, pk__in=MixtureEntry.objects.values("task")).order_by("pk")
     reason = "It quotes a customer."
     return withdrawals.withdraw(mixed[5], actor=contributor, reason=reason, told=consequences.told)
 

@@ -62,6 +62,7 @@ def _withdraw(request: HttpRequest, subject: Dataset | Task, told: dict[str, str
         "preview": preview,
         "would": consequences.of(preview, Line.objects.for_user(user)),
         "dataset": subject if isinstance(subject, Dataset) else None,
+        "them": "it" if isinstance(subject, Task) else "them",
         "task": subject if isinstance(subject, Task) else None,
     }
     return render(request, "withdraw.html", context, status=400 if form.errors else 200)

@@ -168,6 +168,7 @@ def test_no_list_gives_a_withdrawn_prompt_out_again(
         operator.browser.get(f"/datasets/{gifts}?state=withdrawn"),
         operator.browser.get(f"/datasets/{gifts}/changes?kind=removed"),
         operator.browser.get(f"/datasets/{gifts}?format=json"),
+        operator.browser.get(f"/submit/{gifts.uploads.get().pk}/grader?at=1"),
         operator.api.get(f"/api/v1/datasets/{gifts.pk}/versions/1/export"),
     ]
 
