@@ -297,10 +297,6 @@ class CostForm(forms.Form):
     rows = forms.IntegerField(min_value=0)
 
 
-class ReasonForm(forms.Form):
-    reason = forms.CharField(max_length=500)
-
-
 class RejectForm(forms.Form):
     reason_code = forms.ChoiceField(choices=Review.ReasonCode.choices)
     note = forms.CharField(required=False, max_length=500)

@@ -15,6 +15,7 @@ from tasks.views import (
     resumable,
     reviews,
     uploads,
+    withdrawals,
     wrappers,
 )
 
@@ -48,13 +49,13 @@ urlpatterns = [
     path("datasets/<slug:team>/<slug:slug>", datasets.dataset_page, name="dataset"),
     path("datasets/<slug:team>/<slug:slug>/grader", datasets.set_grader, name="dataset-grader"),
     path("datasets/<slug:team>/<slug:slug>/freeze", datasets.freeze, name="dataset-freeze"),
-    path("datasets/<slug:team>/<slug:slug>/withdraw", datasets.withdraw, name="dataset-withdraw"),
     path("datasets/<slug:team>/<slug:slug>/export", exports.export, name="dataset-export"),
     path("datasets/<slug:team>/<slug:slug>/changes", corrections.changes, name="dataset-changes"),
     path("tasks/<int:pk>", datasets.task_page, name="task"),
-    path("tasks/<int:pk>/withdraw", datasets.withdraw_task, name="task-withdraw"),
     path("tasks/<int:pk>/correct", corrections.correct, name="task-correct"),
     path("tasks/<int:pk>/appeal", appeals.ask_for_task, name="task-appeal"),
+    path("withdrawals", withdrawals.receipt_list, name="withdrawals"),
+    path("withdrawals/<int:pk>", withdrawals.receipt_page, name="withdrawal"),
     path("review/appeals", appeals.queue, name="appeals"),
     path("review/appeals/<int:pk>", appeals.appeal_page, name="appeal"),
     path("review/appeals/<int:pk>/grant", appeals.grant, name="appeal-grant"),

@@ -15,9 +15,9 @@ import msgspec
 import numpy as np
 from django.utils import timezone
 
-from tasks.models import Dataset, Task, Team, Upload, User, Wrapper
+from tasks.models import Dataset, Task, Team, Upload, User, WithdrawalReceipt, Wrapper
 from tasks.models.events import seal
-from tasks.services import accounts, appeals, datasets, leases, mapping, reviews, uploads, wrapping
+from tasks.services import accounts, appeals, datasets, leases, mapping, reviews, uploads, withdrawals, wrapping
 from tasks.services.importing import import_upload
 from tasks.services.licences import CONSENT_VERSION
 from tasks.services.proving import prove_upload
@@ -42,6 +42,7 @@ from trainer.models import (
     Firing,
     GateReport,
     Line,
+    MixtureEntry,
     ModelVersion,
     PassRate,
     Recipe,
@@ -53,7 +54,7 @@ from trainer.models import (
 )
 from trainer.news import News
 from trainer.runspec import RunSpec
-from trainer.services import difficulty, recipes, schedules, webhooks
+from trainer.services import consequences, difficulty, recipes, schedules, webhooks
 from trainer.services.launching import path_of
 from trainer.services.slicing import slices_of
 from trainer.states import DeliveryState
@@ -84,6 +85,7 @@ class Portal:
     promoted: GateReport
     held: GateReport
     recipe: Recipe
+    receipt: WithdrawalReceipt
 
 
 def seed() -> Portal:
@@ -101,10 +103,11 @@ def seed() -> Portal:
     _wrapped(upload, reviewer)
     line, recipe, run, going, failed, promoted, held = _models(operator, team)
     _told(line, operator)
+    receipt = _withdrawn(contributed, contributor)
     seal()
     return Portal(
         contributor, reviewer, operator, stranger, team, private, contributed, upload, unmapped, line, run, going,
-        failed, promoted, held, recipe,
+        failed, promoted, held, recipe, receipt,
     )  # fmt: skip
 
 
@@ -233,6 +236,13 @@ def _wrapped(upload: Upload, reviewer: User) -> None:
     wrapping.rekey(space.pk)
     refused = Wrapper.objects.create(space=space, text="start compute", rows=140, upload=upload, example="line 1")
     wrapping.refuse(refused, reviewer=reviewer)
+
+
+def _withdrawn(dataset: Dataset, contributor: User) -> WithdrawalReceipt:
+    """One task, which three versions were trained on."""
+    mixed = Task.objects.filter(memberships__dataset=dataset, pk__in=MixtureEntry.objects.values("task")).order_by("pk")
+    reason = "It quotes a customer."
+    return withdrawals.withdraw(mixed[5], actor=contributor, reason=reason, told=consequences.told)
 
 
 # The model side, as an engine would have left it

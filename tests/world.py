@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 from django.utils import timezone
 
-from tasks.models import Appeal, Dataset, DatasetVersion, Review, Task, Upload, Wrapper
+from tasks.models import Appeal, Dataset, DatasetVersion, Review, Task, Upload, WithdrawalReceipt, Wrapper
 from tasks.models.events import Subject, record
 from tasks.services import datasets, resumable, uploads
 from tasks.services.importing import import_upload
@@ -124,9 +124,23 @@ def full(
     own |= {"event": event.pk, "partialupload": partial.pk}
     text = f"start {SECRET} solve this {upload.pk}:"
     wrapper = Wrapper.objects.create(space=task.space, text=text, rows=12, upload=upload, example="line 1")
-    own |= {"appeal": appeal.pk, "wrapper": wrapper.pk}
+    own |= {"appeal": appeal.pk, "wrapper": wrapper.pk, "withdrawalreceipt": _receipt(person, dataset).pk}
     key = person.user.api_keys.get(name="test").pk
     return World(person, {**own, **trained, "line": line.pk, "team": person.team.pk, "apikey": key})
+
+
+def _receipt(person: Person, dataset: Dataset) -> WithdrawalReceipt:
+    """As a withdrawal of nothing more than was there would leave it; the tasks stay for the other tests."""
+    subject = Subject("dataset", str(dataset.pk))
+    data = {"receipt_digest": "6" * 64, "tasks_digest": "7" * 64}
+    return WithdrawalReceipt.objects.create(
+        team=person.team,
+        dataset=dataset,
+        reason=f"{SECRET} was wrong.",
+        withdrawn_by=person.user,
+        finished_at=timezone.now(),
+        event=record("dataset.withdrawal", subject=subject, team=person.team.pk, data=data),
+    )
 
 
 def _turn(line: Line, base: ModelVersion, frozen: DatasetVersion, task: Task) -> dict[str, int]:

@@ -118,7 +118,7 @@ def mix(candidates: Iterable[Candidate], recipe: Recipe) -> MixturePlan:
     datasets = sorted({candidate.dataset for candidate in offered})
     return MixturePlan(
         tasks=[candidate.task for candidate in order],
-        digest=_digest(recipe, datasets, [candidate.name for candidate in order]),
+        digest=digest_of(recipe, datasets, [candidate.name for candidate in order]),
         recipe=recipe,
         datasets=datasets,
         domains=_counts([c.domain for c in unique], [c.domain for c in chosen]),
@@ -468,7 +468,7 @@ def _counts(available: Iterable[str], used: Iterable[str]) -> list[Count]:
     return [Count(name, before[name], after[name], after[name] / total) for name in sorted(before)]
 
 
-def _digest(recipe: Recipe, datasets: Sequence[str], order: Sequence[str]) -> str:
+def digest_of(recipe: Recipe, datasets: Sequence[str], order: Sequence[str]) -> str:
     """SHA-256 over recipe, dataset digests and the ordered tasks' names, as canonical JSON.
 
     A recipe without a band counts as it did before there were any: what it makes keeps its digest.

@@ -66,6 +66,8 @@ EVALUATION_MOVES: Mapping[EvaluationState, frozenset[EvaluationState]] = {
     _E.CANCELLED: frozenset(),
 }
 
+EVALUATION_ENDED = frozenset({_E.SUCCEEDED, _E.FAILED, _E.CANCELLED})
+
 
 class DeliveryState(StrEnum):
     PENDING = "pending"  # its try is due, or will be

@@ -5,6 +5,7 @@ from django.urls import path, re_path
 from trainer.views import (
     difficulty,
     gates,
+    lineage,
     ops,
     policies,
     recipes,
@@ -50,6 +51,7 @@ urlpatterns = [
     path("ops/models/<slug:slug>/v<int:number>/promote", versions.promote, name="version-promote"),
     path("ops/models/<slug:slug>/v<int:number>/move", versions.move, name="version-move"),
     path("ops/models/<slug:slug>/v<int:number>/evaluate", versions.evaluate, name="version-evaluate"),
+    path("ops/models/<slug:slug>/v<int:number>/lineage", lineage.lineage_page, name="version-lineage"),
     path("ops/models/<slug:slug>/v<int:number>/card", versions.card, name="version-card"),
     path("ops/models/<slug:slug>/v<int:number>/download", versions.download, name="version-download"),
     path("ops/schedules", schedules.schedule_list, name="schedules"),

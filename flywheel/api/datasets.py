@@ -12,13 +12,17 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from flywheel.api.resource import Asked, Given, Nothing, Resource, teams_of
+from flywheel.api.uses import UsedInOut, shown_uses
+from flywheel.api.withdrawals import PreviewOut, previewed
 from tasks.errors import Forbidden, NotFound
 from tasks.formats.writing import DIALECTS
 from tasks.models import Dataset, DatasetVersion, GraderChange, Task
-from tasks.services import datasets, differences, exporting, regrading, trying
+from tasks.services import datasets, differences, exporting, regrading, tombstones, trying
 from tasks.services.differences import Kind, Side
 from tasks.services.rejections import File
 from tasks.states import Split, TaskState, Visibility
+from trainer.models import Line
+from trainer.services import uses
 
 VISIBILITIES = [(v.value, v.value) for v in Visibility]
 
@@ -229,6 +233,27 @@ class Datasets(Resource):
         file = exporting.file(selection, asked["format"], actor=self.user, compressed=asked["gzip"])
         return sent(file)
 
+    @extend_schema(responses=UsedInOut)
+    @action(detail=True, url_path="used-in", pagination_class=None)
+    def used_in(self, request: Request, pk: str) -> Response:
+        """Mixtures, runs and versions that saw its rows, with their share, and what came of those versions."""
+        lines = Line.objects.for_user(self.user, self.caller.team)
+        return self.shown(shown_uses(uses.of_dataset(self.get_object(), lines)), UsedInOut)
+
+    @extend_schema(responses=UsedInOut)
+    @action(detail=True, url_path=r"versions/(?P<number>\d{1,9})/used-in", pagination_class=None)
+    def version_used_in(self, request: Request, pk: str, number: str) -> Response:
+        """The same of one frozen version."""
+        version = exporting.version_of(self.get_object(), int(number))
+        lines = Line.objects.for_user(self.user, self.caller.team)
+        return self.shown(shown_uses(uses.of_dataset_version(version, lines)), UsedInOut)
+
+    @extend_schema(responses=PreviewOut)
+    @action(detail=True, pagination_class=None)
+    def withdrawal(self, request: Request, pk: str) -> Response:
+        """What withdrawing it would do. Nothing happens; POST /withdrawals does it."""
+        return previewed(self, self.get_object())
+
     @extend_schema(parameters=[ChangesFilter], responses=ChangesOut)
     @action(detail=True, pagination_class=None)
     def changes(self, request: Request, pk: str) -> Response:
@@ -240,6 +265,7 @@ class Datasets(Resource):
         )
         counts = differences.counts(old, new)
         page = differences.rows(old, new, Kind(asked["kind"]), after=asked["after"], limit=asked["limit"])
+        tombstones.bury(page.tasks, self.user, self.caller.team)
         shown = {**dataclasses.asdict(counts), "rows": page.rows, "next_after": page.next_after}
         return self.shown(shown, ChangesOut)
 

@@ -1,5 +1,7 @@
 """Mixtures: frozen ordered lists of tasks."""
 
+from typing import Any
+
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
 from rest_framework.decorators import action
@@ -8,22 +10,36 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from flywheel.api.resource import Asked, Resource
+from tasks.states import TaskState
 from trainer.models import Mixture, MixtureEntry
+from trainer.services import recipes
 
 
 class MixtureOut(serializers.ModelSerializer[Mixture]):
     class Meta:
         model = Mixture
         fields = (
-            "id", "recipe", "seed", "digest", "size", "by_domain", "by_contributor", "by_difficulty", "notes",
-            "created_at",
+            "id", "recipe", "seed", "digest", "size", "by_domain", "by_contributor", "by_grader", "by_difficulty",
+            "notes", "created_at",
         )  # fmt: skip
 
 
 class EntryOut(serializers.ModelSerializer[MixtureEntry]):
+    withdrawn = serializers.SerializerMethodField(help_text="A tombstone: it keeps its place, and is not given out.")
+
     class Meta:
         model = MixtureEntry
-        fields = ("position", "task")
+        fields = ("position", "task", "withdrawn")
+
+    def get_withdrawn(self, entry: MixtureEntry) -> bool:
+        return bool(entry.task.state == TaskState.WITHDRAWN)
+
+
+class DigestOut(serializers.Serializer[Any]):
+    digest = serializers.CharField(help_text="As it was frozen.")
+    now = serializers.CharField(help_text="Computed again from the rows as they are.")
+    holds = serializers.BooleanField()
+    withdrawn = serializers.IntegerField(help_text="Of its tasks, since: they keep place and content digest.")
 
 
 class MixtureFilter(Asked):
@@ -58,4 +74,15 @@ class Mixtures(Resource):
     @action(detail=True)
     def entries(self, request: Request, pk: str) -> Response:
         """Task ids in training order; a task's content is under /tasks/{id}, for those who may see it."""
-        return self.page(self.get_object().entries.all(), EntryOut)
+        tombs = self.get_object().entries.select_related("task").only("position", "mixture", "task__state")
+        return self.page(tombs, EntryOut)
+
+    @extend_schema(responses=DigestOut)
+    @action(detail=True)
+    def digest(self, request: Request, pk: str) -> Response:
+        """Its digest held against its rows: withdrawals leave it as it is."""
+        mixture = self.get_object()
+        now = recipes.digest(mixture)
+        withdrawn = mixture.entries.filter(task__state=TaskState.WITHDRAWN).count()
+        told = {"digest": mixture.digest, "now": now, "holds": now == mixture.digest, "withdrawn": withdrawn}
+        return self.shown(told, DigestOut)

@@ -10,10 +10,14 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from flywheel.api.resource import Asked, Given, Resource, teams_of
+from flywheel.api.uses import UsedInOut, shown_uses
+from flywheel.api.withdrawals import PreviewOut, previewed
 from tasks.errors import Invalid
 from tasks.models import Dataset, DatasetTask, Proof, Review, Task, TaskFinding
-from tasks.services import correcting, proofs, reviews, suspecting
+from tasks.services import correcting, proofs, reviews, suspecting, tombstones
 from tasks.states import Split, TaskState
+from trainer.models import Line
+from trainer.services import uses
 
 
 class TaskOut(serializers.ModelSerializer[Task]):
@@ -59,7 +63,7 @@ class TaskDetail(TaskOut):
     @extend_schema_field(FindingOut(many=True))
     def get_findings(self, task: Task) -> list[dict[str, Any]]:
         """Another team's task has no id here."""
-        found = list(task.findings.order_by("id")[:50])
+        found = [] if task.is_tombstone else list(task.findings.order_by("id")[:50])
         others = {one.other for one in found if one.kind in _BESIDE}
         visible = set(self.context["view"].rows(Task).filter(pk__in=others).values_list("pk", flat=True))
         for one in found:
@@ -69,7 +73,7 @@ class TaskDetail(TaskOut):
 
     @extend_schema_field(ProofOut(allow_null=True))
     def get_proof(self, task: Task) -> dict[str, Any] | None:
-        proof = proofs.of(task)
+        proof = None if task.is_tombstone else proofs.of(task)
         return dict(ProofOut(proof).data) if proof else None
 
     def get_conflicts(self, task: Task) -> list[int]:
@@ -130,12 +134,30 @@ class Tasks(Resource):
     @extend_schema(parameters=[TaskFilter], responses=TaskOut(many=True))
     def list(self, request: Request) -> Response:
         """Tasks, newest first."""
-        return self.page(narrowed(self, self.asked(TaskFilter)).select_related("space", "grader"), TaskOut)
+        rows = narrowed(self, self.asked(TaskFilter)).select_related("space", "grader")
+        found = self.paginate_queryset(rows) or []
+        tombstones.bury(found, self.user, self.caller.team)
+        return self.get_paginated_response(TaskOut(found, many=True, context=self.get_serializer_context()).data)
 
     @extend_schema(responses=TaskDetail)
     def retrieve(self, request: Request, pk: str) -> Response:
         """One task with its item, its grader and what its proof found."""
-        return self.shown(self.get_object(), TaskDetail)
+        task = self.get_object()
+        tombstones.bury([task], self.user, self.caller.team)
+        return self.shown(task, TaskDetail)
+
+    @extend_schema(responses=UsedInOut)
+    @action(detail=True, url_path="used-in", pagination_class=None)
+    def used_in(self, request: Request, pk: str) -> Response:
+        """Mixtures, runs and versions that had it among their rows, and what came of those versions."""
+        lines = Line.objects.for_user(self.user, self.caller.team)
+        return self.shown(shown_uses(uses.of_task(self.get_object(), lines)), UsedInOut)
+
+    @extend_schema(responses=PreviewOut)
+    @action(detail=True, pagination_class=None)
+    def withdrawal(self, request: Request, pk: str) -> Response:
+        """What withdrawing it would do. Nothing happens; POST /withdrawals does it."""
+        return previewed(self, self.get_object())
 
     @extend_schema(request=CorrectionIn, responses=CorrectedOut)
     def partial_update(self, request: Request, pk: str) -> Response:

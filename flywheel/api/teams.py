@@ -9,11 +9,14 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from flywheel.api.resource import Given, Resource, teams_of
+from flywheel.api.uses import UsedInOut, shown_uses
 from tasks.errors import Forbidden, NotFound
 from tasks.models import Membership, Team, User
 from tasks.services import accounts
 from tasks.services.access import require_role
 from tasks.states import Role, Scope
+from trainer.models import Line
+from trainer.services import uses
 
 ROLES = [(r.value, r.value) for r in Role]
 
@@ -78,6 +81,13 @@ class Teams(Resource):
     def retrieve(self, request: Request, pk: str) -> Response:
         """One team."""
         return self.shown(self.get_object(), TeamOut)
+
+    @extend_schema(responses=UsedInOut)
+    @action(detail=True, url_path="used-in", pagination_class=None)
+    def used_in(self, request: Request, pk: str) -> Response:
+        """Mixtures, runs and versions that saw what the team contributed, as the mixtures credit it."""
+        lines = Line.objects.for_user(self.caller.user, self.caller.team)
+        return self.shown(shown_uses(uses.of_contributor(self.get_object(), lines)), UsedInOut)
 
     @extend_schema(request=TeamIn, responses={201: TeamOut})
     def create(self, request: Request) -> Response:

@@ -1,5 +1,6 @@
 """Model versions: list, promote, download, read their card."""
 
+from dataclasses import asdict
 from typing import Any
 
 from django.http import HttpResponse, StreamingHttpResponse
@@ -15,7 +16,7 @@ from flywheel.api.resource import Asked, Given, Resource
 from flywheel.http.archives import attachment
 from tasks.states import Scope
 from trainer.models import GateReport, ModelVersion
-from trainer.services import model_cards, promotion
+from trainer.services import lineage, model_cards, promotion
 
 
 class ModelVersionOut(serializers.ModelSerializer[ModelVersion]):
@@ -38,6 +39,55 @@ class ModelVersionOut(serializers.ModelSerializer[ModelVersion]):
 
     def get_aliases(self, version: ModelVersion) -> list[str]:
         return sorted(alias.name for alias in version.aliases.all())
+
+
+class SourceOut(serializers.Serializer[Any]):
+    id = serializers.IntegerField(help_text="Of the dataset version.")
+    dataset = serializers.CharField(help_text='team/slug; "": one that you may not see.')
+    team = serializers.CharField()
+    number = serializers.IntegerField()
+    digest = serializers.CharField()
+    licence = serializers.CharField()
+    rows = serializers.IntegerField(help_text="Taken of it. A task of two datasets counts for both.")
+    share = serializers.FloatField()
+
+
+class CreditOut(serializers.Serializer[Any]):
+    team = serializers.CharField()
+    rows = serializers.IntegerField()
+    share = serializers.FloatField()
+
+
+class TrainingOut(serializers.Serializer[Any]):
+    run = serializers.IntegerField()
+    steps = serializers.IntegerField()
+    ended_at = serializers.DateTimeField(allow_null=True)
+    mixture = serializers.IntegerField(allow_null=True, help_text="null: trained on one dataset version.")
+    digest = serializers.CharField(help_text="Of the mixture, or of the dataset version.")
+    recipe = serializers.IntegerField(allow_null=True)
+    recipe_name = serializers.CharField()
+    seed = serializers.IntegerField(allow_null=True)
+    rows = serializers.IntegerField()
+    withdrawn = serializers.IntegerField(help_text="Of the rows, since.")
+    sources = SourceOut(many=True)
+    credits = CreditOut(many=True)
+    graders = serializers.DictField(child=serializers.IntegerField(), help_text="Type → rows.")
+
+
+class StepOut(serializers.Serializer[Any]):
+    name = serializers.CharField(help_text='line/vN; "": of a line that you may not see.')
+    line = serializers.CharField()
+    number = serializers.IntegerField()
+    digest = serializers.CharField()
+    origin = serializers.CharField()
+    created_at = serializers.DateTimeField()
+    aliases = serializers.ListField(child=serializers.CharField())
+    training = TrainingOut(allow_null=True, help_text="null: it was not trained here, or you may not know.")
+
+
+class LineageOut(serializers.Serializer[Any]):
+    version = serializers.CharField()
+    steps = StepOut(many=True, help_text="The version and what it came from, newest first.")
 
 
 class PromotionIn(Given):
@@ -81,6 +131,14 @@ class Versions(Resource):
         """The export as a zip: weights (safetensors), tokenizer, chat template, manifest and model card (README.md)."""
         version = self.get_object()
         return attachment(model_cards.archived(version), model_cards.folder_of(version))
+
+    @extend_schema(responses=LineageOut)
+    @action(detail=True, pagination_class=None)
+    def lineage(self, request: Request, pk: str) -> Response:
+        """Where it comes from: each parent down to the base, with run, mixture, dataset versions, teams and graders."""
+        version, who = self.get_object(), self.caller
+        steps = lineage.of_version(version, user=who.user, team=who.team)
+        return self.shown({"version": version.name, "steps": [asdict(step) for step in steps]}, LineageOut)
 
     @extend_schema(responses={(200, "text/markdown"): OpenApiTypes.STR})
     @action(detail=True)

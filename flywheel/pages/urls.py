@@ -2,11 +2,14 @@
 
 from django.urls import path
 
-from flywheel.pages import home, playground
+from flywheel.pages import home, playground, used_in, withdrawing
 
 urlpatterns = [
     path("", home.home, name="home"),
     path("wheel", home.ring, name="wheel"),
     path("playground", playground.playground, name="playground"),
     path("playground/ask", playground.ask, name="playground-ask"),
+    path("datasets/<slug:team>/<slug:slug>/used-in", used_in.dataset_used_in, name="dataset-used-in"),
+    path("datasets/<slug:team>/<slug:slug>/withdraw", withdrawing.withdraw_dataset, name="dataset-withdraw"),
+    path("tasks/<int:pk>/withdraw", withdrawing.withdraw_task, name="task-withdraw"),
 ]

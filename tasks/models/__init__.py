@@ -6,6 +6,7 @@ from tasks.models.idempotency import IdempotencyRecord
 from tasks.models.reviews import Appeal, Review
 from tasks.models.tasks import Proof, Task, TaskFinding
 from tasks.models.uploads import PartialUpload, ProofFinding, ProofRun, RowIssue, SavedMapping, Upload, Wrapper
+from tasks.models.withdrawals import WithdrawalReceipt, WithdrawnTask
 
 __all__ = [
     "ApiKey",
@@ -34,5 +35,7 @@ __all__ = [
     "Team",
     "Upload",
     "User",
+    "WithdrawalReceipt",
+    "WithdrawnTask",
     "Wrapper",
 ]

@@ -40,6 +40,7 @@ class Task(StateModel):
     """
 
     MOVES = TASK_MOVES
+    is_tombstone = False  # in memory only: withdrawn, and its reader may not read it (services.tombstones)
 
     space = models.ForeignKey(Team, on_delete=models.PROTECT, related_name="tasks", db_index=False, db_constraint=False)
     state = models.CharField(max_length=12, choices=[(s.value, s.value) for s in TaskState])

@@ -83,6 +83,10 @@ class Page:
     rows: Sequence[Difference]
     next_after: int | None
 
+    @property
+    def tasks(self) -> list[Task]:
+        return [task for row in self.rows for task in (row.old, row.new) if task is not None]
+
 
 def counts(old: Side, new: Side) -> Counts:
     with connection.cursor() as cursor:

@@ -1,7 +1,8 @@
 """Datasets leave as files: a frozen version, or what is approved now; in any dialect, alone or with a card in a zip.
 
-Who may see a dataset may export it. Withdrawn rows never leave. The sealed split, on which gates measure models, never
-leaves a contributed dataset; a private one leaves whole where its own team asks for that.
+Who may see a dataset may export it. Withdrawn rows never leave; a version's archive holds a tombstone of each. The
+sealed split, on which gates measure models, never leaves a contributed dataset; a private one leaves whole where its
+own team asks for that.
 """
 
 import hashlib
@@ -171,11 +172,28 @@ def _files(selection: Selection, dialect: str, address: str) -> Iterator[tuple[s
             counted = _Counted(path, split)
             written.append(counted)
             yield path, counted.through(writing.write(dialect, counted.rows_of(tasks_of(one))))
+    if withdrawn_from(selection).exists():
+        yield "withdrawn.jsonl", _tombstones(selection)
     facts = _facts(selection, dialect, address, [counted.told() for counted in written])
     metadata = croissant.write(facts, DIALECTS[dialect].container)
     yield "croissant.json", [json.dumps(metadata, indent=2, ensure_ascii=False).encode()]
     yield "graders.json", [json.dumps(_configurations(selection), indent=2, ensure_ascii=False).encode()]
     yield "README.md", [card.write(facts).encode()]
+
+
+def withdrawn_from(selection: Selection) -> QuerySet[Task]:
+    """Tasks that a version froze and that have been withdrawn since."""
+    held = DatasetVersionTask.objects.filter(version=selection.version).values("task")
+    rows = Task.objects.filter(pk__in=held, state=TaskState.WITHDRAWN, split__in=selection.splits)
+    return rows.order_by("pk") if selection.version else rows.none()
+
+
+def _tombstones(selection: Selection) -> Iterator[bytes]:
+    """Digests and no content: they say what of the version's digest is no longer here."""
+    columns = ("pk", "split", "exact_key", "content_digest")
+    for pk, split, key, content in withdrawn_from(selection).values_list(*columns).iterator(chunk_size=CHUNK):
+        told = {"task": pk, "split": split, "exact_key": key, "content_digest": content}
+        yield json.dumps(told).encode() + b"\n"
 
 
 class _Counted:

@@ -11,7 +11,7 @@ from tasks.errors import FlywheelError, Invalid
 from tasks.forms import BenchForm, apart, pretty
 from tasks.graders import registry
 from tasks.models import DatasetTask, Upload
-from tasks.services import trying
+from tasks.services import tombstones, trying
 from tasks.types import Grade
 from tasks.views.listing import whole
 from tasks.views.records import answer_of
@@ -97,11 +97,11 @@ class Bench:
 def lay_out(request: HttpRequest, upload: Upload) -> Bench:
     """The bench as the address or the form left it, with what its button asks for."""
     if request.method != "POST":
-        member = _row(upload, request.GET.get("at", ""))
+        member = _readable(_row(upload, request.GET.get("at", "")), request)
         initial = {**_initial(upload, member), "completion": request.GET.get("say", "")}
         return _beside(Bench(upload, BenchForm(initial=initial), member))
     data, verb = request.POST.copy(), request.POST.get("verb", "")
-    member = _row(upload, data.get("at", ""), verb)
+    member = _readable(_row(upload, data.get("at", ""), verb), request)
     if verb == "example":
         _insert(data)
     if member is not None:
@@ -124,6 +124,12 @@ def _row(upload: Upload, asked: str, verb: str = "") -> DatasetTask | None:
         return rows.first()
     beside = {"previous": rows.filter(line__lt=line).reverse(), "next": rows.filter(line__gt=line)}.get(verb)
     return (beside.first() if beside is not None else None) or rows.filter(line=line).first()
+
+
+def _readable(member: DatasetTask | None, request: HttpRequest) -> DatasetTask | None:
+    if member is not None:
+        tombstones.bury([member.task], signed_in(request))
+    return member
 
 
 def _initial(upload: Upload, member: DatasetTask | None) -> dict[str, Any]:

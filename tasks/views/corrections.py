@@ -12,7 +12,7 @@ from django.views.decorators.http import require_safe
 from tasks.errors import FlywheelError, NotFound
 from tasks.forms import GraderField, JsonObject, pretty, teams_with
 from tasks.models import Dataset, DatasetTask, Task, User
-from tasks.services import correcting, differences, exporting
+from tasks.services import correcting, differences, exporting, tombstones
 from tasks.services.differences import Kind, Side
 from tasks.states import Role, TaskState
 from tasks.views.listing import whole
@@ -119,6 +119,7 @@ def changes(request: HttpRequest, team: str, slug: str) -> HttpResponse:
     counts = differences.counts(old, new)
     kind = kind or next((one for one in Kind if getattr(counts, one)), Kind.ADDED)
     page = differences.rows(old, new, kind, after=whole(request.GET.get("after")) or 0)
+    tombstones.bury(page.tasks, signed_in(request))
     context = {
         "dataset": dataset,
         "old": old,

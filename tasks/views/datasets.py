@@ -11,9 +11,9 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_POST, require_safe
 
 from tasks.errors import FlywheelError, Invalid
-from tasks.forms import DefaultGraderForm, ReasonForm, TryGraderForm, grader_examples, pretty, teams_with
+from tasks.forms import DefaultGraderForm, TryGraderForm, grader_examples, pretty, teams_with
 from tasks.models import Dataset, DatasetTask, Task, Team, Upload
-from tasks.services import appeals, datasets, trying, withdrawals
+from tasks.services import appeals, datasets, tombstones, trying
 from tasks.states import Role, Split, TaskState, Visibility
 from tasks.types import Grade
 from tasks.views import corrections, examples, exports
@@ -111,7 +111,9 @@ def _page(request: HttpRequest, dataset: Dataset, rows: QuerySet[Task]) -> Page:
     for field in ("state", "split", "domain"):
         if value := request.GET.get(field):
             members = members.filter(**{f"task__{field}": value})
-    return page_of(request, members.select_related("task__grader"), key="task_id")
+    page = page_of(request, members.select_related("task__grader"), key="task_id")
+    tombstones.bury([member.task for member in page.rows], signed_in(request))
+    return page
 
 
 def _open(dataset: Dataset, rows: QuerySet[Task]) -> QuerySet[Task]:
@@ -121,6 +123,8 @@ def _open(dataset: Dataset, rows: QuerySet[Task]) -> QuerySet[Task]:
 
 def _exported_tasks(rows: QuerySet[Task]) -> Iterator[dict[str, Any]]:
     for task in rows.select_related("grader").order_by("pk").distinct()[:EXPORTED_ROWS].iterator(chunk_size=500):
+        if task.state == TaskState.WITHDRAWN:
+            tombstones.empty(task)
         yield {
             "id": task.pk,
             "state": task.state,
@@ -190,30 +194,6 @@ def freeze(request: HttpRequest, team: str, slug: str) -> HttpResponse:
     else:
         messages.success(request, f"Version {version.number} holds {version.task_count:,} approved tasks.")
     return redirect("dataset", team, slug)
-
-
-@login_required
-@require_POST
-def withdraw(request: HttpRequest, team: str, slug: str) -> HttpResponse:
-    dataset = find(request, team, slug)
-    form = ReasonForm(request.POST)
-    if not form.is_valid():
-        raise Invalid("reason_missing", "Say why the dataset is withdrawn: the record keeps it.", "reason")
-    count = withdrawals.withdraw(dataset, actor=signed_in(request), reason=form.cleaned_data["reason"])
-    messages.success(request, f"{count:,} tasks are withdrawn: they leave every future mixture.")
-    return redirect("dataset", team, slug)
-
-
-@login_required
-@require_POST
-def withdraw_task(request: HttpRequest, pk: int) -> HttpResponse:
-    task = get_object_or_404(Task.objects.for_user(request.user), pk=pk)
-    form = ReasonForm(request.POST)
-    if not form.is_valid():
-        raise Invalid("reason_missing", "Say why the task is withdrawn: the record keeps it.", "reason")
-    withdrawals.withdraw(task, actor=signed_in(request), reason=form.cleaned_data["reason"])
-    messages.success(request, f"Task {task.pk} is withdrawn.")
-    return redirect("task", pk)
 
 
 @login_required

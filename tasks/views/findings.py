@@ -5,6 +5,7 @@ from difflib import SequenceMatcher
 from typing import Any, NamedTuple
 
 from tasks.models import Task, TaskFinding
+from tasks.services import tombstones
 from tasks.views.found import facts
 
 MOST_CHARACTERS = 6000  # of two prompts that are compared word by word
@@ -36,6 +37,7 @@ def findings_of(task: Task, user: Any) -> list[Shown]:
     found = list(TaskFinding.objects.filter(task=task).order_by("pk")[:MOST])
     others = {one.other for one in found if one.kind in BESIDE and one.other}
     visible = Task.objects.for_user(user).select_related("grader").in_bulk(others)
+    tombstones.bury(visible.values(), user)
     return [_shown(one, task, visible) for one in found]
 
 

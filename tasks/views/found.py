@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tasks.models import Task, TaskFinding, Upload
+from tasks.services import tombstones
 from tasks.services.found import BESIDE, DUPLICATE, found_in
 
 PAGE = 50
@@ -26,6 +27,7 @@ def shown(rows: Sequence[Any], user: Any) -> list[dict[str, Any]]:
     """With a link to the other task where this person may see it."""
     others = {row.other for row in rows if row.other and row.kind in BESIDE}
     visible = {task.pk: task for task in Task.objects.for_user(user).filter(pk__in=others)}
+    tombstones.bury([*visible.values(), *(row.task for row in rows)], user)
     return [
         {
             "line": row.line,

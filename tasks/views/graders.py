@@ -15,7 +15,7 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 from tasks.errors import Invalid
 from tasks.forms import CostForm, DefaultGraderForm, grader_examples, teams_with
 from tasks.models import Task, Upload
-from tasks.services import matrix, regrading, reproving
+from tasks.services import matrix, regrading, reproving, tombstones
 from tasks.states import ChangeState, Role, TaskState
 from tasks.views import bench, live
 from tasks.views.listing import whole
@@ -178,7 +178,9 @@ def _cell(request: HttpRequest, upload: Upload) -> dict[str, Any]:
         found = matrix.rows(upload, kind, line, outcome, after=after, limit=CELL_ROWS)
     except Invalid as refused:
         return {"cell": {"kind": kind, "line": line, "outcome": outcome}, "cell_problem": refused.sentence}
-    prompts = {task.pk: task.prompt for task in Task.objects.filter(pk__in=[row.task_id for row in found.rows])}
+    held = list(Task.objects.filter(pk__in=[row.task_id for row in found.rows]))
+    tombstones.bury(held, request.user)
+    prompts = {task.pk: task.prompt for task in held}
     return {
         "cell": {"kind": kind, "line": line, "outcome": outcome},
         "cell_rows": [(row, prompts.get(row.task_id, "")) for row in found.rows],

@@ -5,18 +5,21 @@ from typing import Any
 from tasks.graders import registry
 from tasks.models import Dataset, DatasetTask, Task
 from tasks.proof import DecoyOutcome
-from tasks.services import appeals, correcting, proofs
+from tasks.services import appeals, correcting, proofs, tombstones
 from tasks.states import REVIEWABLE
 from tasks.views import findings
 
 
 def record_of(task: Task, user: Any) -> dict[str, Any]:
     """Everything that a page about the task shows; other teams' datasets and tasks stay out."""
+    tombstones.bury([task], user)
     visible = Dataset.objects.for_user(user)
     sources = DatasetTask.objects.filter(task=task, dataset__in=visible).select_related("dataset__team", "upload")
     proof = proofs.of(task)
     decoys = proof.decoys if proof else []
-    rivals = Task.objects.for_user(user).filter(space=task.space_id, exact_key=task.exact_key).exclude(pk=task.pk)
+    alike = Task.objects.for_user(user).filter(space=task.space_id, exact_key=task.exact_key).exclude(pk=task.pk)
+    rivals = list(alike.select_related("grader").order_by("pk")[:10])
+    tombstones.bury(rivals, user)
     return {
         "task": task,
         "turns": findings.messages_of(task),
@@ -29,7 +32,7 @@ def record_of(task: Task, user: Any) -> dict[str, Any]:
         "refused_decoys": [d["kind"].replace("_", " ") for d in decoys if d["outcome"] == DecoyOutcome.REFUSED],
         "other_decoys": [decoy for decoy in decoys if decoy["outcome"] != DecoyOutcome.REFUSED],
         "sources": sources.order_by("pk")[:10],
-        "rivals": [(rival, answer_of(rival)) for rival in rivals.select_related("grader").order_by("pk")[:10]],
+        "rivals": [(rival, answer_of(rival)) for rival in rivals],
         "decisions": task.reviews.select_related("reviewer")[:10],
         "reviewable": task.state in REVIEWABLE,
     }

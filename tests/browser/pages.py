@@ -34,6 +34,11 @@ def pages(portal: Any) -> dict[str, tuple[Any, str]]:
         "changes": f"/datasets/{team}/{portal.contributed.slug}/changes",
         "appeal-own": f"/review/appeals/{appeal.pk}",
         "me": "/me",
+        "used-in": f"/datasets/{team}/{portal.contributed.slug}/used-in",
+        "withdraw": f"/datasets/{team}/{portal.contributed.slug}/withdraw",
+        "withdraw-task": f"/tasks/{own.pk}/withdraw",
+        "withdrawals": "/withdrawals",
+        "withdrawal": f"/withdrawals/{portal.receipt.pk}",
     }
     review = {
         "review": "/review",
@@ -43,6 +48,7 @@ def pages(portal: Any) -> dict[str, tuple[Any, str]]:
         "appeals": "/review/appeals",
         "appeal": f"/review/appeals/{appeal.pk}",
         "wrappers": "/review/wrappers",
+        "task-tombstone": f"/tasks/{portal.receipt.task_id}",
     }
     models = {
         "home": "/",
@@ -62,6 +68,7 @@ def pages(portal: Any) -> dict[str, tuple[Any, str]]:
         "line": "/ops/models/shared",
         "version": "/ops/models/shared/v1",
         "card": "/ops/models/shared/v1/card",
+        "lineage": "/ops/models/shared/v3/lineage",
         "schedules": "/ops/schedules",
         "schedule": f"/ops/schedules/{Schedule.objects.get(cron='0 3 * * 1-5').pk}",
         "schedule-deferred": f"/ops/schedules/{Schedule.objects.get(cron='*/15 * * * *').pk}?preset=nightly",
@@ -86,6 +93,7 @@ def pages(portal: Any) -> dict[str, tuple[Any, str]]:
         "empty-appeals": (portal.stranger, "/review/appeals"),
         "empty-wrappers": (portal.stranger, "/review/wrappers"),
         "empty-webhooks": (portal.stranger, "/ops/webhooks"),
+        "empty-withdrawals": (portal.stranger, "/withdrawals"),
         "not-found": (portal.stranger, f"/submit/{portal.upload.pk}"),
         "login": (None, "/login"),
     }
@@ -128,4 +136,6 @@ NAMES = [
     *("task-found", "task-rejected", "task-correct", "changes", "appeal-own", "appeals", "appeal", "empty-appeals"),
     *("wrappers", "empty-wrappers", "recipe-measured", "run-rollouts"),
     *("webhooks", "webhook", "delivery", "empty-webhooks", "docs-webhooks"),
+    *("used-in", "withdraw", "withdraw-task", "withdrawals", "withdrawal", "task-tombstone", "lineage"),
+    "empty-withdrawals",
 ]

@@ -36,6 +36,7 @@ WHERE: dict[str, dict[str, str]] = {
     "submit/": {"pk": "{upload}"},
     "datasets/": {"team": "{team_slug}", "slug": "sums"},
     "tasks/": {"pk": "{task}"},
+    "withdrawals/": {"pk": "{withdrawalreceipt}"},
     "review/undo/<uuid": {"batch": NOBODY},
     "review/undo/": {"pk": "{review}"},
     "review/appeals/": {"pk": "{appeal}"},

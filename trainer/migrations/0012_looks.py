@@ -7,7 +7,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('trainer', '0009_quiet_hours'),
+        ('trainer', '0011_lineage'),
     ]
 
     operations = [

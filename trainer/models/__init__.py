@@ -3,7 +3,7 @@ from trainer.models.evaluations import Evaluation, SuiteItem, SuiteVersion
 from trainer.models.gates import GateReport
 from trainer.models.lines import Alias, AliasMove, Line
 from trainer.models.policies import PolicyVersion
-from trainer.models.recipes import Mixture, MixtureEntry, Recipe
+from trainer.models.recipes import Mixture, MixtureEntry, MixtureSource, Recipe
 from trainer.models.runs import RunAlarm, RunMetric, RunSample, TrainingRun
 from trainer.models.schedules import Firing, Schedule
 from trainer.models.usage import Usage, UsageBudget
@@ -23,6 +23,7 @@ __all__ = [
     "Line",
     "Mixture",
     "MixtureEntry",
+    "MixtureSource",
     "ModelVersion",
     "NewsCursor",
     "PassRate",

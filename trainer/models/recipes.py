@@ -51,6 +51,7 @@ class Mixture(models.Model):
     size = models.PositiveIntegerField()
     by_domain = models.JSONField(default=dict)
     by_contributor = models.JSONField(default=dict)
+    by_grader = models.JSONField(default=dict)  # type of grader → tasks
     # Where the recipe has a band: {"model", "solved", "too_hard", "unknown"}: tasks left out by it, and without a rate
     by_difficulty = models.JSONField(null=True)
     notes = models.JSONField(default=list)  # sentences: what bound
@@ -77,3 +78,20 @@ class MixtureEntry(models.Model):
 
     def __str__(self) -> str:
         return f"{self.mixture_id}[{self.position}]"
+
+
+class MixtureSource(models.Model):
+    """How many tasks of a mixture are in one of its dataset versions. A task of two datasets counts for both.
+
+    Both are frozen, so it is counted once: pages that ask which models saw a dataset read no entry.
+    """
+
+    mixture = models.ForeignKey(Mixture, on_delete=models.CASCADE, related_name="sources", db_index=False)
+    dataset_version = models.ForeignKey(DatasetVersion, on_delete=models.PROTECT, related_name="mixed")
+    rows = models.PositiveIntegerField()
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["mixture", "dataset_version"], name="one_row_per_source")]
+
+    def __str__(self) -> str:
+        return f"{self.mixture_id}: {self.rows} of {self.dataset_version_id}"

@@ -5,17 +5,17 @@ from typing import Any
 
 import msgspec
 from django.db import transaction
-from django.db.models import F
+from django.db.models import Count, Exists, F, OuterRef, QuerySet
 
 from tasks.errors import Conflict, Invalid
-from tasks.models import Dataset, DatasetVersion, DatasetVersionTask, Team
+from tasks.models import Dataset, DatasetVersion, DatasetVersionTask, Task, Team
 from tasks.models.events import Subject, record
-from tasks.services import datasets, heldout
+from tasks.services import datasets, heldout, pool
 from tasks.services.access import require_role
 from tasks.states import Role, Split, TaskState
 from trainer import mixing
 from trainer.mixing import MixturePlan
-from trainer.models import Line, Mixture, MixtureEntry, Recipe
+from trainer.models import Line, Mixture, MixtureEntry, MixtureSource, Recipe
 from trainer.presets import PRESETS, resolve
 from trainer.services import difficulty, rows
 
@@ -87,8 +87,8 @@ def update(
     return recipe
 
 
-def preview(recipe: Recipe, *, seed: int | None = None) -> MixturePlan:
-    """The mixture that would be built of what is approved now. No row is written."""
+def preview(recipe: Recipe, *, seed: int | None = None, without: QuerySet[Task] | None = None) -> MixturePlan:
+    """The mixture that would be built of what is approved now, or of that `without` some. No row is written."""
     approved = [
         (dataset, f"unfrozen:{dataset.pk}", datasets.approved(dataset)) for dataset in _sources(recipe.line.team)
     ]
@@ -96,9 +96,18 @@ def preview(recipe: Recipe, *, seed: int | None = None) -> MixturePlan:
     rows = (
         _candidate(row, dataset, digest, rates)
         for dataset, digest, tasks in approved
-        for row in _columns(tasks.filter(split=Split.TRAIN))
+        for row in _columns(_left(tasks.filter(split=Split.TRAIN), without))
     )
     return mixing.mix(rows, _seeded(recipe, seed))
+
+
+def _left(tasks: QuerySet[Task], without: QuerySet[Task] | None) -> QuerySet[Task]:
+    return tasks if without is None else tasks.exclude(pk__in=without.values("pk"))
+
+
+def offered(space: Team, *, without: QuerySet[Task] | None = None) -> int:
+    """How many tasks a mixture of this space could be made of now, before any recipe: counted, not mixed."""
+    return _left(pool.approved_tasks(space, Split.TRAIN), without).order_by().count()
 
 
 @transaction.atomic
@@ -127,6 +136,7 @@ def build(recipe: Recipe, *, seed: int | None = None, actor: Any) -> Mixture:
             (MixtureEntry(mixture=mixture, position=i, task_id=int(task)) for i, task in enumerate(plan.tasks)),
             batch_size=5000,
         )
+        _count(mixture, versions)
         record(
             "mixture.built",
             subject=Subject("mixture", str(mixture.pk)),
@@ -135,6 +145,27 @@ def build(recipe: Recipe, *, seed: int | None = None, actor: Any) -> Mixture:
             data={"digest": plan.digest, "size": plan.size},
         )
     return mixture
+
+
+def _count(mixture: Mixture, versions: list[DatasetVersion]) -> None:
+    """What of the frozen list is of which dataset version and of which grader: said once, read by every lineage."""
+    taken = DatasetVersionTask.objects.filter(version__in=versions, task__in=mixture.entries.values("task"))
+    counts = taken.order_by().values_list("version").annotate(n=Count("pk"))
+    MixtureSource.objects.bulk_create(
+        MixtureSource(mixture=mixture, dataset_version_id=pk, rows=n) for pk, n in counts.order_by("version")
+    )
+    graders = mixture.entries.order_by().values_list("task__grader__type").annotate(n=Count("pk"))
+    mixture.by_grader = dict(graders.order_by("-n", "task__grader__type"))
+    mixture.save(update_fields=["by_grader"])
+
+
+def digest(mixture: Mixture) -> str:
+    """As the mixture's digest was made, from the rows of now: what is withdrawn keeps its place and content digest."""
+    names = mixture.entries.order_by("position").values_list("task_id", "task__content_digest")
+    trained = DatasetVersionTask.objects.filter(version=OuterRef("pk"), task__split=Split.TRAIN)
+    offered = mixture.dataset_versions.filter(Exists(trained)).values_list("digest", flat=True)
+    order = [content[:32] or str(pk) for pk, content in names.iterator(chunk_size=10_000)]
+    return mixing.digest_of(msgspec.convert(mixture.body, mixing.Recipe), sorted(set(offered)), order)
 
 
 def _rates(recipe: Recipe) -> Mapping[str, float]:

@@ -24,7 +24,6 @@ from django.conf import settings
 
 from tasks.errors import FlywheelError, Invalid
 from tasks.graders import registry
-from tasks.models import Task
 from tasks.states import TaskState
 from trainer import contract, weights
 from trainer.contract import Manifest, ModelRef, Result
@@ -36,7 +35,6 @@ from trainer.services.bases import BaseBuildKind
 from trainer.services.launching import path_of
 from trainer.services.model_cards import lineage
 from trainer.services.training import TrainingKind
-from trainer.states import LinePurpose
 
 POLL_SECONDS = 0.5
 GRACE_SECONDS = 10.0  # for an engine that is told to leave
@@ -183,12 +181,7 @@ def _lost(keys: list[str]) -> str:
 
 def _withdrawn(run: TrainingRun) -> set[str]:
     """Frozen training rows that are no longer approved; some may have gone before the run began, none is used again."""
-    if run.mixture is not None:
-        frozen = Task.objects.filter(pk__in=run.mixture.entries.values("task"))
-    else:
-        assert run.dataset_version is not None
-        entries = Task.objects.filter(pk__in=run.dataset_version.entries.values("task"))
-        frozen = training_data.train_tasks(entries, private=run.line.purpose == LinePurpose.EXPERT)
+    frozen = training_data.frozen(run)
     return {str(pk) for pk in frozen.exclude(state=TaskState.APPROVED).values_list("pk", flat=True)}
 
 

@@ -56,6 +56,15 @@ def trained_on(run: TrainingRun) -> Any:
     return train_tasks(version_tasks(run.dataset_version), private=private)
 
 
+def frozen(run: TrainingRun) -> Any:
+    """The rows that were frozen for the run to train on, whatever has become of them since."""
+    if run.mixture is not None:
+        return Task.objects.filter(pk__in=run.mixture.entries.values("task"))
+    assert run.dataset_version is not None
+    entries = Task.objects.filter(pk__in=run.dataset_version.entries.values("task"))
+    return train_tasks(entries, private=run.line.purpose == LinePurpose.EXPERT)
+
+
 def write(run: TrainingRun, spec: RunSpec, directory: Path) -> None:
     """train.jsonl in training order, validation.jsonl and probe.jsonl: a fixed choice, the same at every attempt."""
     train = directory / "train.jsonl"

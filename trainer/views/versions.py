@@ -10,13 +10,12 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_POST, require_safe
 
 from tasks.errors import Invalid
-from tasks.models import DatasetVersion
 from tasks.models.accounts import pool_roles
 from tasks.states import Role
 from tasks.views.listing import exported, facts_of, page_of
 from trainer.forms import LineForm, ReasonForm
 from trainer.models import Line, ModelVersion
-from trainer.services import evaluations, lines, model_cards, policies, promotion
+from trainer.services import evaluations, lineage, lines, model_cards, policies, promotion
 from trainer.states import AliasName, LinePurpose
 from trainer.views import history
 from trainer.views.drawing import score_chart
@@ -106,14 +105,12 @@ def find(request: HttpRequest, slug: str, number: int) -> ModelVersion:
 @require_safe
 def version_page(request: HttpRequest, slug: str, number: int) -> HttpResponse:
     version = find(request, slug, number)
-    run = version.run
     context = {
         "version": version,
         "aliases": [alias.name for alias in version.aliases.all()],
         "evaluations": version.evaluations.select_related("champion__line", "report")[:10],
         "defences": version.defences.select_related("candidate__line", "report").exclude(report=None)[:10],
-        "datasets": _sources(version, request.user),
-        "mixture": run.mixture if run else None,
+        "step": lineage.step_of(version, user=request.user),
         "children": ModelVersion.objects.for_user(request.user).filter(parent=version).select_related("line")[:10],
         "may_operate": may_operate(request.user, version.line),
         "alias_names": list(AliasName),
@@ -122,22 +119,6 @@ def version_page(request: HttpRequest, slug: str, number: int) -> HttpResponse:
         "artifact_there": Path(version.path).is_dir(),
     }
     return render(request, "trainer/version.html", context)
-
-
-def _sources(version: ModelVersion, user: Any) -> list[dict[str, Any]]:
-    """Dataset versions behind the version; of other teams' only the team is told, not the dataset."""
-    run = version.run
-    if run is None:
-        return []
-    rows = DatasetVersion.objects.filter(pk=run.dataset_version_id) if run.dataset_version_id else None
-    rows = run.mixture.dataset_versions.all() if rows is None and run.mixture else rows
-    if rows is None:
-        return []
-    seen = set(DatasetVersion.objects.for_user(user).filter(pk__in=rows).values_list("pk", flat=True))
-    return [
-        {"version": row, "visible": row.pk in seen, "team": row.dataset.team}
-        for row in rows.select_related("dataset__team").order_by("dataset__team__slug", "pk")[:100]
-    ]
 
 
 def _reason(request: HttpRequest) -> str:

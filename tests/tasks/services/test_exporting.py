@@ -166,6 +166,21 @@ def test_the_card_of_a_version_counts_what_is_left_out(approved: Dataset, contri
     assert "rejected since, and are left out: 1." in card
 
 
+def test_the_archive_of_a_version_holds_a_tombstone_of_what_was_withdrawn(approved: Dataset, contributor: Person):
+    version = datasets.freeze(approved, actor=contributor.user)
+    gone = next(task for task in tasks(approved) if task.split == "train")
+    withdrawals.withdraw(gone, actor=contributor.user, reason="mine")
+
+    stone = json.loads(archived(approved, contributor, version=version).read("withdrawn.jsonl"))
+
+    assert stone == {
+        "task": gone.pk,
+        "split": "train",
+        "exact_key": gone.exact_key,
+        "content_digest": gone.content_digest,
+    }
+
+
 def test_mlcroissant_reads_the_archive(approved: Dataset, contributor: Person, tmp_path: Any):
     import mlcroissant
 
