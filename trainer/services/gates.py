@@ -1,6 +1,5 @@
 """Deciding on a finished evaluation: read what the engine used and wrote, judge, keep the report, move the alias."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +15,10 @@ from trainer.evaluation.costs import lengths_from
 from trainer.evaluation.decision import Digests, GateDecision, Reason
 from trainer.evaluation.gates import decide as judge
 from trainer.evaluation.policy import policy_from
-from trainer.evaluation.scoring import CANDIDATE, CHAMPION, suites_from
+from trainer.evaluation.scoring import CANDIDATE, CHAMPION, SuiteScores
 from trainer.evaluation.suites import graders_digest, suite_digest
 from trainer.models import Evaluation, GateReport, Line, ModelVersion
-from trainer.services import promotion, rows, slicing, suites, training_data
+from trainer.services import credit, promotion, rows, scored, slicing, suites, training_data
 from trainer.services.evaluations import effective_policy, sampling_digest
 from trainer.services.launching import path_of
 from trainer.states import AliasName, EvaluationState, Verdict
@@ -34,13 +33,13 @@ def decide(evaluation: Evaluation) -> GateReport:
     run it says that the suites rise by chance, and nothing moves.
     """
     directory = path_of(evaluation.directory)
-    items = list(_read(directory / "items.jsonl", EvalItem))
+    items = scored.items(directory)
     with transaction.atomic():
         line = Line.objects.select_for_update().get(pk=evaluation.line_id)
         existing = GateReport.objects.filter(evaluation=evaluation).first()
         if existing is not None:
             return existing
-        decision, flips = _judged(evaluation, directory, items)
+        decision, flips, scores = _judged(evaluation, directory, items)
         report = GateReport.objects.create(
             line=line,
             evaluation=evaluation,
@@ -57,6 +56,7 @@ def decide(evaluation: Evaluation) -> GateReport:
             actor=None,
             data={"candidate": evaluation.candidate.name, "sentence": decision.sentence},
         )
+        credit.measure(report, scores)
         moves = line.auto_promote and not decision.sign_off and not evaluation.candidate.is_control
         if decision.verdict is Verdict.PROMOTE and moves:
             promotion.promote(evaluation.candidate, actor=None, reason=decision.sentence, report=report)
@@ -70,15 +70,9 @@ def undecided() -> Any:
 
 def _judged(
     evaluation: Evaluation, directory: Path, items: list[EvalItem]
-) -> tuple[GateDecision, list[dict[str, Any]]]:
-    scores = list(_read(directory / "scores.jsonl", Score))
-    sampling = msgspec.convert(evaluation.sampling, Sampling)
-    grouped = suites_from(
-        scores,
-        items=items,
-        answers_per_item=sampling.answers_per_item,
-        sources=_sources(items),
-    )
+) -> tuple[GateDecision, list[dict[str, Any]], list[SuiteScores]]:
+    scores = scored.scores(directory)
+    grouped = scored.grouped(evaluation, items, scores)
     decision = judge(
         policy_from(evaluation.policy),
         grouped,
@@ -88,7 +82,7 @@ def _judged(
         lengths=lengths_from(scores),
     )
     found = slicing.slices_of(grouped, items, scores, alpha=decision.alpha)
-    return msgspec.structs.replace(decision, slices=found), _flips(scores)
+    return msgspec.structs.replace(decision, slices=found), _flips(scores), grouped
 
 
 def _expected(evaluation: Evaluation) -> Digests:
@@ -152,16 +146,6 @@ def _contamination(evaluation: Evaluation) -> list[Reason]:
     return [Reason("contamination", f"{len(leaked)} prompts of the suites were among the rows that trained it.")]
 
 
-def _sources(items: list[EvalItem]) -> dict[str, str]:
-    """Item key → the dataset that brought it first."""
-    keys = [int(item.key) for item in items]
-    pairs = Task.objects.filter(pk__in=keys).order_by("memberships__pk").values_list("pk", "memberships__dataset__slug")
-    sources: dict[str, str] = {}
-    for pk, slug in pairs:
-        sources.setdefault(str(pk), slug or "")
-    return sources
-
-
 def _flips(scores: list[Score]) -> list[dict[str, Any]]:
     """Items whose first answer flipped: regressions first, both answers side by side with the grader's reason."""
     first: dict[tuple[str, str], dict[str, Score]] = {}
@@ -190,10 +174,3 @@ def _flips(scores: list[Score]) -> list[dict[str, Any]]:
 def _shown(score: Score) -> dict[str, Any]:
     said, reason = rows.storable(score.completion), rows.storable(score.reason)
     return {"completion": said, "reason": reason, "score": score.score}
-
-
-def _read(path: Path, kind: type[Any]) -> Iterator[Any]:
-    decoder = msgspec.json.Decoder(kind)
-    with path.open("rb") as file:
-        for line in file:
-            yield decoder.decode(line)
