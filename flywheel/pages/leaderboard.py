@@ -1,5 +1,6 @@
 """/leaderboard: what promotions did on each contributor's own held-out rows, and how contributors are named there."""
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -53,7 +54,8 @@ def leaderboard_page(request: HttpRequest) -> HttpResponse:
         "drawn": DRAWN,
         "fewest": lines.policy_of(line).minimum_clusters if line else 0,
         "finding": finding(board) if board else "",
-        "named": _named(request),
+        "named": (named := _named(request)),
+        "name_body": json.dumps({"team": named[0]["team"].slug, "anonymous": True}) if named else "",
     }
     return render(request, "leaderboard.html", context)
 
@@ -90,7 +92,8 @@ def finding(board: Board) -> str:
     better, worse = (sum(one.claim is claim for one in board.standings) for claim in (Claim.BETTER, Claim.WORSE))
     told = f"On the held-out rows of {better} of {_contributors(len(board.standings))} the champion got better"
     fell = f", on those of {worse} worse" if worse else ""
-    waits = f"; {len(board.waiting)} more have too few rows to tell" if board.waiting else ""
+    more = len(board.waiting)
+    waits = f"; {more} more {'has' if more == 1 else 'have'} too few rows to tell" if more else ""
     return f"{told}{fell}{waits}."
 
 

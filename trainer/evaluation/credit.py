@@ -139,12 +139,12 @@ def _claim(effect: Effect, p: float) -> tuple[Claim, float]:
 
 
 def sentence(effect: Effect | None, claim: str, *, rows: int, version: str, whose: str, fewest: int) -> str:
-    """“312 of your tasks were in shared/v7; on your 20 held-out tasks it went from 55 % to 80 % (95 % CI …)”."""
+    """“312 of your tasks were in shared/v7; on your 20 held-out tasks the score went from 55 % to 80 % (…)”."""
     began = f"{f'{rows:,}' if rows else 'None'} of {whose} tasks {'was' if rows == 1 else 'were'} in {version}"
     if effect is None:
         return f"{began}; none of {whose} tasks is held out, so nothing can be measured: {needs(0, fewest)}."
     asked = f"{effect.items:,} held-out {'task' if effect.items == 1 else 'tasks'}"
-    went = f"on {whose} {asked} it went from {share(effect.before)} to {share(effect.after)}"
+    went = f"on {whose} {asked} the score went from {share(effect.before)} to {share(effect.after)}"
     interval = f"{pp(effect.difference)} pp, 95 % CI {pp(effect.low)} to {pp(effect.high)}"
     if claim == Claim.TOO_FEW:
         return f"{began}; {went} ({interval}), which is too few to tell: {needs(effect.clusters, fewest)}."

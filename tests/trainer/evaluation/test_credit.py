@@ -165,7 +165,7 @@ def test_a_contributor_is_told_what_their_tasks_did():
     )  # fmt: skip
 
     assert told == (
-        "312 of your tasks were in shared/v7; on your 20 held-out tasks it went from 50 % to 75 % "
+        "312 of your tasks were in shared/v7; on your 20 held-out tasks the score went from 50 % to 75 % "
         "(25.0 pp, 95 % CI 10.0 to 40.0): better."
     )
 
@@ -173,7 +173,7 @@ def test_a_contributor_is_told_what_their_tasks_did():
 def test_too_few_rows_are_shown_without_a_claim_and_with_what_is_missing():
     told = sentence(an_effect(clusters=8), Claim.TOO_FEW, rows=1, version="shared/v7", whose="its", fewest=20)
 
-    assert told.startswith("1 of its tasks was in shared/v7; on its 8 held-out tasks it went from 50 % to 70 %")
+    assert told.startswith("1 of its tasks was in shared/v7; on its 8 held-out tasks the score went from 50 % to 70 %")
     assert told.endswith("which is too few to tell: 12 more held-out tasks are needed.")
 
 

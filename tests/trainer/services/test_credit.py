@@ -261,7 +261,7 @@ def test_a_contributor_is_told_of_the_newest_champion_that_their_rows_trained(
     ((entry, told),) = credit.told(line, [team.pk])
 
     assert entry.team == team
-    assert told.startswith("12 of your tasks were in shared/v1; on your 60 held-out tasks it went from ")
+    assert told.startswith("12 of your tasks were in shared/v1; on your 60 held-out tasks the score went from ")
 
 
 def test_a_candidate_that_was_not_promoted_is_not_boasted_of(turn: Turns, fill: Fill, line: Line, team: Team):

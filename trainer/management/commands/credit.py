@@ -18,5 +18,6 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         reports = GateReport.objects.order_by("pk") if options["again"] else credit.uncounted()
         done = [credit.recount(report) for report in reports.select_related("line", "evaluation__candidate__run")]
-        gone = f"; the answers of {done.count(False):,} are no longer there" if False in done else ""
-        self.stdout.write(f"{done.count(True):,} reports measured{gone}.")
+        measured, gone = done.count(True), done.count(False)
+        missing = f"; the answers of {gone:,} are no longer there" if gone else ""
+        self.stdout.write(f"{measured:,} report{'' if measured == 1 else 's'} measured{missing}.")
