@@ -65,7 +65,7 @@ class StandingOut(serializers.Serializer[Any]):
     rows = serializers.IntegerField(help_text="Of the training of the newest of them.")
 
 
-class WaitingOut(serializers.Serializer[Any]):
+class NotYetOut(serializers.Serializer[Any]):
     name = serializers.CharField()
     mine = serializers.BooleanField()
     effect = EffectOut(allow_null=True, help_text="Of the newest promotion; nothing is claimed of it.")
@@ -79,7 +79,7 @@ class BoardOut(serializers.Serializer[Any]):
     line = serializers.CharField(source="line.slug")
     versions = serializers.ListField(child=serializers.CharField(), help_text="Promotions that lead to the champion.")
     standings = StandingOut(many=True, help_text="By the lower end of the interval.")
-    waiting = WaitingOut(many=True, help_text="Too few rows to tell yet.")
+    waiting = NotYetOut(many=True, help_text="Too few rows to tell yet.")
 
 
 class BoardFilter(Asked):

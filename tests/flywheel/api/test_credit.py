@@ -26,7 +26,7 @@ def test_credit_is_listed_by_dataset_with_its_interval_and_in_words(portal: Port
 
     assert [row["version"] for row in found] == ["shared/v3", "shared/v2", "shared/v1"]
     assert {"items", "clusters", "before", "after", "difference", "low", "high", "p_value"} == set(found[0]["effect"])
-    assert found[0]["sentence"].startswith("40 of its tasks were in shared/v3")
+    assert found[0]["sentence"].startswith(f"{found[0]['rows']} of its tasks were in shared/v3; on its 138 held-out")
     assert "sums" not in found[0]
 
 
