@@ -4,6 +4,7 @@ from django.urls import include, path, re_path
 from rest_framework.routers import SimpleRouter
 
 from flywheel.api.appeals import Appeals
+from flywheel.api.credit import Credits, Leaderboard
 from flywheel.api.datasets import Datasets
 from flywheel.api.difficulty import DifficultyChecks, PassRates
 from flywheel.api.docs import Docs, Schema, Unknown
@@ -32,6 +33,7 @@ from flywheel.api.wrappers import Wrappers
 router = SimpleRouter(trailing_slash=False)
 for name, resource in {
     "appeals": Appeals,
+    "credit": Credits,
     "datasets": Datasets,
     "difficulty-checks": DifficultyChecks,
     "evaluations": Evaluations,
@@ -65,6 +67,8 @@ urlpatterns = [
     path("status", Status.as_view({"get": "retrieve"}), name="status"),
     path("usage", UsageApi.as_view({"get": "retrieve"}), name="usage"),
     path("usage/budget", UsageApi.as_view({"put": "budget"}), name="usage-budget"),
+    path("leaderboard", Leaderboard.as_view({"get": "retrieve"}), name="leaderboard"),
+    path("leaderboard/name", Leaderboard.as_view({"put": "rename"}), name="leaderboard-name"),
     path("schema", Schema.as_view(), name="schema"),
     path("docs", Docs.as_view(), name="docs"),
     path("", include(pieces.urls)),

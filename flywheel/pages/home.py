@@ -12,9 +12,10 @@ from tasks.models import Upload
 from tasks.models.accounts import pool_roles
 from tasks.states import Role
 from tasks.views import examples, live
+from tasks.views.scope import signed_in
 from tasks.views.waiting import no_worker
 from trainer.models import AliasMove, BaseBuild, Line
-from trainer.services import lines
+from trainer.services import credit, lines
 from trainer.states import AliasName
 from trainer.views import history
 from trainer.views.drawing import score_chart
@@ -33,6 +34,7 @@ def home(request: HttpRequest) -> HttpResponse:
         "chart": score_chart(scores) if scores else None,
         "finding": history.finding(scores),
         "promotion": _newest_promotion(request.user),
+        "credit": credit.told(line, signed_in(request).team_ids())[:5] if line else [],
         "newcomer": not Upload.objects.for_user(request.user).exists(),
         "reviewer": Role.REVIEWER in pool_roles(request.user),
         "example": examples.ROW,

@@ -2,11 +2,14 @@
 
 from django.urls import path
 
-from flywheel.pages import home, playground, used_in, withdrawing
+from flywheel.pages import credit, home, leaderboard, playground, used_in, withdrawing
 
 urlpatterns = [
     path("", home.home, name="home"),
     path("wheel", home.ring, name="wheel"),
+    path("leaderboard", leaderboard.leaderboard_page, name="leaderboard"),
+    path("leaderboard/name", leaderboard.set_name, name="leaderboard-name"),
+    path("datasets/<slug:team>/<slug:slug>/credit", credit.dataset_credit, name="dataset-credit"),
     path("playground", playground.playground, name="playground"),
     path("playground/ask", playground.ask, name="playground-ask"),
     path("datasets/<slug:team>/<slug:slug>/used-in", used_in.dataset_used_in, name="dataset-used-in"),

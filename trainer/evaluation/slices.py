@@ -8,10 +8,9 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 import numpy as np
-from scipy.stats import t as student
 
 from trainer.evaluation.scoring import FloatArray
-from trainer.evaluation.stats import benjamini_hochberg, clustered_standard_error, clustered_t
+from trainer.evaluation.stats import benjamini_hochberg, clustered_standard_error, clustered_t, clustered_t_p_value
 
 FALSE_SHARE = 0.10  # of what is claimed of slices, in expectation
 FEWEST = 20  # clusters: fewer are shown as "too few to tell"
@@ -67,9 +66,6 @@ def _slice(
     error, clusters = clustered_standard_error(d_n, cluster_n)
     interval = clustered_t(d_n, cluster_n, alpha)
     mean = float(d_n.mean())
-    p = 1.0
-    if clusters >= FEWEST:
-        p = 2 * float(student.sf(abs(mean) / error, clusters - 1)) if error else float(mean == 0)
     return Slice(
         label=label,
         value=value,
@@ -80,7 +76,7 @@ def _slice(
         difference=mean,
         low=interval.low,
         high=interval.high,
-        adjusted_p=p,
+        adjusted_p=clustered_t_p_value(mean, error, clusters) if clusters >= FEWEST else 1.0,
         changed=False,
         too_few=clusters < FEWEST,
     )

@@ -79,6 +79,11 @@ def clustered_t(d_n: FloatArray, cluster_n: Sequence[str], alpha: float) -> Inte
     return Interval(max(mean - reach, -1.0), min(mean + reach, 1.0))
 
 
+def clustered_t_p_value(mean: float, error: float, clusters: int) -> float:
+    """Two-sided p-value of H0: the mean is 0, by the t of `clustered_t`. Without spread a mean of 0 says nothing."""
+    return 2 * float(student.sf(abs(mean) / error, clusters - 1)) if error else float(mean == 0)
+
+
 def paired_score_interval(gained: int, lost: int, n: int, alpha: float) -> Interval:
     """Tango's score interval for (gained − lost)/n, the difference of two paired proportions.
 

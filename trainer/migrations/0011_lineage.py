@@ -27,7 +27,7 @@ class Migration(migrations.Migration):
 
     dependencies = [
         ('tasks', '0007_receipts'),
-        ('trainer', '0009_quiet_hours'),
+        ('trainer', '0010_credit'),
     ]
 
     operations = [

@@ -1,3 +1,4 @@
+from trainer.models.credit import CreditEntry, CreditName
 from trainer.models.difficulty import DifficultyCheck, PassRate
 from trainer.models.evaluations import Evaluation, SuiteItem, SuiteVersion
 from trainer.models.gates import GateReport
@@ -14,6 +15,8 @@ __all__ = [
     "Alias",
     "AliasMove",
     "BaseBuild",
+    "CreditEntry",
+    "CreditName",
     "Delivery",
     "DeliveryTry",
     "DifficultyCheck",

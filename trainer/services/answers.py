@@ -1,14 +1,16 @@
 """All answers of a comparison: those of an evaluation and of the earlier looks that it goes on from."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from tasks.models import Task
 from trainer import contract
 from trainer.contract import EvalItem, EvaluateSpec, Score
+from trainer.evaluation.scoring import SuiteScores, suites_from
 from trainer.models import Evaluation
 from trainer.services.launching import path_of
 
@@ -31,6 +33,12 @@ def looks_of(evaluation: Evaluation) -> list[Evaluation]:
     return found
 
 
+def kept(evaluation: Evaluation) -> bool:
+    """Whether the files of every look are there still."""
+    looks = looks_of(evaluation)
+    return all(look.directory and (path_of(look.directory) / "scores.jsonl").exists() for look in looks)
+
+
 def read(evaluation: Evaluation) -> Answers:
     """From the engine's own directories, not from what the rows say that it did."""
     items: dict[tuple[str, str], EvalItem] = {}
@@ -51,6 +59,26 @@ def read(evaluation: Evaluation) -> Answers:
             items.setdefault(place, item)
             given[place] = given.get(place, 0) + spec.sampling.answers_per_item
     return Answers(list(items.values()), scores, max(given.values(), default=0), specs)
+
+
+def grouped(gathered: Answers) -> list[SuiteScores]:
+    """By suite, each item with the dataset that brought it first."""
+    return suites_from(
+        gathered.scores,
+        items=gathered.items,
+        answers_per_item=gathered.answers_per_item,
+        sources=_sources(gathered.items),
+    )
+
+
+def _sources(asked: Sequence[EvalItem]) -> dict[str, str]:
+    """Item key → the dataset that brought it first."""
+    keys = [int(item.key) for item in asked]
+    pairs = Task.objects.filter(pk__in=keys).order_by("memberships__pk").values_list("pk", "memberships__dataset__slug")
+    sources: dict[str, str] = {}
+    for pk, slug in pairs:
+        sources.setdefault(str(pk), slug or "")
+    return sources
 
 
 def lines(path: Path, kind: type[Any]) -> Iterator[Any]:

@@ -13,10 +13,10 @@ from trainer.evaluation.costs import lengths_from
 from trainer.evaluation.decision import Digests, GateDecision, Reason
 from trainer.evaluation.gates import decide as judge
 from trainer.evaluation.policy import policy_from
-from trainer.evaluation.scoring import ANCHOR, CANDIDATE, CHAMPION, suites_from
+from trainer.evaluation.scoring import ANCHOR, CANDIDATE, CHAMPION, SuiteScores
 from trainer.evaluation.suites import graders_digest, suite_digest
 from trainer.models import Evaluation, GateReport, Line
-from trainer.services import answers, contamination, policies, promotion, rows, slicing, suites
+from trainer.services import answers, contamination, credit, policies, promotion, rows, slicing, suites
 from trainer.services.answers import Answers
 from trainer.services.evaluations import sampling_digest
 from trainer.states import AliasName, EvaluationState, Verdict
@@ -36,7 +36,7 @@ def decide(evaluation: Evaluation) -> GateReport:
         existing = GateReport.objects.filter(evaluation=evaluation).first()
         if existing is not None:
             return existing
-        decision, flips = _judged(evaluation, gathered)
+        decision, flips, scores = _judged(evaluation, gathered)
         report = GateReport.objects.create(
             line=line,
             evaluation=evaluation,
@@ -53,6 +53,7 @@ def decide(evaluation: Evaluation) -> GateReport:
             actor=None,
             data={"candidate": evaluation.candidate.name, "sentence": decision.sentence},
         )
+        credit.measure(report, scores)
         moves = line.auto_promote and not decision.sign_off and not evaluation.candidate.is_control
         if decision.verdict is Verdict.PROMOTE and moves:
             promotion.promote(evaluation.candidate, actor=None, reason=decision.sentence, report=report)
@@ -64,9 +65,9 @@ def undecided() -> Any:
     return Evaluation.objects.filter(state=EvaluationState.SUCCEEDED, report=None).order_by("pk")
 
 
-def _judged(evaluation: Evaluation, gathered: Answers) -> tuple[GateDecision, list[dict[str, Any]]]:
+def _judged(evaluation: Evaluation, gathered: Answers) -> tuple[GateDecision, list[dict[str, Any]], list[SuiteScores]]:
     items, scores = gathered.items, gathered.scores
-    grouped = suites_from(scores, items=items, answers_per_item=gathered.answers_per_item, sources=_sources(items))
+    grouped = answers.grouped(gathered)
     decision = judge(
         policy_from(evaluation.policy),
         grouped,
@@ -77,7 +78,7 @@ def _judged(evaluation: Evaluation, gathered: Answers) -> tuple[GateDecision, li
         look=evaluation.look,
     )
     found = slicing.slices_of(grouped, items, scores, alpha=decision.alpha)
-    return msgspec.structs.replace(decision, slices=found), _flips(scores)
+    return msgspec.structs.replace(decision, slices=found), _flips(scores), grouped
 
 
 def _expected(evaluation: Evaluation) -> Digests:
@@ -128,16 +129,6 @@ def _contamination(evaluation: Evaluation) -> list[Reason]:
     if leaked := contamination.leaked(evaluation):
         return [Reason("contamination", f"{len(leaked)} prompts of the suites were among the rows that trained it.")]
     return []
-
-
-def _sources(items: list[EvalItem]) -> dict[str, str]:
-    """Item key → the dataset that brought it first."""
-    keys = [int(item.key) for item in items]
-    pairs = Task.objects.filter(pk__in=keys).order_by("memberships__pk").values_list("pk", "memberships__dataset__slug")
-    sources: dict[str, str] = {}
-    for pk, slug in pairs:
-        sources.setdefault(str(pk), slug or "")
-    return sources
 
 
 def _flips(scores: list[Score]) -> list[dict[str, Any]]:

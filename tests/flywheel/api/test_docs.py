@@ -19,6 +19,18 @@ def page(live_server: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Page]:
         browser.close()
 
 
+def resources(page: Page) -> set[str]:
+    """What one meets on the way down: of more than about 125 operations Swagger UI draws those in sight only."""
+    met: set[str] = set()
+    for _ in range(120):
+        met |= set(page.locator(".opblock-tag").evaluate_all("tags => tags.map(tag => tag.dataset.tag)"))
+        if "wrappers" in met:
+            break
+        page.mouse.wheel(0, 600)
+        page.wait_for_timeout(100)
+    return met
+
+
 def test_the_docs_show_every_resource_with_a_clean_console(page: Page, live_server: Any):
     told: list[str] = []
     asked: list[str] = []
@@ -33,6 +45,6 @@ def test_the_docs_show_every_resource_with_a_clean_console(page: Page, live_serv
 
     assert reply is not None
     assert "unsafe-inline" not in reply.headers["content-security-policy"]
-    assert page.locator(".opblock").count() > 70
+    assert {"appeals", "credit", "runs", "wrappers"} <= resources(page)
     assert told == []
     assert [url for url in asked if not url.startswith((live_server.url, "data:"))] == []
