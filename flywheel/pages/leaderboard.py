@@ -19,7 +19,7 @@ from tasks.views.listing import exported
 from tasks.views.scope import signed_in
 from trainer.evaluation.credit import Claim
 from trainer.models import Line
-from trainer.services import leaderboard, lines
+from trainer.services import leaderboard, lines, policies
 from trainer.services.leaderboard import Board, Standing
 from trainer.states import LinePurpose
 from trainer.views.drawing import Forest, forest
@@ -52,7 +52,7 @@ def leaderboard_page(request: HttpRequest) -> HttpResponse:
         "standings": chosen,
         "forest": _forest(chosen) if chosen else None,
         "drawn": DRAWN,
-        "fewest": lines.policy_of(line).minimum_clusters if line else 0,
+        "fewest": policies.of(line).minimum_clusters if line else 0,
         "finding": finding(board) if board else "",
         "named": (named := _named(request)),
         "name_body": json.dumps({"team": named[0]["team"].slug, "anonymous": True}) if named else "",

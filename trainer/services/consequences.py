@@ -124,7 +124,7 @@ def _space(subject: Task | Dataset | None) -> Team:
 def _recipes(space: Team, lines: QuerySet[Line]) -> tuple[list[Recipe], int]:
     """Recipes that draw on the space, those first whose mixtures are newest; how many more there are."""
     mine = Recipe.objects.filter(line__team=space, line__in=lines.values("pk")).select_related("line__team")
-    ordered = list(mine.annotate(last=Max("mixtures")).order_by(F("last").desc(nulls_last=True), "-pk"))
+    ordered: list[Recipe] = [*mine.annotate(last=Max("mixtures")).order_by(F("last").desc(nulls_last=True), "-pk")]
     return ordered[:MOST_RECIPES], len(ordered[MOST_RECIPES:])
 
 

@@ -14,7 +14,7 @@ from tasks.states import Visibility
 from trainer.evaluation import credit as measures
 from trainer.evaluation.credit import Claim, Effect, Sum, needs
 from trainer.models import CreditEntry, CreditName, Line
-from trainer.services import credit, lines
+from trainer.services import credit, policies
 
 ANONYMOUS = "Anonymous contributor"
 LONGEST_NAME = 60
@@ -111,7 +111,7 @@ def _waiting(
     order: Mapping[int | None, str],
     names: "_Names",
 ) -> Iterator[Waiting]:
-    fewest = lines.policy_of(line).minimum_clusters
+    fewest = policies.of(line).minimum_clusters
     contributed = Dataset.objects.filter(visibility=Visibility.CONTRIBUTED, versions__task_count__gt=0)
     for team in Team.objects.filter(pk__in=contributed.values("team")).exclude(pk__in=counted):
         rows = entries.get(team.pk, [])
