@@ -52,7 +52,7 @@ class SourceOut(serializers.Serializer[Any]):
     share = serializers.FloatField()
 
 
-class CreditOut(serializers.Serializer[Any]):
+class ContributionOut(serializers.Serializer[Any]):
     team = serializers.CharField()
     rows = serializers.IntegerField()
     share = serializers.FloatField()
@@ -70,7 +70,7 @@ class TrainingOut(serializers.Serializer[Any]):
     rows = serializers.IntegerField()
     withdrawn = serializers.IntegerField(help_text="Of the rows, since.")
     sources = SourceOut(many=True)
-    credits = CreditOut(many=True)
+    credits = ContributionOut(many=True)
     graders = serializers.DictField(child=serializers.IntegerField(), help_text="Type → rows.")
 
 

@@ -1,7 +1,7 @@
 """Comparisons of versions as an evaluation leaves them, without an engine."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -9,10 +9,9 @@ import numpy as np
 
 from tasks.models import Dataset, DatasetTask, Task
 from tasks.states import Split
-from trainer.evaluation.policy import GatePolicy
 from trainer.evaluation.scoring import SuiteScores, side_of, suite_of
 from trainer.models import Evaluation, GateReport, Line, Mixture, MixtureEntry, ModelVersion, Recipe, TrainingRun
-from trainer.services import credit, promotion
+from trainer.services import credit, policies, promotion
 from trainer.states import AliasName
 
 
@@ -38,7 +37,6 @@ class Turns:
     """turn(…) makes a version of a line, compares it with the champion and, where the gate says so, promotes it."""
 
     line: Line
-    policy: GatePolicy = field(default_factory=GatePolicy)
 
     def __call__(
         self,
@@ -57,9 +55,10 @@ class Turns:
         candidate = ModelVersion.objects.create(
             line=self.line, number=number, digest=f"{number:064d}", parent=champion, run=run, origin="run"
         )
+        policy = policies.effective(self.line, [])
         evaluation = Evaluation.objects.create(
             line=self.line, candidate=candidate, champion=champion, sampling={}, state="succeeded",
-            policy=msgspec.to_builtins(self.policy), policy_digest=self.policy.digest(),
+            policy=msgspec.to_builtins(policy), policy_digest=policy.digest(),
         )  # fmt: skip
         report = GateReport.objects.create(
             line=self.line, evaluation=evaluation, verdict=verdict, sentence="As drawn.", decision={}, policy_digest=""
