@@ -111,6 +111,7 @@ def _publish(run: Run, history: History, trainer: GroupTrainer) -> Trained:
         loading.publish(policy, run.tokenizer, run.directory / "model", step=chosen.step)
     trainer.accelerator.wait_for_everyone()
     if ranks.first():
+        history.prune(run.recipe.keep_best, latest=run.recipe.prefer_latest)  # a kill came between the last save and it
         inspecting.inspect(run, policy, chosen.step)  # behind the last meeting: nobody waits for it
     model = checkpoints.read_manifest(run.directory / "model")
     at = run.progress.step

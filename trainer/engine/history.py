@@ -112,6 +112,7 @@ class History:
     def prune(self, keep_best: int, *, latest: bool = False) -> None:
         """Keep the newest two, the last healthy one and the best by validation; the damaged go with the others.
 
+        A snapshot of a pause counts only while it is the newest: what is kept must not depend on who paused a run.
         `latest`: also the one that `best` would choose so.
         """
         standing = self.standing()
@@ -119,7 +120,8 @@ class History:
         if latest and best and (chosen := self.best(latest=True)):
             best.append(chosen)
         healthy = [found for found in standing if _returnable(found)][:1]
-        kept = {found.directory for found in (*standing[:NEWEST], *best, *healthy)}
+        newest = [found for found in standing if found.state.scheduled][:NEWEST]
+        kept = {found.directory for found in (*standing[:1], *newest, *best, *healthy)}
         if len(standing) < NEWEST:
             return  # a damaged one stays until enough sound ones have come after it
         for directory in self._root.glob("step-*"):

@@ -201,6 +201,19 @@ def test_keeping_none_of_the_best_keeps_the_newest_two(root):
     assert _on_disk(root) == [10, 12]
 
 
+def test_the_snapshot_of_a_pause_pushes_out_nothing_and_goes_once_there_is_a_newer_one(root):
+    for step in (6, 8, 10):
+        _save(root, step)
+    _save(root, 11, scheduled=False)
+
+    History(root).prune(keep_best=0)
+    paused = _on_disk(root)
+    _save(root, 12)
+    History(root).prune(keep_best=0)
+
+    assert (paused, _on_disk(root)) == ([8, 10, 11], [10, 12])
+
+
 def test_damaged_ones_are_pruned_once_enough_sound_ones_have_come_after_them(root):
     for step in (2, 4, 6):
         _save(root, step)
