@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tasks.models import Dataset
+from tasks.models import Dataset, Task
 from tests.fixtures_portal import Portal
 from tests.portal_client import browser, text
 
