@@ -13,7 +13,7 @@ from rest_framework.response import Response
 
 from flywheel.api.resource import Asked, Given, Nothing, Resource, teams_of
 from flywheel.api.uses import UsedInOut, shown_uses
-from flywheel.api.withdrawals import WithdrawalPreviewOut, previewed
+from flywheel.api.withdrawals import ConsequencesOut, previewed
 from tasks.errors import Forbidden, NotFound
 from tasks.formats.writing import DIALECTS
 from tasks.models import Dataset, DatasetVersion, GraderChange, Task
@@ -248,7 +248,7 @@ class Datasets(Resource):
         lines = Line.objects.for_user(self.user, self.caller.team)
         return self.shown(shown_uses(uses.of_dataset_version(version, lines)), UsedInOut)
 
-    @extend_schema(responses=WithdrawalPreviewOut)
+    @extend_schema(responses=ConsequencesOut)
     @action(detail=True, pagination_class=None)
     def withdrawal(self, request: Request, pk: str) -> Response:
         """What withdrawing it would do. Nothing happens; POST /withdrawals does it."""

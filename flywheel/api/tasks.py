@@ -11,7 +11,7 @@ from rest_framework.response import Response
 
 from flywheel.api.resource import Asked, Given, Resource, teams_of
 from flywheel.api.uses import UsedInOut, shown_uses
-from flywheel.api.withdrawals import WithdrawalPreviewOut, previewed
+from flywheel.api.withdrawals import ConsequencesOut, previewed
 from tasks.errors import Invalid
 from tasks.models import Dataset, DatasetTask, Proof, Review, Task, TaskFinding
 from tasks.services import correcting, proofs, reviews, suspecting, tombstones
@@ -153,7 +153,7 @@ class Tasks(Resource):
         lines = Line.objects.for_user(self.user, self.caller.team)
         return self.shown(shown_uses(uses.of_task(self.get_object(), lines)), UsedInOut)
 
-    @extend_schema(responses=WithdrawalPreviewOut)
+    @extend_schema(responses=ConsequencesOut)
     @action(detail=True, pagination_class=None)
     def withdrawal(self, request: Request, pk: str) -> Response:
         """What withdrawing it would do. Nothing happens; POST /withdrawals does it."""

@@ -82,7 +82,7 @@ class RetiringOut(serializers.Serializer[Any]):
     under_way = serializers.IntegerField(help_text="Evaluations on it that have not ended.")
 
 
-class WithdrawalPreviewOut(serializers.Serializer[Any]):
+class ConsequencesOut(serializers.Serializer[Any]):
     goes = serializers.IntegerField(help_text="Tasks that would go.")
     stays = serializers.IntegerField(help_text="Tasks that stay, because other teams brought them too.")
     elsewhere = serializers.IntegerField(help_text="Of those that go: in other datasets of the same team as well.")
@@ -160,4 +160,4 @@ def previewed(resource: Resource, subject: Task | Dataset) -> Response:
         "used": shown_uses(would.used),
         "undo": False,
     }
-    return resource.shown(told, WithdrawalPreviewOut)
+    return resource.shown(told, ConsequencesOut)

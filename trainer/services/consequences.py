@@ -121,7 +121,7 @@ def _space(subject: Task | Dataset | None) -> Team:
 # The next mixture
 
 
-def _recipes(space: Team, lines: QuerySet[Line]) -> tuple[list[Recipe], int]:
+def _recipes(space: Team, lines: QuerySet[Line]) -> tuple[list[Any], int]:
     """Recipes that draw on the space, those first whose mixtures are newest; how many more there are."""
     mine = Recipe.objects.filter(line__team=space, line__in=lines.values("pk")).select_related("line__team")
     ordered: list[Recipe] = [*mine.annotate(last=Max("mixtures")).order_by(F("last").desc(nulls_last=True), "-pk")]

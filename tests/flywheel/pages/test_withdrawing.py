@@ -45,6 +45,7 @@ def test_a_withdrawal_ends_on_its_receipt(portal: Portal):
     receipt = WithdrawalReceipt.objects.latest("pk")
     page = text(browser(portal.contributor).get(reply["Location"]))
     assert reply["Location"] == f"/withdrawals/{receipt.pk}"
+    assert not Task.objects.filter(memberships__dataset=portal.contributed).exclude(state="withdrawn").exists()
     assert [
         words for words in ("We stop.", "shared/v3", receipt.digest, "what the log says") if words not in page
     ] == []

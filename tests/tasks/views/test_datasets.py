@@ -1,4 +1,4 @@
-"""/datasets: counts, the grader tried out, versions, withdrawal."""
+"""/datasets: counts, the grader tried out, versions."""
 
 import json
 
@@ -51,21 +51,6 @@ def test_freezing_twice_says_that_nothing_changed(portal: Portal):
     reply = client.post(address(portal.private, "/freeze"), follow=True)
 
     assert "Nothing has changed since version 1" in text(reply)
-
-
-def test_withdrawing_needs_a_reason(portal: Portal):
-    client = browser(portal.contributor)
-    back = {"Referer": f"http://testserver{address(portal.private)}"}
-
-    reply = client.post(address(portal.private, "/withdraw"), {"reason": ""}, headers=back, follow=True)
-
-    assert "Say why the dataset is withdrawn" in text(reply)
-
-
-def test_withdrawn_tasks_are_counted_and_gone(portal: Portal):
-    browser(portal.contributor).post(address(portal.private, "/withdraw"), {"reason": "Wrong source."})
-
-    assert not Task.objects.filter(memberships__dataset=portal.private).exclude(state__in=["withdrawn", "rejected"])
 
 
 def test_the_rows_can_be_had_as_json(portal: Portal):
