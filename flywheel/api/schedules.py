@@ -30,8 +30,8 @@ class ComingFireTimesOut(serializers.Serializer[Any]):
 
 class ScheduleOut(serializers.ModelSerializer[Schedule]):
     line_slug = serializers.CharField(source="line.slug")
-    quiet_from = serializers.TimeField(format="%H:%M")
-    quiet_to = serializers.TimeField(format="%H:%M")
+    quiet_from = serializers.TimeField(format="%H:%M", allow_null=True)
+    quiet_to = serializers.TimeField(format="%H:%M", allow_null=True)
     quiet_days = serializers.ListField(child=serializers.IntegerField(), help_text="1 is Monday; []: every day.")
     next_fire_times = serializers.SerializerMethodField(help_text="When the next five runs may begin, in its zone.")
     coming = serializers.SerializerMethodField(help_text="The same with the fire times that quiet hours defer.")
