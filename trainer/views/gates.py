@@ -14,9 +14,10 @@ from tasks.views.listing import exported, facts_of, page_of
 from trainer.evaluation import markdown
 from trainer.evaluation.decision import GateDecision
 from trainer.models import Evaluation, GateReport, Line
-from trainer.services import looks, policies
-from trainer.states import Verdict
-from trainer.views.drawing import forest
+from trainer.services import data_changes, looks, policies
+from trainer.states import AliasName, Verdict
+from trainer.views import history
+from trainer.views.drawing import forest, score_chart
 from trainer.views.scope import may_operate
 
 NEXT_STEPS = {
@@ -86,6 +87,8 @@ def report_page(request: HttpRequest, pk: int) -> HttpResponse:
         "forest": forest(rows) if rows else None,
         "has_anchor": any(row.get("anchor") for row in rows),
         "confidence": f"{100 * (1 - 2 * decision.get('alpha', 0.025)):.3g}",
+        "changes": data_changes.between(report.evaluation.champion, report.evaluation.candidate),
+        **_versions(report.line),
         "offer": looks.offer(report),
         "followed": report.evaluation.extensions.select_related("report").order_by("-pk").first(),
         "tone": TONES[Verdict(report.verdict)],
@@ -116,6 +119,17 @@ def go_on(request: HttpRequest, pk: int) -> HttpResponse:
     evaluation: Evaluation = looks.go_on(report, actor=request.user)
     messages.success(request, f"Look {evaluation.look} is queued: the verdict will be read on all answers together.")
     return redirect("evaluation", evaluation.pk)
+
+
+def _versions(line: Line) -> dict[str, Any]:
+    """How good every champion was until now, and which one a person approved last."""
+    scores = history.champion_scores(line)
+    return {
+        "scores": scores,
+        "chart": score_chart(scores) if scores else None,
+        "versions_finding": history.finding(scores),
+        "anchor": line.alias(AliasName.ANCHOR),
+    }
 
 
 def _next_step(report: GateReport) -> str:
@@ -158,16 +172,26 @@ def _digests(digests: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def _as_json(report: GateReport, *, with_flips: bool) -> HttpResponse:
-    body = {**_facts(report), "decision": report.decision, "flips": report.flips if with_flips else []}
+    changes = data_changes.between(report.evaluation.champion, report.evaluation.candidate)
+    body = {
+        **_facts(report),
+        "decision": report.decision,
+        "data": msgspec.to_builtins(changes),
+        "flips": report.flips if with_flips else [],
+    }
     headers = {"Content-Disposition": f'attachment; filename="gate-{report.pk}.json"'}
     return HttpResponse(
         json.dumps(body, indent=2, ensure_ascii=False), content_type="application/json", headers=headers
     )
 
 
+def _data_in_words(report: GateReport) -> list[str]:
+    changes = data_changes.between(report.evaluation.champion, report.evaluation.candidate)
+    return ["", f"Data: {changes.sentence}"] if changes else []
+
+
 def _as_markdown(report: GateReport) -> HttpResponse:
     decision = msgspec.convert(report.decision, GateDecision)
     headers = {"Content-Disposition": f'attachment; filename="gate-{report.pk}.md"'}
-    return HttpResponse(
-        "\n".join(markdown.lines(decision)), content_type="text/markdown; charset=utf-8", headers=headers
-    )
+    text = "\n".join([*markdown.lines(decision), *_data_in_words(report)])
+    return HttpResponse(text, content_type="text/markdown; charset=utf-8", headers=headers)

@@ -112,3 +112,21 @@ def test_a_verdict_of_a_former_policy_says_that_it_no_longer_counts(portal: Port
     page = text(browser(portal.operator).get(f"/ops/gates/{unclear.pk}"))
 
     assert "This verdict no longer counts" in page
+
+
+def test_the_report_tells_what_changed_in_the_data_and_every_champion_until_now(portal: Portal):
+    page = text(browser(portal.operator).get(f"/ops/gates/{portal.promoted.pk}"))
+
+    assert "What changed in the data" in page
+    assert "Champions until now" in page
+    assert "Anchor, the last version that a person approved" in page
+
+
+def test_the_json_and_the_markdown_tell_it_too(portal: Portal):
+    client = browser(portal.operator)
+
+    body = json.loads(text(client.get(f"/ops/gates/{portal.promoted.pk}?format=json")))
+    words = text(client.get(f"/ops/gates/{portal.promoted.pk}?format=markdown"))
+
+    assert body["data"]["after"] > 0
+    assert f"{body['data']['after']:,}" in words.split("Data: ")[1]
