@@ -33,6 +33,16 @@ def test_the_docs_show_every_resource_with_a_clean_console(page: Page, live_serv
 
     assert reply is not None
     assert "unsafe-inline" not in reply.headers["content-security-policy"]
-    assert page.locator(".opblock").count() > 70
+    assert len(operations(page)) > 70
     assert told == []
     assert [url for url in asked if not url.startswith((live_server.url, "data:"))] == []
+
+
+def operations(page: Page) -> set[str]:
+    """From 150 rows on Swagger UI keeps only those near the window in the page: they are met by scrolling."""
+    met: set[str] = set()
+    while not met or page.evaluate("innerHeight + scrollY < document.body.scrollHeight - 1"):
+        met.update(page.locator(".opblock").evaluate_all("rows => rows.map(row => row.id)"))
+        page.evaluate("scrollBy(0, innerHeight / 2)")
+        page.wait_for_timeout(50)
+    return met
