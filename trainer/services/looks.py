@@ -18,7 +18,7 @@ from tasks.services.access import require_role
 from tasks.states import Role
 from trainer.contract import Sampling
 from trainer.evaluation.policy import policy_from
-from trainer.models import Evaluation, GateReport, Line
+from trainer.models import Alias, Evaluation, GateReport, Line
 from trainer.services import policies, suites, wake
 from trainer.states import AliasName, EvaluationState, Verdict
 
@@ -104,11 +104,18 @@ def go_on(report: GateReport, *, actor: Any) -> Evaluation:
 
 
 def due() -> QuerySet[GateReport]:
-    """Reports that cannot tell, on lines that evaluate by themselves, and that nothing has followed."""
+    """Reports that cannot tell while planned answers are missing, on lines that evaluate by themselves.
+
+    Asked at every pass of supervision: what has been followed, or never can be for its champion is another by now, is
+    not among them.
+    """
     followed = Evaluation.objects.filter(extends=OuterRef("evaluation"))
+    reigning = Alias.objects.filter(
+        line=OuterRef("line"), name=AliasName.CHAMPION, version=OuterRef("evaluation__champion")
+    )
     return (
-        GateReport.objects.filter(verdict=Verdict.INCONCLUSIVE, line__auto_evaluate=True)
-        .filter(~Exists(followed))
+        GateReport.objects.filter(verdict=Verdict.INCONCLUSIVE, line__auto_evaluate=True, decision__look__next__lte=1)
+        .filter(~Exists(followed), Exists(reigning))
         .select_related("evaluation__line__team", "evaluation__candidate", "evaluation__champion")
         .order_by("pk")
     )

@@ -44,9 +44,8 @@ def evaluate_new_versions() -> None:
 def go_on_looking() -> None:
     """The next look at what cannot be told yet, where it belongs to the plan. One that is refused stays as it is."""
     for report in looks.due():
-        if looks.within_plan(report):
-            with suppress(FlywheelError):
-                looks.go_on(report, actor=None)
+        with suppress(FlywheelError):
+            looks.go_on(report, actor=None)
 
 
 def take_in_base(build_id: int) -> ModelVersion | None:

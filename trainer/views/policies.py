@@ -44,6 +44,8 @@ def policy_page(request: HttpRequest, slug: str) -> HttpResponse:
         except FlywheelError as wrong:
             refused = wrong.sentence
     context = _context(request, line, policy)
+    if refused and "policy" not in request.POST:
+        context["fields"] = policy_form.fields(policy, request.POST.dict())
     context |= {"refused": refused, "previewed": request.method == "POST" and not refused, "typed": _typed(request)}
     return render(request, "trainer/policy.html", context, status=400 if refused else 200)
 

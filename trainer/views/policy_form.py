@@ -1,7 +1,7 @@
 """The gate policy as a form: every knob a field, every suite a row. What a knob may be the policy itself says."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, get_args
 
 import msgspec
@@ -68,8 +68,12 @@ class Suite:
     margin: float | None
 
 
-def fields(policy: GatePolicy) -> dict[str, list[Field]]:
-    return {title: [_field(policy, name, told) for name, told in knobs] for title, knobs in GROUPS.items()}
+def fields(policy: GatePolicy, typed: Mapping[str, str] | None = None) -> dict[str, list[Field]]:
+    """Of the policy; `typed`: what somebody wrote instead, which may be no policy."""
+    made = {title: [_field(policy, name, told) for name, told in knobs] for title, knobs in GROUPS.items()}
+    if typed is None:
+        return made
+    return {title: [replace(field, value=typed.get(field.name, "")) for field in some] for title, some in made.items()}
 
 
 def _field(policy: GatePolicy, name: str, told: str) -> Field:

@@ -154,3 +154,13 @@ def test_what_is_plain_early_needs_no_second_look(report: Report, line: Line):
 
     assert (first.verdict, first.decision["look"]["number"]) == ("PROMOTE", 1)
     assert Evaluation.objects.filter(line=line).count() == 1
+
+
+def test_a_look_that_can_never_follow_is_not_tried_at_every_pass(report: Report, line: Line):
+    first = report({**TWICE, "looks": [0.5, 1]}, sealed=60)
+    Evaluation.objects.filter(extends=first.evaluation).delete()
+    assert list(looks.due()) == [first]
+
+    line.aliases.filter(name="champion").update(version=first.evaluation.candidate)
+
+    assert not looks.due().exists()

@@ -137,3 +137,12 @@ def test_the_api_lists_the_versions_and_sets_one(portal: Portal, line: Line):
 
     assert set_to["policy"]["delta_min"] == 0.03
     assert (listed[0]["reason"], listed[0]["digest"]) == ("By program.", set_to["digest"])
+
+
+def test_a_refused_field_keeps_all_that_was_typed(portal: Portal, line: Line):
+    sent = {**as_typed(policies.of(line)), "alpha": "3", "expected_effect": "0.123"}
+
+    page = text(browser(portal.operator).post(address(line), sent))
+
+    assert 'name="alpha" type="number" step="any" value="3"' in page
+    assert 'name="expected_effect" type="number" step="any" value="0.123"' in page
