@@ -126,7 +126,7 @@ def _versions(line: Line) -> dict[str, Any]:
     scores = history.champion_scores(line)
     return {
         "scores": scores,
-        "chart": score_chart(scores) if scores else None,
+        "chart": score_chart(scores, width=900) if scores else None,
         "versions_finding": history.finding(scores),
         "anchor": line.alias(AliasName.ANCHOR),
     }
