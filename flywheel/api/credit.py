@@ -10,7 +10,7 @@ from rest_framework.response import Response
 from flywheel.api.resource import Asked, Given, Resource, teams_of
 from tasks.errors import NotFound
 from tasks.states import Scope
-from trainer.evaluation.credit import Claim
+from trainer.evaluation.claim import Claim
 from trainer.models import CreditEntry, CreditName, Line
 from trainer.services import credit, leaderboard, lines
 from trainer.states import LinePurpose

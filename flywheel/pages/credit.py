@@ -12,7 +12,7 @@ from flywheel.pages.leaderboard import TONES
 from tasks.models import Dataset
 from tasks.views.listing import exported, facts_of, page_of
 from tasks.views.scope import dataset_of
-from trainer.evaluation.credit import Claim
+from trainer.evaluation.claim import Claim
 from trainer.models import CreditEntry
 from trainer.services import credit
 from trainer.views.drawing import Forest, forest

@@ -17,7 +17,7 @@ from tasks.services.accounts import pool
 from tasks.states import Role
 from tasks.views.listing import exported
 from tasks.views.scope import signed_in
-from trainer.evaluation.credit import Claim
+from trainer.evaluation.claim import Claim
 from trainer.models import Line
 from trainer.services import leaderboard, lines, policies
 from trainer.services.leaderboard import Board, Standing

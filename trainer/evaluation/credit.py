@@ -5,11 +5,11 @@ row of the mixture had a part in it. Whoever shows these figures says so.
 """
 
 from collections.abc import Mapping, Sequence
-from enum import StrEnum
 
 import msgspec
 import numpy as np
 
+from trainer.evaluation.claim import Claim
 from trainer.evaluation.points import pp
 from trainer.evaluation.scoring import FloatArray
 from trainer.evaluation.slices import FALSE_SHARE
@@ -22,13 +22,6 @@ from trainer.evaluation.stats import (
 
 ALPHA = 0.025  # one-sided: intervals of 95 %
 EXACT_DIGITS = 12  # what rounding adds to a difference of whole answers is taken off again
-
-
-class Claim(StrEnum):
-    BETTER = "better"
-    WORSE = "worse"
-    NOT_SHOWN = "no difference shown"
-    TOO_FEW = "too few rows to tell"
 
 
 class Sum(msgspec.Struct, frozen=True, array_like=True):

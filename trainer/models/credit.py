@@ -7,7 +7,7 @@ from django.db.models import Q
 
 from tasks.models.accounts import Team
 from tasks.models.datasets import Dataset
-from trainer.evaluation.credit import Claim
+from trainer.evaluation.claim import Claim
 from trainer.models.gates import GateReport
 
 

@@ -12,7 +12,8 @@ from tasks.models.events import Subject, record
 from tasks.services.access import require_role
 from tasks.states import Visibility
 from trainer.evaluation import credit as measures
-from trainer.evaluation.credit import Claim, Effect, Sum, needs
+from trainer.evaluation.claim import Claim
+from trainer.evaluation.credit import Effect, Sum, needs
 from trainer.models import CreditEntry, CreditName, Line
 from trainer.services import credit, policies
 

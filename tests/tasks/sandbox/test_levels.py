@@ -109,14 +109,16 @@ def test_every_level_that_can_be_started_here_holds(level: Level):
     assert report.escaped == ()
 
 
-# As in a container under Docker's default profile: no new namespaces, no mounts.
+# As in a container under Docker's default profile: no new namespaces, no mounts, and clone3 is a call that the kernel
+# seems not to know, so that the C library starts threads by clone.
 CONTAINER = """
 import ctypes, errno, os, sys
 sys.path.insert(0, ".")
 from tasks.sandbox import kernel, seccomp
 program = [(0x20, 0, 0, 0)]
-for number in ((272, 308, 165, 155, 435) if os.uname().machine == "x86_64" else (97, 268, 40, 41, 435)):
+for number in ((272, 308, 165, 155) if os.uname().machine == "x86_64" else (97, 268, 40, 41)):
     program += [(0x15, 0, 1, number), (0x06, 0, 0, 0x50000 | errno.EPERM)]
+program += [(0x15, 0, 1, 435), (0x06, 0, 0, 0x50000 | errno.ENOSYS)]
 program.append((0x06, 0, 0, 0x7FFF0000))
 packed = (ctypes.c_uint64 * len(program))(*map(seccomp._packed, program))
 header = seccomp._Program(len(program), ctypes.addressof(packed))

@@ -5,7 +5,8 @@ import pytest
 import statsmodels.api as sm
 from scipy.stats import t, ttest_rel
 
-from trainer.evaluation.credit import ALPHA, Claim, Effect, added, claims, measured, sentence, sums
+from trainer.evaluation.claim import Claim
+from trainer.evaluation.credit import ALPHA, Effect, added, claims, measured, sentence, sums
 from trainer.evaluation.stats import paired_difference
 
 
