@@ -17,6 +17,7 @@ from tasks.models import DatasetTask, Task
 from tasks.models.events import Subject, record
 from tasks.states import Visibility
 from trainer.evaluation import credit
+from trainer.evaluation.claim import Claim
 from trainer.evaluation.credit import Effect, Sum
 from trainer.evaluation.policy import policy_from
 from trainer.evaluation.scoring import CANDIDATE, CHAMPION, FloatArray, SuiteScores, pooled
@@ -86,7 +87,7 @@ def _told(report: GateReport, whole: SuiteScores | None, parts: Mapping[Who, _Pa
     claims = dict(zip(found, credit.claims([effect for effect, _ in found.values()], fewest=fewest), strict=True))
     for (team, dataset), part in parts.items():
         effect, sums = found.get((team, dataset), (None, {}))
-        claim, p = claims.get((team, dataset), (credit.Claim.TOO_FEW, 1.0))
+        claim, p = claims.get((team, dataset), (Claim.TOO_FEW, 1.0))
         yield CreditEntry(
             report=report,
             team_id=team,
