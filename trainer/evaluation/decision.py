@@ -35,6 +35,7 @@ class Rate(msgspec.Struct, frozen=True):
     mean: float
     low: float
     high: float
+    within: float | None = None  # variance between answers to one item; None where nothing was answered twice
 
 
 class Bounds(msgspec.Struct, frozen=True):

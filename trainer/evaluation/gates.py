@@ -17,6 +17,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
 from msgspec.structs import replace
 
 from trainer.evaluation import costs, invariants, scorer_gap, wording
@@ -230,6 +231,8 @@ def _row(policy: GatePolicy, suite: SuiteScores, role: Role, guard: Guard | None
     test = _test(policy, suite, reading, threshold)
     anchor = _anchor(policy, suite, reading, guard) if guard and with_anchor else None
     finding = Finding.WATCHED if role == "watched" else _strictest(test.finding, anchor)
+    if guard is not None and guard.passes == "unless_worse" and finding is not Finding.HOLD:
+        finding = Finding.WATCHED
     difference = test.difference
     row = GateRow(
         suite=suite.suite,
@@ -270,9 +273,11 @@ def _row(policy: GatePolicy, suite: SuiteScores, role: Role, guard: Guard | None
 
 
 def _rate(policy: GatePolicy, suite: SuiteScores, side: str, reading: Reading) -> Rate:
-    mean_n = suite.sides[side].mean_n(reading)
+    scores = suite.sides[side]
+    mean_n, within_n = scores.mean_n(reading), scores.within_variance_n(reading)
     interval = rate_interval(mean_n, suite.clusters, policy.alpha)
-    return Rate(float(mean_n.mean()), interval.low, interval.high)
+    within = None if np.all(np.isnan(within_n)) else float(np.nanmean(within_n))
+    return Rate(float(mean_n.mean()), interval.low, interval.high, within)
 
 
 def _anchor(policy: GatePolicy, suite: SuiteScores, reading: Reading, guard: Guard) -> Bounds | None:

@@ -20,6 +20,7 @@ from trainer.evaluation.scoring import CANDIDATE, CHAMPION, OVERALL, Reading, Su
 ANSWER_CHOICES = (1, 2, 4, 8, 16)  # K that a plan may choose
 FEWEST_ITEMS = 300  # a suite smaller than this cannot see a few points whatever K is
 OUT_OF_REACH = 1_000_000  # items beyond which "more" is not advice
+EVEN_MEAN = 0.5  # of a side of which nothing is known yet
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +32,21 @@ class Spread:
 
     def variance(self, answers_per_item: int) -> float:
         return self.between + self.within / answers_per_item
+
+    def under(self, effect: float, mean: float = EVEN_MEAN) -> "Spread":
+        """What two equal sides have, once one is better by `effect`: planning with theirs promises too much power.
+
+        Every failing answer is assumed to be repaired with the same chance λ = effect/(1 − mean), so that p becomes
+        p + λ(1 − p); with a fall every right one is spoilt with λ = |effect|/mean. Then for w = σ² of one side
+        σ'² = (1 − λ)(w + λ·E[(1 − p)²]) and ω² grows by λ²·Var(p), where E[(1 − p)²] = 1 − mean − w.
+        `mean` is that of the side that is compared with, in score units.
+        """
+        room = 1 - mean if effect >= 0 else mean
+        if not effect or room <= 0:
+            return self
+        share, one = min(abs(effect) / room, 1.0), self.within / 2
+        changed = (1 - share) * (one + share * max(room - one, 0.0))
+        return Spread(self.between + share**2 * max(mean * (1 - mean) - one, 0.0), one + changed)
 
 
 # Bimodal item difficulty, most items nearly always or nearly never solved: what to assume before there is data.

@@ -3,20 +3,41 @@
 import hashlib
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import msgspec
+from msgspec.structs import replace
 from scipy.stats import norm
 
 from tasks.errors import Invalid
-from trainer.evaluation.planning import BIMODAL, Demand, Plan, Spread, plan
+from trainer.evaluation.planning import ANSWER_CHOICES, BIMODAL, EVEN_MEAN, Demand, Plan, Spread, plan, power_at
 from trainer.evaluation.scoring import OVERALL, Reading
 from trainer.evaluation.sequential import Look, Spending
 from trainer.evaluation.sequential import looks as looks_of
 
 Tier = Literal["critical", "supporting"]
+Passes = Literal["when_shown", "unless_worse"]
 MOST_LOOKS = 10
 TIER_MARGINS: Mapping[Tier, float] = {"critical": 0.01, "supporting": 0.02}
+MOST_ANSWERS = ANSWER_CHOICES[-1]  # K that a plan may come to
+EVEN = 0.5  # chance to pass under which a guard by default asks for no proof
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What earlier evaluations showed of the champion on a suite."""
+
+    mean: float  # score or pass rate, as the policy compares
+    within: float | None = None  # σ² between its answers to one item; None: nothing was answered twice
+
+    @property
+    def spread(self) -> Spread:
+        """Of two sides as noisy as this one; how much single items will differ is of a comparison not made yet."""
+        return BIMODAL if self.within is None else Spread(BIMODAL.between, 2 * self.within)
+
+
+UNKNOWN = Known(EVEN_MEAN)
 
 
 class Guard(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -26,6 +47,9 @@ class Guard(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     tier: Tier = "supporting"
     margin: float | None = None  # None: the tier's, 1 pp for critical and 2 pp for supporting
     compares: Reading | None = None  # None: the policy's
+    # when_shown: passes where it is shown to be no worse than the margin; unless_worse: only a fall that is shown holds
+    passes: Passes = "when_shown"
+    by_default: bool = False  # of an evaluation whose policy names no guard
 
     @property
     def allowed(self) -> float:
@@ -136,41 +160,79 @@ def policy_from(config: Mapping[str, Any]) -> GatePolicy:
         raise Invalid("policy_invalid", f"This is not a gate policy: {error}", "policy") from error
 
 
+def named(policy: GatePolicy) -> GatePolicy:
+    """As somebody may put it into force: guards that an evaluation chose become guards that the policy names."""
+    return replace(policy, guards=tuple(replace(guard, by_default=False) for guard in policy.guards))
+
+
+def with_guards(
+    policy: GatePolicy, available: Mapping[str, int], known: Mapping[str, Known] | None = None
+) -> GatePolicy:
+    """The policy; where it names no guard, every suite that is no invariant is one, at the supporting margin.
+
+    A suite whose items could, with MOST_ANSWERS answers each, not even show in every second case that nothing fell, is
+    one that only a shown fall holds: it would keep good candidates back by chance, and say nothing.
+    """
+    if policy.guards:
+        return policy
+    left = [suite for suite in sorted(available) if suite not in policy.invariants]
+    plain = [Guard(suite, by_default=True) for suite in left]
+    guards = (
+        guard
+        if _chance(policy, guard, available[guard.suite], known or {}) >= EVEN
+        else replace(guard, passes="unless_worse")
+        for guard in plain
+    )
+    return replace(policy, guards=tuple(guards))
+
+
+def as_evaluated(policy: GatePolicy, evaluated: GatePolicy) -> GatePolicy:
+    """Today's policy with the guards that the evaluation was given by default, where it names none itself."""
+    if policy.guards:
+        return policy
+    return replace(policy, guards=tuple(guard for guard in evaluated.guards if guard.by_default))
+
+
+def _chance(policy: GatePolicy, guard: Guard, items: int, known: Mapping[str, Known]) -> float:
+    """To pass the guard with all of its items, where nothing but what the policy expects happened."""
+    demand = _demand(policy, guard, guard.suite, items, known)
+    variance = demand.spread.variance(MOST_ANSWERS)
+    return power_at(variance, items, demand.distance, alpha=policy.look(policy.planned_look).alpha)
+
+
 def plan_for(
     policy: GatePolicy,
     available: Mapping[str, int],
     *,
-    spreads: Mapping[str, Spread] | None = None,
-    champion_means: Mapping[str, float] | None = None,
-    most_answers: int = 16,
+    known: Mapping[str, Known] | None = None,
+    most_answers: int = MOST_ANSWERS,
 ) -> Plan:
     """K and n for the suites of a policy, at the level of the look that reads the whole plan.
 
-    `available` counts sealed items; spreads and means come from earlier runs.
+    `available` counts sealed items; what is `known` of the champion comes from earlier evaluations.
     """
-    spreads, champion_means = spreads or {}, champion_means or {}
-
-    def demand(suite: str, count: int, distance: float, power: float) -> Demand:
-        spread = spreads.get(suite, BIMODAL)
-        return Demand(suite, count, distance, power, spread.between, spread.within)
-
+    known = known or {}
     demands = []
     if policy.target == OVERALL and OVERALL not in available:
-        demands.append(
-            demand(OVERALL, sum(available.values()), policy.expected_effect - policy.delta_min, policy.power)
-        )
-    for suite, count in sorted(available.items()):
-        distance, power = math.inf, policy.power
-        guard = policy.guard(suite)
-        if guard is not None:
-            margin = policy.margin_for(guard, champion_means.get(suite, 1.0))
-            distance, power = margin + policy.expected_guard_effect, policy.guard_power
-        if suite == policy.target:
-            distance = min(distance, policy.expected_effect - policy.delta_min)
-        demands.append(demand(suite, count, distance, power))
+        demands.append(_demand(policy, None, OVERALL, sum(available.values()), known))
+    demands += [_demand(policy, policy.guard(suite), suite, count, known) for suite, count in sorted(available.items())]
     return plan(
         demands,
         alpha=policy.look(policy.planned_look).alpha,
         least_answers=policy.answers_per_item,
         most_answers=most_answers,
     )
+
+
+def _demand(policy: GatePolicy, guard: Guard | None, suite: str, items: int, known: Mapping[str, Known]) -> Demand:
+    """What must be told on the suite. One that is target and guard is planned for the smaller distance."""
+    of_champion = known.get(suite, UNKNOWN)
+    effect, distance, power = 0.0, math.inf, policy.power
+    if guard is not None and guard.passes == "when_shown":
+        effect = policy.expected_guard_effect
+        distance = policy.margin_for(guard, of_champion.mean) + effect
+        power = policy.guard_power
+    if suite == policy.target and policy.expected_effect - policy.delta_min < distance:
+        effect, distance = policy.expected_effect, policy.expected_effect - policy.delta_min
+    spread = of_champion.spread.under(effect, of_champion.mean)
+    return Demand(suite, items, distance, power, spread.between, spread.within)

@@ -21,6 +21,8 @@ def _interval(row: GateRow, policy: GatePolicy) -> str:
 
 def row_sentence(row: GateRow, policy: GatePolicy) -> str:
     shown = f"{row.suite}: {pp(row.difference)} pp ({_interval(row, policy)})"
+    if row.finding is Finding.WATCHED and row.role == "guard":
+        return f"{shown}; no fall is shown, and only a shown one would hold: too few items to prove that there is none."
     if row.finding is Finding.WATCHED:
         return f"{shown}; watched, decides nothing."
     if row.finding is Finding.INCONCLUSIVE:
@@ -52,14 +54,22 @@ def _doubt(row: GateRow) -> str:
     return f"{question} {more.sentence(row.answers_per_item)}"
 
 
+def _guarded(guards: Sequence[GateRow]) -> str:
+    small = sum(row.finding is Finding.WATCHED for row in guards)
+    unproven = f"{small} {'suite that is' if small == 1 else 'suites that are'} too small to prove it"
+    margin = max((row.margin for row in guards if row.finding is Finding.PASS), default=math.nan)
+    if not math.isnan(margin):
+        proven = f"no guard can be worse than {_limit(margin)}"
+        return f"{proven}, {unproven} beside" if small else proven
+    return f"no fall is shown on {unproven}" if small else "there is no guard"
+
+
 def headline(verdict: Verdict, rows: Sequence[GateRow], policy: GatePolicy, checks: Sequence[str] = ()) -> str:
     """The one honest sentence on top of a report. `checks`: sentences of other parts that decide."""
     if verdict is Verdict.PROMOTE:
         target = next(row for row in rows if row.role == "target")
         better = f"Better by {pp(target.difference)} pp on the target ({_interval(target, policy)})"
-        margin = max((row.margin for row in rows if row.role == "guard"), default=math.nan)
-        guarded = "there is no guard" if math.isnan(margin) else f"no guard can be worse than {_limit(margin)}"
-        return f"{better}; {guarded}."
+        return f"{better}; {_guarded([row for row in rows if row.role == 'guard'])}."
     deciding = Finding.HOLD if verdict is Verdict.HOLD else Finding.INCONCLUSIVE
     told = [*(row.sentence for row in rows if row.finding is deciding), *checks]
     opening = "Held" if verdict is Verdict.HOLD else "Cannot tell yet"

@@ -16,11 +16,11 @@ from tasks.services.access import require_role
 from tasks.states import Role
 from trainer.contract import EvaluateSpec, ModelRef, Result, Sampling, encode
 from trainer.evaluation.planning import Plan
-from trainer.evaluation.policy import GatePolicy, plan_for
+from trainer.evaluation.policy import GatePolicy
 from trainer.evaluation.scoring import OVERALL
 from trainer.launchers.protocol import write_whole
 from trainer.models import Evaluation, Line, ModelVersion, SuiteVersion
-from trainer.services import policies, rows, suites, wake
+from trainer.services import planning, policies, rows, suites, wake
 from trainer.services.bases import reference
 from trainer.states import AliasName, EvaluationState
 
@@ -49,8 +49,8 @@ def start(candidate: ModelVersion, *, actor: Any) -> Evaluation:
                 "nothing_sealed",
                 f"{line.name} has no suite: at least {suites.FEWEST} approved tasks of a domain must be sealed.",
             )
-        policy = policies.effective(line, list(available))
-        plan = plan_for(policy, available)
+        planned = planning.planned(line, policies.of(line), available)
+        policy, plan = planned.policy, planned.plan
         sizes = _first_look(policy, plan)
         frozen = suites.freeze(line, sizes)
         evaluation = Evaluation.objects.create(

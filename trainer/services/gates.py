@@ -101,7 +101,7 @@ def _found(evaluation: Evaluation, gathered: Answers) -> Digests:
     for item in gathered.items:
         by_suite.setdefault(item.suite, []).append(item)
     return Digests(
-        policy=policies.effective(evaluation.line, list(by_suite)).digest(),
+        policy=policies.today(evaluation).digest(),
         champion=_answered_as(gathered, CHAMPION),
         candidate=_answered_as(gathered, CANDIDATE),
         sampling=sampling_digest(*(spec.sampling for spec in gathered.specs)),

@@ -4,7 +4,7 @@ A verdict belongs to the policy that it was made under. A candidate that is bein
 becomes INVALID, and one whose PROMOTE still waits for a person has to be evaluated again.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -15,8 +15,8 @@ from tasks.errors import Invalid
 from tasks.models.events import Subject, record
 from tasks.services.access import require_role
 from tasks.states import Role
-from trainer.evaluation.policy import GatePolicy, Guard, policy_from
-from trainer.models import GateReport, Line, PolicyVersion
+from trainer.evaluation.policy import GatePolicy, as_evaluated, named, policy_from
+from trainer.models import Evaluation, GateReport, Line, PolicyVersion
 
 # A fifth of alpha is kept, so that one button may double the answers of what cannot be told; it costs the first look
 # about 3 points of power (77 instead of 80 %).
@@ -28,22 +28,10 @@ def of(line: Line) -> GatePolicy:
     return policy_from(line.policy)
 
 
-def effective(line: Line, domains: Sequence[str]) -> GatePolicy:
-    """The line's policy; where it names no guard, every domain of the line is one, at the supporting margin."""
-    return effective_of(of(line), domains)
-
-
-def effective_of(policy: GatePolicy, domains: Sequence[str]) -> GatePolicy:
-    if policy.guards:
-        return policy
-    left = [domain for domain in sorted(domains) if domain not in policy.invariants]
-    return msgspec.structs.replace(policy, guards=tuple(Guard(suite=domain) for domain in left))
-
-
 def change(line: Line, body: Mapping[str, Any], *, actor: Any, reason: str = "") -> PolicyVersion:
     """Replace the policy. The same content again changes nothing; the version in force is returned."""
     require_role(actor, line.team, Role.OPERATOR)
-    policy = policy_from(body)
+    policy = named(policy_from(body))
     if len(reason) > LONGEST_REASON:
         raise Invalid("reason_too_long", f"Say why in at most {LONGEST_REASON} characters.", "reason")
     with transaction.atomic():
@@ -82,9 +70,13 @@ def _version(line: Line, policy: GatePolicy, number: int, *, actor: Any, reason:
 
 def still_holds(report: GateReport) -> bool:
     """Whether the policy of the verdict is the one in force; both are hashed by the same program."""
-    evaluation = report.evaluation
-    domains = list(evaluation.suites.values_list("name", flat=True))
-    return effective(evaluation.line, domains).digest() == policy_from(evaluation.policy).digest()
+    evaluated = policy_from(report.evaluation.policy)
+    return today(report.evaluation).digest() == evaluated.digest()
+
+
+def today(evaluation: Evaluation) -> GatePolicy:
+    """The line's policy as it is now, with the guards that the evaluation was given where it names none."""
+    return as_evaluated(of(evaluation.line), policy_from(evaluation.policy))
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:

@@ -11,11 +11,11 @@ from django.shortcuts import redirect, render
 from django.views.decorators.http import require_http_methods
 
 from tasks.errors import FlywheelError
-from trainer.evaluation.planning import BIMODAL, power_curve
-from trainer.evaluation.policy import GatePolicy, plan_for, policy_from
+from trainer.evaluation.planning import power_curve
+from trainer.evaluation.policy import UNKNOWN, GatePolicy, policy_from
 from trainer.evaluation.scoring import OVERALL
 from trainer.models import Line, PolicyVersion
-from trainer.services import policies, suites
+from trainer.services import planning, policies, suites
 from trainer.views import policy_form
 from trainer.views.drawing import curve
 from trainer.views.scope import may_operate
@@ -78,20 +78,26 @@ def _context(request: HttpRequest, line: Line, policy: GatePolicy) -> dict[str, 
 
 def _planned(line: Line, policy: GatePolicy, available: Mapping[str, int]) -> dict[str, Any]:
     """What the policy would ask of each side, and the chance to see a gain by how many items are asked."""
-    effective = policies.effective_of(policy, list(available))
-    plan = plan_for(effective, available)
+    planned = planning.planned(line, policy, available)
+    plan = planned.plan
     target = next((one for one in plan.suites if one.suite == policy.target), None)
     whole = sum(available.values()) if policy.target == OVERALL else available.get(policy.target, 0)
     distance = max(policy.expected_effect - policy.delta_min, 0.0)
     most = max(2 * whole, 100)
     sizes = sorted({max(round(most * part / SIZES), 1) for part in range(1, SIZES + 1)})
     alpha = policy.look(policy.planned_look).alpha
-    drawn = power_curve(BIMODAL, plan.answers_per_item, distance, sizes, alpha=alpha)
+    known = planned.known.get(policy.target, UNKNOWN)
+    spread = known.spread.under(policy.expected_effect, known.mean)
+    drawn = power_curve(spread, plan.answers_per_item, distance, sizes, alpha=alpha)
     return {
         "plan": plan,
         "target": target,
         "drawing": curve(drawn, marked=target.n if target else whole, wanted=policy.power),
         "finding": _finding(policy, target, plan.answers_per_item),
+        "alarms": [guard.suite for guard in planned.policy.guards if guard.passes == "unless_worse"],
+        "measured": bool(planned.known),
+        "answers": planned.answers,
+        "seconds": planning.seconds_for(line, planned.answers),
         "beyond_first": policy.looks[-1],
     }
 

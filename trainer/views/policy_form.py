@@ -8,7 +8,7 @@ import msgspec
 import yaml
 
 from tasks.errors import Invalid
-from trainer.evaluation.policy import TIER_MARGINS, GatePolicy
+from trainer.evaluation.policy import TIER_MARGINS, GatePolicy, Guard
 from trainer.evaluation.scoring import OVERALL, Reading
 from trainer.evaluation.sequential import Spending
 
@@ -17,6 +17,7 @@ LONGEST = 20_000  # characters of a policy as text
 PLACES: Mapping[str, str] = {
     "": "not named",
     **{str(tier): f"guard, {tier} ({100 * margin:g} pp)" for tier, margin in TIER_MARGINS.items()},
+    "unless_worse": "guard that only a shown fall holds (2 pp)",
     "invariant": "invariant: nothing may fail",
 }
 GROUPS: Mapping[str, Sequence[tuple[str, str]]] = {
@@ -90,9 +91,13 @@ def suites(policy: GatePolicy, available: Mapping[str, int]) -> list[Suite]:
     found = []
     for name in names:
         guard = policy.guard(name)
-        place = guard.tier if guard else "invariant" if name in policy.invariants else ""
+        place = _place(guard) if guard else "invariant" if name in policy.invariants else ""
         found.append(Suite(name, available.get(name, 0), place, guard.margin if guard else None))
     return found
+
+
+def _place(guard: Guard) -> str:
+    return guard.tier if guard.passes == "when_shown" else guard.passes
 
 
 def targets(policy: GatePolicy, available: Iterable[str]) -> list[str]:
@@ -111,7 +116,8 @@ def read(given: Mapping[str, str]) -> dict[str, Any]:
             invariants.append(suite)
         elif place:
             margin = given.get(f"margin:{suite}", "").strip()
-            guards.append({"suite": suite, "tier": place, "margin": _number("margin", margin) if margin else None})
+            how = {"passes": place} if place == "unless_worse" else {"tier": place}
+            guards.append({"suite": suite, **how, "margin": _number("margin", margin) if margin else None})
     return {**body, "guards": guards, "invariants": invariants}
 
 

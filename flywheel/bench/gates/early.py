@@ -20,7 +20,7 @@ PLANNED = {look.information: look.alpha for look in looks(LOOKS, 0.025)}
 
 
 def early() -> list[Measure]:
-    n = items_needed(BIMODAL.variance(ANSWERS), EFFECT, power=0.95) or 0
+    n = items_needed(BIMODAL.under(EFFECT).variance(ANSWERS), EFFECT, power=0.95) or 0
     null = simulated(partial(_ends, n, 0.0), "early-null")
     real = simulated(partial(_ends, n, EFFECT), "early-real")
     double = simulated(partial(_ends, n, 2 * EFFECT), "early-double")

@@ -86,7 +86,7 @@ def power() -> list[Measure]:
     measures = []
     for planned, distance in POWERS:
         for answers in (1, 4):
-            n = items_needed(BIMODAL.variance(answers), distance, power=planned) or 0
+            n = items_needed(BIMODAL.under(distance).variance(answers), distance, power=planned) or 0
             name = f"power {100 * planned:.0f} % for {100 * distance:.0f} pp"
             target = simulated(partial(on_target, n, answers, distance), f"power-{planned}-{distance}-{answers}")
             rate = share([verdict is Verdict.PROMOTE for verdict, _ in target])

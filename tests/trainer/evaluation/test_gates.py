@@ -136,6 +136,35 @@ def test_a_policy_without_guards_says_so():
     assert judge([suite("add", 0.06)], replace(POLICY, guards=())).sentence.endswith("; there is no guard.")
 
 
+# A guard that only a shown fall holds
+
+ALARM = replace(POLICY, guards=(Guard("sub", passes="unless_worse"),))
+
+
+def test_too_few_items_to_prove_it_do_not_keep_back_what_only_a_shown_fall_holds():
+    decision = judge([suite("add", 0.06), suite("sub", 0.0, n=40)], ALARM)
+
+    assert (decision.verdict, row(decision, "sub").finding) == (Verdict.PROMOTE, Finding.WATCHED)
+
+
+def test_a_shown_fall_holds_however_small_the_suite():
+    decision = judge([suite("add", 0.06), suite("sub", -0.3, n=60)], ALARM)
+
+    assert (decision.verdict, decision.reasons[0].suite) == (Verdict.HOLD, "sub")
+
+
+def test_a_promotion_says_what_was_too_small_to_prove():
+    sentence = judge([suite("add", 0.06), suite("sub", 0.0, n=40)], ALARM).sentence
+
+    assert sentence.endswith("; no fall is shown on 1 suite that is too small to prove it.")
+
+
+def test_a_row_tells_how_noisy_each_side_is():
+    r = row(judge([suite("add", 0.06), suite("sub", 0.02)]), "add")
+
+    assert r.champion.within == pytest.approx(0.25 - 0.125**2 / 3, abs=0.02)  # p(1 − p), p uniform around a half
+
+
 # A candidate that learned nothing
 
 

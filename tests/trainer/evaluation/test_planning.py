@@ -184,3 +184,26 @@ def test_answers_are_counted_once_though_the_pool_repeats_its_suites():
 
 def test_a_watched_suite_never_makes_a_plan_fall_short():
     assert plan([Demand("add", 50, math.inf)]).enough
+
+
+# A true effect changes how much differences vary
+
+
+@pytest.mark.parametrize("effect", [-0.05, 0.02, 0.05, 0.2])
+def test_the_spread_under_an_effect_is_that_of_answers_drawn_with_it(effect: float):
+    rng = np.random.default_rng(7)
+    a = BIMODAL.within / (1 - 2 * BIMODAL.within)  # p ~ Beta(a, a) has E[2p(1 − p)] = BIMODAL.within
+    p_n = rng.beta(a, a, 400_000)
+    share = 2 * abs(effect)
+    q_n = p_n + share * (1 - p_n) if effect > 0 else p_n * (1 - share)
+    d_n = rng.binomial(1, q_n) - rng.binomial(1, p_n).astype(float)
+
+    assert Spread(0.0, BIMODAL.within).under(effect).variance(1) == pytest.approx(float(d_n.var()), rel=0.01)
+
+
+def test_no_effect_leaves_the_spread_as_it_is():
+    assert BIMODAL.under(0.0) == BIMODAL
+
+
+def test_where_nothing_can_be_gained_a_gain_adds_nothing():
+    assert Spread(0.0, 0.0).under(0.05, mean=1.0) == Spread(0.0, 0.0)

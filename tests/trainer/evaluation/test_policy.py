@@ -5,7 +5,16 @@ import pytest
 
 from tasks.errors import Invalid
 from trainer.evaluation.planning import BIMODAL, items_needed
-from trainer.evaluation.policy import GatePolicy, Guard, plan_for, policy_from
+from trainer.evaluation.policy import (
+    GatePolicy,
+    Guard,
+    Known,
+    as_evaluated,
+    named,
+    plan_for,
+    policy_from,
+    with_guards,
+)
 from trainer.evaluation.sequential import Spending
 
 
@@ -79,7 +88,7 @@ def test_a_plan_counts_the_effect_a_guard_is_expected_to_have():
 
     planned = {s.suite: s for s in plan_for(policy, {"add": 9000, "sub": 9000}).suites}
 
-    assert planned["sub"].n == items_needed(BIMODAL.variance(4), 0.04, power=0.95)
+    assert planned["sub"].n == items_needed(BIMODAL.under(0.02).variance(4), 0.04, power=0.95)
 
 
 def test_a_plan_for_the_pooled_target_sums_what_there_is():
@@ -131,3 +140,61 @@ def test_the_plan_is_made_at_the_level_of_the_look_that_reads_it():
 
     assert once.answers_per_item == twice.answers_per_item
     assert once.answers < twice.answers < 1.15 * once.answers
+
+
+# Guards by default
+
+
+SMALL, LARGE = 40, 2_000  # items that cannot, and that can, show that nothing fell by 2 pp
+
+
+def test_a_suite_that_could_show_it_is_a_guard_that_must():
+    (guard,) = with_guards(GatePolicy(), {"add": LARGE}).guards
+
+    assert (guard.suite, guard.passes, guard.by_default) == ("add", "when_shown", True)
+
+
+def test_a_suite_too_small_to_show_it_is_held_by_a_shown_fall_only():
+    (guard,) = with_guards(GatePolicy(), {"add": SMALL}).guards
+
+    assert guard.passes == "unless_worse"
+
+
+def test_what_is_known_of_the_champion_may_make_a_small_suite_one_that_must_show_it():
+    quiet = {"add": Known(0.99, within=0.002)}
+
+    (guard,) = with_guards(GatePolicy(), {"add": SMALL * 10}, quiet).guards
+
+    assert guard.passes == "when_shown"
+
+
+def test_guards_that_a_policy_names_are_left_as_they_are():
+    policy = GatePolicy(guards=(Guard("add"),))
+
+    assert with_guards(policy, {"add": SMALL, "sub": LARGE}) == policy
+
+
+def test_a_suite_that_asks_for_no_proof_does_not_drive_up_the_answers():
+    policy = GatePolicy(target="add", guards=(Guard("add"), Guard("sub", passes="unless_worse")))
+
+    planned = plan_for(policy, {"add": 9_000, "sub": SMALL})
+
+    assert planned.answers_per_item == policy.answers_per_item
+
+
+def test_an_evaluation_keeps_its_default_guards_whatever_is_sealed_since():
+    evaluated = with_guards(GatePolicy(), {"add": SMALL})
+
+    assert as_evaluated(GatePolicy(), evaluated) == evaluated
+
+
+def test_guards_that_were_named_and_are_no_more_are_a_change_of_policy():
+    evaluated = GatePolicy(guards=(Guard("add"),))
+
+    assert as_evaluated(GatePolicy(), evaluated).digest() != evaluated.digest()
+
+
+def test_a_policy_that_is_copied_from_an_evaluation_names_its_guards():
+    copied = named(with_guards(GatePolicy(), {"add": SMALL}))
+
+    assert as_evaluated(GatePolicy(), copied).guards == ()

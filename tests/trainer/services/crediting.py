@@ -55,7 +55,7 @@ class Turns:
         candidate = ModelVersion.objects.create(
             line=self.line, number=number, digest=f"{number:064d}", parent=champion, run=run, origin="run"
         )
-        policy = policies.effective(self.line, [])
+        policy = policies.of(self.line)
         evaluation = Evaluation.objects.create(
             line=self.line, candidate=candidate, champion=champion, sampling={}, state="succeeded",
             policy=msgspec.to_builtins(policy), policy_digest=policy.digest(),

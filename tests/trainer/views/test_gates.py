@@ -67,10 +67,9 @@ def unclear(portal: Portal) -> GateReport:
     evaluation = portal.held.evaluation
     line = evaluation.line
     policies.change(line, {**evaluation.policy, "looks": [1, 2]}, actor=None)
-    domains = list(evaluation.suites.values_list("name", flat=True))
     Evaluation.objects.filter(pk=evaluation.pk).update(
-        policy=msgspec.to_builtins(policies.effective(line, domains)),
-        policy_digest=policies.effective(line, domains).digest(),
+        policy=msgspec.to_builtins(policies.of(line)),
+        policy_digest=policies.of(line).digest(),
         champion=line.alias("champion"),
     )
     GateReport.objects.filter(pk=portal.held.pk).update(verdict="INCONCLUSIVE")
