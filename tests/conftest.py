@@ -16,6 +16,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: not any(word in item.path.as_posix() for word in LONGEST_FIRST))
 
 
+@pytest.fixture(scope="session", autouse=True)
+def cheap_passwords() -> None:
+    """A hash says itself how many rounds it took: other processes read these, and a test pays for none of a million."""
+    from django.contrib.auth.hashers import PBKDF2PasswordHasher
+
+    PBKDF2PasswordHasher.iterations = 1
+
+
 @pytest.fixture(autouse=True)
 def counts_of_now(monkeypatch: pytest.MonkeyPatch) -> None:
     """However slow the machine is, pages of this process count anew."""

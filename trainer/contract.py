@@ -1,7 +1,8 @@
 """Types of every file in an engine run directory. Both sides import this module; neither invents a field.
 
 In    spec.json and, by kind: demonstrations.jsonl (base); train.jsonl, validation.jsonl, probe.jsonl (train);
-      items.jsonl (sample, evaluate). control.json may appear at any time: the platform asks to pause or to cancel
+      items.jsonl (sample, evaluate); known.jsonl (evaluate), which the engine need not read. control.json may appear at
+      any time: the platform asks to pause or to cancel
 Out   heartbeat.json (rewritten), metrics.jsonl, samples.jsonl (a few rollouts a step), rollouts/ (Parquet),
       alarms.jsonl, report.json (checks for reward hacking), answers.jsonl (sample), scores.jsonl (evaluate),
       checkpoints/step-N/ and model/ each with manifest.json, result.json (last)
@@ -77,6 +78,12 @@ class Sampling(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     seed: int = 0
 
 
+def sampling_digest(*drawn: Sampling) -> str:
+    """SHA-256 of the settings; of several looks' settings together, the first's alone where there was one."""
+    each = [hashlib.sha256(msgspec.json.encode(sampling, order="sorted")).hexdigest() for sampling in drawn]
+    return each[0] if len(each) == 1 else hashlib.sha256("".join(each).encode()).hexdigest()
+
+
 class BaseSpec(msgspec.Struct, frozen=True, tag="base", tag_field="kind", forbid_unknown_fields=True):
     """Build the small local base model from demonstrations.jsonl. A fixed step count makes it reproducible."""
 
@@ -103,6 +110,7 @@ class EvaluateSpec(msgspec.Struct, frozen=True, tag="evaluate", tag_field="kind"
     evaluation: str
     sides: dict[str, ModelRef]  # "champion", "candidate" and, where it differs, "anchor"
     sampling: Sampling
+    known: dict[str, list[str]] = {}  # side → suites whose answers lie in known.jsonl, from an evaluation before
     initial: ModelRef | None = None  # exact KL of the candidate to it, on probe.jsonl, where given
     attempt: int = 1
 

@@ -172,6 +172,7 @@ class FakeEngine:
             self.score(side, item, k)
             for side in self.spec.sides
             for item in items
+            if item.suite not in self.spec.known.get(side, ())
             for k in range(self.spec.sampling.answers_per_item)
         ]
         for step in range(1, STEPS_OF_EVALUATION + 1):

@@ -38,11 +38,9 @@ class Chunk(Generic[Item]):
     seed: int
 
 
-def chunks(
-    items: Sequence[Item], drawn_as: Sampling, answers_at_once: int, *, by: Callable[[Item], str] = lambda item: ""
-) -> list[Chunk[Item]]:
-    """The items group by group and by length of prompt, so that a pass pads little; the same on every attempt."""
-    ordered = sorted(items, key=lambda item: (by(item), sum(len(m.content) for m in item.messages), item.key))
+def chunks(items: Sequence[Item], drawn_as: Sampling, answers_at_once: int) -> list[Chunk[Item]]:
+    """The items by length of prompt, so that a pass pads little; the same on every attempt."""
+    ordered = sorted(items, key=lambda item: (sum(len(m.content) for m in item.messages), item.key))
     size = max(1, answers_at_once // drawn_as.answers_per_item)
     return [Chunk(ordered[at : at + size], _seed(drawn_as.seed, at)) for at in range(0, len(ordered), size)]
 

@@ -9,6 +9,7 @@ work goes on from there: nothing is answered twice and no line is doubled.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -31,11 +32,13 @@ class Evaluated:
 
 def evaluate(spec: EvaluateSpec, directory: Path, progress: Progress) -> Evaluated:
     items = rows.read(directory / "items.jsonl", EvalItem)
-    total = len(items) * spec.sampling.answers_per_item * len(spec.sides)
+    asked = {side: [item for item in items if item.suite not in spec.known.get(side, ())] for side in spec.sides}
+    total = sum(map(len, asked.values())) * spec.sampling.answers_per_item
     scores = _Scores(directory / "scores.jsonl", progress, total)
     progress.enter("evaluating", total_steps=total)
     for side, reference in spec.sides.items():
-        _answer_side(side, reference, items, spec.sampling, scores, progress)
+        if asked[side]:
+            _answer_side(side, reference, asked[side], spec.sampling, scores, progress)
     return Evaluated(scores.written, scores.tokens, _kl(spec, directory, progress))
 
 
@@ -59,8 +62,9 @@ def _answer_side(
 
 
 def chunks(items: Sequence[EvalItem], drawn_as: Sampling, answers_at_once: int) -> list[Chunk[EvalItem]]:
-    """Suite by suite."""
-    return answering.chunks(items, drawn_as, answers_at_once, by=lambda item: item.suite)
+    """Suite by suite, so that the answers to one hang on model, items and settings alone: they may be known later."""
+    by_suite = groupby(sorted(items, key=lambda item: item.suite), key=lambda item: item.suite)
+    return [chunk for _, some in by_suite for chunk in answering.chunks(list(some), drawn_as, answers_at_once)]
 
 
 def _scored(

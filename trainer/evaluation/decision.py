@@ -7,7 +7,7 @@ import msgspec
 from trainer.evaluation.costs import Cost
 from trainer.evaluation.finding import Finding
 from trainer.evaluation.invariants import Invariant
-from trainer.evaluation.scorer_gap import ScorerGap
+from trainer.evaluation.scorer_gap import GapAtStep, ScorerGap
 from trainer.evaluation.scoring import Flips, Reading
 from trainer.evaluation.slices import Slice
 from trainer.states import Verdict
@@ -121,3 +121,4 @@ class GateDecision(msgspec.Struct, frozen=True):
     costs: list[Cost] = []
     slices: list[Slice] = []
     look: Taken | None = None  # None: of a report from before there were looks
+    gap_steps: list[GapAtStep] = []  # the two graders over the steps of the candidate's run

@@ -58,12 +58,14 @@ def decide(
     found: Digests,
     faults: Sequence[Reason] = (),
     independent: Mapping[str, SuiteScores] | None = None,
+    trained: Mapping[str, SuiteScores] | None = None,
     lengths: Lengths | None = None,
     look: int = 1,
 ) -> GateDecision:
     """Judge one candidate. `faults` are reasons of the caller's why the comparison is broken, contamination for one.
 
-    `independent`: by suite, the same answers scored by a grader that nobody trained against. `lengths`: of all answers.
+    `independent`: by suite, answers scored by a grader that nobody trained against; `trained`: the same ones as the
+    grader of the training scores them, where that is not what the suite is scored by. `lengths`: of all answers.
     `look`: which of the policy's looks at this candidate it is; all tests are at the level that may be spent at it.
     """
     taken = _taken(policy, look)
@@ -75,7 +77,7 @@ def decide(
     broken = [*faults, *_broken(declared, by_name, expected, found, with_anchor)]
     usable = [suite for suite in by_name.values() if suite.n and {CHAMPION, CANDIDATE} <= set(suite.sides)]
     rows = _claimed(policy, [row for suite in usable for row in _rows(policy, suite, with_anchor)])
-    checks = _checks(policy, usable, independent or {}, lengths)
+    checks = _checks(policy, usable, trained or {}, independent or {}, lengths)
     if broken:
         verdict, reasons = Verdict.INVALID, broken
         sentence = f"Not a valid comparison: {broken[0].sentence}"
@@ -370,14 +372,24 @@ _DECIDING = {Verdict.HOLD: Finding.HOLD, Verdict.INCONCLUSIVE: Finding.INCONCLUS
 
 
 def _checks(
-    policy: GatePolicy, suites: Sequence[SuiteScores], independent: Mapping[str, SuiteScores], lengths: Lengths | None
+    policy: GatePolicy,
+    usable: Sequence[SuiteScores],
+    trained: Mapping[str, SuiteScores],
+    independent: Mapping[str, SuiteScores],
+    lengths: Lengths | None,
 ) -> _Checks:
     limited = policy.cost_limit > 0 and lengths is not None and len(lengths.clusters) > 0
     return _Checks(
-        invariants=[invariants.judge(suite) for suite in suites if suite.suite in policy.invariants],
+        invariants=[invariants.judge(suite) for suite in usable if suite.suite in policy.invariants],
         gaps=[
-            scorer_gap.judge(suite, independent[suite.suite], limit=policy.gap_limit, alpha=policy.alpha)
-            for suite in suites
+            scorer_gap.judge(
+                trained.get(suite.suite, suite),
+                independent[suite.suite],
+                limit=policy.gap_limit,
+                alpha=policy.alpha,
+                error_budget=policy.error_budget,
+            )
+            for suite in usable
             if suite.suite in independent
         ],
         costs=costs.judge(lengths, limit=policy.cost_limit, alpha=policy.alpha) if limited and lengths else [],

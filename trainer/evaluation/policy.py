@@ -4,6 +4,7 @@ import hashlib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Literal
 
 import msgspec
@@ -75,6 +76,7 @@ class GatePolicy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     anchor_factor: float = 2.0  # margin against the anchor, in margins against the champion
     invariants: tuple[str, ...] = ()  # suites of which the candidate may fail nothing at all
     gap_limit: float = 0.02  # of a gain that an independent grader does not see
+    second_graders: dict[str, dict[str, Any]] = {}  # suite, or "*" for all others → the configuration of that grader
     cost_limit: float = 1.1  # times the champion's tokens, longest twentieth, answers cut off; 0: no limit
     looks: tuple[float, ...] = (1.0,)  # after which multiples of the planned answers a verdict may be read
     spending: Spending = "late"  # how alpha is divided between them
@@ -99,10 +101,7 @@ class GatePolicy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """What may be read at the look, the first being 1. Where the policy looks once, all of alpha."""
         if not 1 <= number <= len(self.looks):
             raise Invalid("no_such_look", f"The policy looks {len(self.looks)} times at a candidate.", "look")
-        if len(self.looks) == 1:
-            return Look(1.0, float(norm.isf(self.alpha)), self.alpha, self.alpha)
-        whole = self.looks[-1]
-        return looks_of([at / whole for at in self.looks[:number]], self.alpha, self.spending)[-1]
+        return _look(self.looks, number, self.alpha, self.spending)
 
     @property
     def planned_look(self) -> int:
@@ -117,6 +116,13 @@ class GatePolicy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         if 0 < champion_mean < self.weak_champion:
             return min(guard.allowed, self.weak_margin * champion_mean)
         return guard.allowed
+
+
+@lru_cache(maxsize=256)
+def _look(looks: tuple[float, ...], number: int, alpha: float, spending: Spending) -> Look:
+    if len(looks) == 1:
+        return Look(1.0, float(norm.isf(alpha)), alpha, alpha)
+    return looks_of([at / looks[-1] for at in looks[:number]], alpha, spending)[-1]
 
 
 def _rules(policy: GatePolicy) -> list[tuple[bool, str]]:

@@ -12,6 +12,7 @@ Alpha is one-sided throughout, as everywhere in trainer/evaluation.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Literal
 
 import numpy as np
@@ -96,12 +97,19 @@ def _boundary(carried: tuple[FloatArray, FloatArray] | None, step: float, share:
     return NEVER if excess(NEVER) >= 0 else float(brentq(excess, -NEVER, NEVER, xtol=1e-10))
 
 
+@cache
+def _points() -> tuple[FloatArray, FloatArray]:
+    """Of a third of a second's work."""
+    nodes, weights = np.polynomial.legendre.leggauss(GRID)
+    return nodes, weights
+
+
 def _on(carried: tuple[FloatArray, FloatArray] | None, step: float, stop: float) -> tuple[FloatArray, FloatArray]:
     """The density of the score below `stop` after one more step, on Gauss–Legendre points."""
     reach = FAR * math.sqrt(step)
     low = -reach if carried is None else float(carried[0][0]) - reach
     high = min(stop, reach if carried is None else float(carried[0][-1]) + reach)
-    nodes, weights = np.polynomial.legendre.leggauss(GRID)
+    nodes, weights = _points()
     score = low + (nodes + 1) * (high - low) / 2
     if carried is None:
         density = norm.pdf(score / math.sqrt(step)) / math.sqrt(step)

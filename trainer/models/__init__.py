@@ -1,6 +1,6 @@
 from trainer.models.credit import CreditEntry, CreditName
 from trainer.models.difficulty import DifficultyCheck, PassRate
-from trainer.models.evaluations import Evaluation, SuiteItem, SuiteVersion
+from trainer.models.evaluations import AnsweredSuite, Evaluation, SuiteItem, SuiteVersion
 from trainer.models.gates import GateReport
 from trainer.models.lines import Alias, AliasMove, Line
 from trainer.models.policies import PolicyVersion
@@ -14,6 +14,7 @@ from trainer.models.webhooks import Delivery, DeliveryTry, NewsCursor, Webhook
 __all__ = [
     "Alias",
     "AliasMove",
+    "AnsweredSuite",
     "BaseBuild",
     "CreditEntry",
     "CreditName",

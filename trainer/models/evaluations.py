@@ -87,3 +87,22 @@ class Evaluation(EngineWork):
 
     def __str__(self) -> str:
         return f"evaluation {self.pk}: {self.candidate} against {self.champion}"
+
+
+class AnsweredSuite(models.Model):
+    """A suite as a side answered it. Known by model, items and settings: the same three are not answered again."""
+
+    evaluation = models.ForeignKey(Evaluation, on_delete=models.CASCADE, related_name="answered")
+    side = models.CharField(max_length=10)
+    suite = models.CharField(max_length=80)
+    model_digest = models.CharField(max_length=64)
+    items_digest = models.CharField(max_length=64)  # of the items that were asked: a further look may ask a part
+    settings_digest = models.CharField(max_length=64)  # sampling, and the programs that graded
+    taken_from = models.ForeignKey(Evaluation, null=True, on_delete=models.SET_NULL, related_name="+")
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["evaluation", "side", "suite"], name="one_answer_per_side")]
+        indexes = [models.Index(fields=["model_digest", "items_digest", "settings_digest"], name="answered_before")]
+
+    def __str__(self) -> str:
+        return f"{self.side} on {self.suite} in evaluation {self.evaluation_id}"

@@ -51,7 +51,7 @@ def read(evaluation: Evaluation) -> Answers:
         assert isinstance(spec, EvaluateSpec)
         specs.append(spec)
         asked = list(lines(directory / "items.jsonl", EvalItem))
-        for score in lines(directory / "scores.jsonl", Score):
+        for score in given_in(directory):
             before = given.get((score.suite, score.key), 0)
             scores.append(msgspec.structs.replace(score, sample=before + score.sample) if before else score)
         for item in asked:
@@ -59,6 +59,13 @@ def read(evaluation: Evaluation) -> Answers:
             items.setdefault(place, item)
             given[place] = given.get(place, 0) + spec.sampling.answers_per_item
     return Answers(list(items.values()), scores, max(given.values(), default=0), specs)
+
+
+def given_in(directory: Path) -> Iterator[Score]:
+    """What the engine of an evaluation answered, and what was known before it began."""
+    for name in ("known.jsonl", "scores.jsonl"):
+        if (directory / name).exists():
+            yield from lines(directory / name, Score)
 
 
 def grouped(gathered: Answers) -> list[SuiteScores]:

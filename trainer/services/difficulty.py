@@ -23,13 +23,12 @@ from tasks.services import datasets, pool, suspecting
 from tasks.services.access import require_role
 from tasks.services.suspecting import Tried
 from tasks.states import Role, Split
-from trainer.contract import PromptItem, Result, SampleSpec, Sampling, TaskAnswers, encode
+from trainer.contract import PromptItem, Result, SampleSpec, Sampling, TaskAnswers, encode, sampling_digest
 from trainer.launchers import protocol
 from trainer.models import DifficultyCheck, Line, ModelVersion, PassRate, Recipe
 from trainer.presets import resolve
 from trainer.services import rows, training_data, usage, wake
 from trainer.services.bases import reference
-from trainer.services.evaluations import sampling_digest
 from trainer.services.launching import path_of
 from trainer.states import AliasName, EvaluationState, LinePurpose
 

@@ -1,7 +1,7 @@
 """Evaluations: champion and candidate on the same sealed items, planned before they run."""
 
-import hashlib
 import math
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,17 +11,20 @@ from django.db.models import F
 from django.utils import timezone
 
 from tasks.errors import Conflict
+from tasks.graders.registry import asks_a_model
 from tasks.models.events import Subject, record
 from tasks.services.access import require_role
 from tasks.states import Role
-from trainer.contract import EvaluateSpec, ModelRef, Result, Sampling, encode
+from trainer.contract import EvalItem, EvaluateSpec, Result, Sampling, encode
 from trainer.evaluation.planning import Plan
 from trainer.evaluation.policy import GatePolicy
 from trainer.evaluation.scoring import OVERALL
+from trainer.evaluation.suites import suite_digest
 from trainer.launchers.protocol import write_whole
 from trainer.models import Evaluation, Line, ModelVersion, SuiteVersion
-from trainer.services import planning, policies, rows, suites, wake
+from trainer.services import known_answers, planning, policies, rows, suites, wake
 from trainer.services.bases import reference
+from trainer.services.known_answers import Asked
 from trainer.states import AliasName, EvaluationState
 
 SIDES = ("champion", "candidate", "anchor")
@@ -88,13 +91,14 @@ def _first_look(policy: GatePolicy, plan: Plan) -> dict[str, int]:
 
 
 def _sampling(candidate: ModelVersion, answers_per_item: int) -> Sampling:
-    """The settings that the line's training samples with; the seed differs for every candidate, and is recorded."""
+    """The settings that the line's training samples with. One seed a line: a champion's answers are known to the next
+    candidate, and nobody gets another draw by asking again."""
     spec = candidate.run.spec if candidate.run else {}
     return Sampling(
         answers_per_item=answers_per_item,
         temperature=float(spec.get("temperature", 1.0)),
         max_completion_tokens=int(spec.get("max_completion_tokens", 48)),
-        seed=candidate.pk,
+        seed=candidate.line_id,
     )
 
 
@@ -106,15 +110,18 @@ def _asked_before(evaluation: Evaluation, suite: SuiteVersion) -> set[int]:
     return set(before.suites.filter(name=suite.name).values_list("items__task", flat=True))
 
 
-def sampling_digest(*looks: Sampling) -> str:
-    """Of the settings of every look, the first's alone where there was one."""
-    each = [hashlib.sha256(msgspec.json.encode(sampling, order="sorted")).hexdigest() for sampling in looks]
-    return each[0] if len(each) == 1 else hashlib.sha256("".join(each).encode()).hexdigest()
+def _items(evaluation: Evaluation, ordered: Iterable[SuiteVersion], asked: dict[str, Asked]) -> Iterator[EvalItem]:
+    """Suite by suite; what was asked of each is put into `asked` as it goes."""
+    for suite in ordered:
+        items = list(suites.items(suite, but=_asked_before(evaluation, suite)))
+        repeatable = not any(asks_a_model(item.grader) for item in items)
+        asked[suite.name] = Asked(suite_digest(items), len(items), repeatable)
+        yield from items
 
 
-def sides_of(evaluation: Evaluation) -> dict[str, ModelRef]:
+def sides_of(evaluation: Evaluation) -> dict[str, ModelVersion]:
     versions = {"champion": evaluation.champion, "candidate": evaluation.candidate, "anchor": evaluation.anchor}
-    return {side: reference(version) for side, version in versions.items() if version is not None}
+    return {side: version for side, version in versions.items() if version is not None}
 
 
 class EvaluationKind:
@@ -131,11 +138,13 @@ class EvaluationKind:
 
     def prepare(self, work: Evaluation, directory: Path) -> None:
         ordered = sorted(work.suites.all(), key=lambda suite: suite.name)
-        asked = (item for suite in ordered for item in suites.items(suite, but=_asked_before(work, suite)))
-        rows.write_lines(directory / "items.jsonl", asked)
+        asked: dict[str, Asked] = {}
+        rows.write_lines(directory / "items.jsonl", _items(work, ordered, asked))
+        sides = sides_of(work)
         told = EvaluateSpec(
             evaluation=str(work.pk),
-            sides=sides_of(work),
+            sides={side: reference(version) for side, version in sides.items()},
+            known=known_answers.take(work, sides, asked, directory),
             sampling=msgspec.convert(work.sampling, Sampling),
             attempt=work.attempt,
         )

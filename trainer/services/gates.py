@@ -8,7 +8,7 @@ from django.db import transaction
 from tasks.crash import crash_point
 from tasks.models import Task
 from tasks.models.events import Subject, record
-from trainer.contract import EvalItem, Sampling, Score
+from trainer.contract import EvalItem, Sampling, Score, sampling_digest
 from trainer.evaluation.costs import lengths_from
 from trainer.evaluation.decision import Digests, GateDecision, Reason
 from trainer.evaluation.gates import decide as judge
@@ -16,9 +16,9 @@ from trainer.evaluation.policy import policy_from
 from trainer.evaluation.scoring import ANCHOR, CANDIDATE, CHAMPION, SuiteScores
 from trainer.evaluation.suites import graders_digest, suite_digest
 from trainer.models import Evaluation, GateReport, Line
-from trainer.services import answers, contamination, credit, policies, promotion, rows, slicing, suites
+from trainer.services import answers, contamination, credit, policies, promotion, rows, second_grading, slicing, suites
 from trainer.services.answers import Answers
-from trainer.services.evaluations import sampling_digest
+from trainer.services.second_grading import Regraded
 from trainer.states import AliasName, EvaluationState, Verdict
 
 MOST_FLIPS = 200  # shown in a report, regressions first
@@ -31,12 +31,13 @@ def decide(evaluation: Evaluation) -> GateReport:
     run it says that the suites rise by chance, and nothing moves.
     """
     gathered = answers.read(evaluation)
+    regraded = second_grading.regrade(evaluation, gathered)
     with transaction.atomic():
         line = Line.objects.select_for_update().get(pk=evaluation.line_id)
         existing = GateReport.objects.filter(evaluation=evaluation).first()
         if existing is not None:
             return existing
-        decision, flips, scores = _judged(evaluation, gathered)
+        decision, flips, scores = _judged(evaluation, gathered, regraded)
         report = GateReport.objects.create(
             line=line,
             evaluation=evaluation,
@@ -65,7 +66,9 @@ def undecided() -> Any:
     return Evaluation.objects.filter(state=EvaluationState.SUCCEEDED, report=None).order_by("pk")
 
 
-def _judged(evaluation: Evaluation, gathered: Answers) -> tuple[GateDecision, list[dict[str, Any]], list[SuiteScores]]:
+def _judged(
+    evaluation: Evaluation, gathered: Answers, regraded: Regraded
+) -> tuple[GateDecision, list[dict[str, Any]], list[SuiteScores]]:
     items, scores = gathered.items, gathered.scores
     grouped = answers.grouped(gathered)
     decision = judge(
@@ -74,11 +77,13 @@ def _judged(evaluation: Evaluation, gathered: Answers) -> tuple[GateDecision, li
         expected=_expected(evaluation),
         found=_found(evaluation, gathered),
         faults=[*_moved(evaluation), *_contamination(evaluation)],
+        independent=regraded.independent,
+        trained=regraded.trained,
         lengths=lengths_from(scores),
         look=evaluation.look,
     )
     found = slicing.slices_of(grouped, items, scores, alpha=decision.alpha)
-    return msgspec.structs.replace(decision, slices=found), _flips(scores), grouped
+    return msgspec.structs.replace(decision, slices=found, gap_steps=regraded.steps), _flips(scores), grouped
 
 
 def _expected(evaluation: Evaluation) -> Digests:

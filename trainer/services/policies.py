@@ -12,6 +12,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from tasks.errors import Invalid
+from tasks.graders import registry
 from tasks.models.events import Subject, record
 from tasks.services.access import require_role
 from tasks.states import Role
@@ -32,6 +33,8 @@ def change(line: Line, body: Mapping[str, Any], *, actor: Any, reason: str = "")
     """Replace the policy. The same content again changes nothing; the version in force is returned."""
     require_role(actor, line.team, Role.OPERATOR)
     policy = named(policy_from(body))
+    for grader in policy.second_graders.values():
+        registry.parse(grader)
     if len(reason) > LONGEST_REASON:
         raise Invalid("reason_too_long", f"Say why in at most {LONGEST_REASON} characters.", "reason")
     with transaction.atomic():

@@ -17,7 +17,7 @@ from trainer.models import Evaluation, GateReport, Line
 from trainer.services import data_changes, looks, policies
 from trainer.states import AliasName, Verdict
 from trainer.views import history
-from trainer.views.drawing import forest, score_chart
+from trainer.views.drawing import curve, forest, score_chart
 from trainer.views.scope import may_operate
 
 NEXT_STEPS = {
@@ -94,6 +94,7 @@ def report_page(request: HttpRequest, pk: int) -> HttpResponse:
         "tone": TONES[Verdict(report.verdict)],
         "finding": _finding(rows),
         "checks": _checks(decision),
+        "over_steps": _over_steps(decision.get("gap_steps", [])),
         "slices": decision.get("slices", []),
         "next_step": _next_step(report),
         "digests": _digests(decision.get("digests", {})),
@@ -159,6 +160,25 @@ def _checks(decision: dict[str, Any]) -> list[dict[str, Any]]:
     """What was asked beside the differences; a report of an earlier day has none of it."""
     named = [("cost", "costs"), ("invariant", "invariants"), ("scorer gap", "gaps")]
     return [{"what": what, **one} for what, field in named for one in decision.get(field, [])]
+
+
+def _over_steps(steps: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """What training paid for its own answers, beside what a grader gives that nobody trained against."""
+    if not steps:
+        return None
+    first, last = steps[0], steps[-1]
+    drawn = {
+        name: curve([(one["step"], one[name]) for one in steps], marked=last["step"], wanted=0.0)
+        for name in ("reward", "independent")
+    }
+    apart = [100 * (one["reward"] - one["independent"]) for one in (first, last)]
+    return {
+        "steps": steps,
+        "chart": drawn["reward"],
+        "other": drawn["independent"].path,
+        "finding": f"Training pays {apart[1]:+.1f} pp more than the independent grader gives at step {last['step']}; "
+        f"at step {first['step']} it was {apart[0]:+.1f} pp.",
+    }
 
 
 def _digests(digests: dict[str, Any]) -> list[tuple[str, str]]:

@@ -46,6 +46,7 @@ GROUPS: Mapping[str, Sequence[tuple[str, str]]] = {
         ("minimum_clusters", "independent items that an interval needs"),
         ("permutations", "draws of the cross-check"),
         ("seed", "of these draws"),
+        ("second_graders", "by suite, or “*” for all others: a grader that nobody trains against, as YAML"),
     ),
 }
 CHOICES = {"compares": get_args(Reading), "spending": get_args(Spending)}
@@ -57,7 +58,7 @@ class Field:
     label: str
     help: str
     value: Any
-    kind: str  # number, words, list, flag
+    kind: str  # number, words, list, flag, text
     choices: Sequence[str] = ()
 
 
@@ -80,6 +81,8 @@ def fields(policy: GatePolicy, typed: Mapping[str, str] | None = None) -> dict[s
 def _field(policy: GatePolicy, name: str, told: str) -> Field:
     value = getattr(policy, name)
     kind = "words" if name in CHOICES else "flag" if isinstance(value, bool) else "number"
+    if isinstance(value, dict):
+        kind, value = "text", yaml.safe_dump(value, sort_keys=False, allow_unicode=True) if value else ""
     if isinstance(value, tuple):
         kind, value = "list", ", ".join(f"{number:g}" for number in value)
     return Field(name, name.replace("_", " "), told, value, kind, CHOICES.get(name, ()))
@@ -127,6 +130,8 @@ def _read(name: str, text: str) -> Any:
         return text or default
     if isinstance(default, bool):
         return text == "on"
+    if isinstance(default, dict):
+        return parsed(text) if text else {}
     if isinstance(default, tuple):
         return [_number(name, part) for part in text.replace(";", ",").split(",") if part.strip()]
     number = _number(name, text) if text else default
