@@ -29,11 +29,13 @@ from trainer.evaluation.costs import Lengths
 from trainer.evaluation.decision import Digests
 from trainer.evaluation.gates import decide
 from trainer.evaluation.policy import GatePolicy, Guard
+from trainer.evaluation.scorer_gap import GapAtStep
 from trainer.evaluation.scoring import SuiteScores, side_of, suite_of
 from trainer.hacking import Row, Said
 from trainer.models import (
     Alias,
     AliasMove,
+    AnsweredSuite,
     BaseBuild,
     Delivery,
     DeliveryTry,
@@ -518,8 +520,10 @@ def _report(
         policy=policy.digest(), champion=champion.digest, candidate=candidate.digest, sampling="5" * 64,
         suites={name: hashlib.sha256(name.encode()).hexdigest() for name in DOMAINS},
     )  # fmt: skip
-    decision = decide(policy, suites, expected=digests, found=digests, lengths=_lengths(seed))
-    decision = msgspec.structs.replace(decision, slices=slices_of(suites, [], [], alpha=policy.alpha))
+    graded = {suite.suite: suite for suite in suites[:1]}  # by an independent grader, which sees the same
+    decision = decide(policy, suites, expected=digests, found=digests, independent=graded, lengths=_lengths(seed))
+    steps = [GapAtStep(step, 48, 0.3 + 0.005 * step, 0.31 + 0.004 * step) for step in range(0, 121, 12)]
+    decision = msgspec.structs.replace(decision, slices=slices_of(suites, [], [], alpha=policy.alpha), gap_steps=steps)
     evaluation = Evaluation.objects.create(
         line=line, candidate=candidate, champion=champion, sampling={"answers_per_item": 4, "temperature": 1.0},
         policy=msgspec.to_builtins(policy), policy_digest=policy.digest(), state="succeeded", attempt=1, step=2560,
@@ -530,6 +534,11 @@ def _report(
             line=line, name=name, number=1, defaults={"digest": digests.suites[name], "item_count": 320}
         )
         evaluation.suites.add(suite)
+        AnsweredSuite.objects.create(
+            evaluation=evaluation, side="champion", suite=name, model_digest=champion.digest,
+            items_digest=suite.digest, settings_digest="6" * 64,
+            taken_from=Evaluation.objects.filter(line=line).exclude(pk=evaluation.pk).first(),
+        )  # fmt: skip
     return GateReport.objects.create(
         line=line, evaluation=evaluation, verdict=decision.verdict, sentence=decision.sentence[:500],
         decision=msgspec.to_builtins(decision), flips=_flips(), policy_digest=policy.digest(),

@@ -10,7 +10,7 @@ from rest_framework.response import Response
 from flywheel.api.resource import Asked, Given, Resource
 from tasks.states import Scope
 from trainer.models import Evaluation, ModelVersion, SuiteVersion
-from trainer.services import evaluations
+from trainer.services import evaluations, known_answers
 from trainer.states import EvaluationState
 
 
@@ -18,14 +18,18 @@ class EvaluationOut(serializers.ModelSerializer[Evaluation]):
     candidate_name = serializers.CharField(source="candidate.name")
     champion_name = serializers.CharField(source="champion.name")
     report = serializers.SerializerMethodField(help_text="Id of the gate report, when there is one.")
+    known = serializers.SerializerMethodField(help_text="What was not asked again, as sentences.")
 
     class Meta:
         model = Evaluation
         fields = (
             "id", "line", "candidate", "candidate_name", "champion", "champion_name", "anchor", "suites", "state",
             "phase", "step", "total_steps", "attempt", "extends", "look", "sampling", "policy", "policy_digest", "plan",
-            "report", "error", "created_at", "started_at", "finished_at",
+            "known", "report", "error", "created_at", "started_at", "finished_at",
         )  # fmt: skip
+
+    def get_known(self, evaluation: Evaluation) -> list[str]:
+        return known_answers.told(evaluation)
 
     def get_report(self, evaluation: Evaluation) -> int | None:
         report = getattr(evaluation, "report", None)

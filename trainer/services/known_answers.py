@@ -64,6 +64,18 @@ def take(
     return known
 
 
+def told(evaluation: Evaluation) -> list[str]:
+    """Sentences for people: whose answers were not given again, and where they lie."""
+    rows = evaluation.answered.exclude(taken_from=None).order_by("side", "taken_from", "suite")
+    found: dict[tuple[str, int], list[str]] = {}
+    for side, source, suite in rows.values_list("side", "taken_from", "suite"):
+        found.setdefault((side, source), []).append(suite)
+    return [
+        f"The {side}'s answers to {', '.join(suites)} are those of evaluation {source}."
+        for (side, source), suites in found.items()
+    ]
+
+
 def _source(
     evaluation: Evaluation, model_digest: str, items: Asked, whole: Callable[[Evaluation], Mapping[_Wanted, int]]
 ) -> AnsweredSuite | None:

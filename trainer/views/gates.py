@@ -13,6 +13,7 @@ from django.views.decorators.http import require_POST, require_safe
 from tasks.views.listing import exported, facts_of, page_of
 from trainer.evaluation import markdown
 from trainer.evaluation.decision import GateDecision
+from trainer.evaluation.points import pp
 from trainer.models import Evaluation, GateReport, Line
 from trainer.services import data_changes, looks, policies
 from trainer.states import AliasName, Verdict
@@ -168,16 +169,16 @@ def _over_steps(steps: list[dict[str, Any]]) -> dict[str, Any] | None:
         return None
     first, last = steps[0], steps[-1]
     drawn = {
-        name: curve([(one["step"], one[name]) for one in steps], marked=last["step"], wanted=0.0)
+        name: curve([(one["step"], one[name]) for one in steps], marked=last["step"], wanted=0.0, width=900)
         for name in ("reward", "independent")
     }
-    apart = [100 * (one["reward"] - one["independent"]) for one in (first, last)]
+    apart = [pp(one["reward"] - one["independent"]) for one in (first, last)]
     return {
         "steps": steps,
         "chart": drawn["reward"],
         "other": drawn["independent"].path,
-        "finding": f"Training pays {apart[1]:+.1f} pp more than the independent grader gives at step {last['step']}; "
-        f"at step {first['step']} it was {apart[0]:+.1f} pp.",
+        "finding": f"At step {last['step']} training paid {pp(last['reward'])} %, and the independent grader gives "
+        f"{pp(last['independent'])} %: a gap of {apart[1]} pp; at step {first['step']} it was {apart[0]} pp.",
     }
 
 

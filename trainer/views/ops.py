@@ -14,7 +14,7 @@ from tasks.states import UploadState
 from tasks.views import live
 from tasks.views.listing import exported, facts_of, page_of
 from trainer.models import BaseBuild, DifficultyCheck, Evaluation, GateReport, Line, Schedule, TrainingRun, Webhook
-from trainer.services import schedules
+from trainer.services import known_answers, schedules
 from trainer.states import RUN_ENDED, AliasName, EvaluationState, RunState, Verdict
 from trainer.views.history import champion_scores
 from trainer.views.scope import no_supervisor
@@ -135,7 +135,7 @@ def _next_firing(lines: Any) -> tuple[datetime, Schedule] | None:
 def evaluation_page(request: HttpRequest, pk: int) -> HttpResponse:
     evaluation = _evaluation(request, pk)
     context = {**_evaluation_status(evaluation, request.user), "plan": evaluation.plan}
-    return render(request, "trainer/evaluation.html", context)
+    return render(request, "trainer/evaluation.html", {**context, "known": known_answers.told(evaluation)})
 
 
 @login_required
