@@ -7,12 +7,23 @@ from typing import Any
 import msgspec
 from django.utils import timezone
 
-from tasks.models import Appeal, Dataset, DatasetVersion, Review, Task, Upload, WithdrawalReceipt, Wrapper
+from tasks.models import (
+    Appeal,
+    Dataset,
+    DatasetVersion,
+    Review,
+    Sample,
+    Task,
+    Upload,
+    WithdrawalReceipt,
+    Wrapper,
+)
 from tasks.models.events import Subject, record
-from tasks.services import datasets, resumable, uploads
+from tasks.services import datasets, resumable, samples, uploads
 from tasks.services.importing import import_upload
 from tasks.services.licences import CONSENT_VERSION
 from tasks.services.proving import prove_upload
+from tasks.services.samples import Told
 from tests.cast import Person
 from trainer import mixing
 from trainer.models import (
@@ -124,9 +135,21 @@ def full(
     own |= {"event": event.pk, "partialupload": partial.pk}
     text = f"start {SECRET} solve this {upload.pk}:"
     wrapper = Wrapper.objects.create(space=task.space, text=text, rows=12, upload=upload, example="line 1")
-    own |= {"appeal": appeal.pk, "wrapper": wrapper.pk, "withdrawalreceipt": _receipt(person, dataset).pk}
+    own |= {
+        "appeal": appeal.pk,
+        "wrapper": wrapper.pk,
+        "withdrawalreceipt": _receipt(person, dataset).pk,
+    }
+    own["sample"] = _sample(person).pk
     key = person.user.api_keys.get(name="test").pk
     return World(person, {**own, **trained, "line": line.pk, "team": person.team.pk, "apikey": key})
+
+
+def _sample(person: Person) -> Sample:
+    """Of a program of the team: the whole team sees it."""
+    told = Told({"prompt": f"{SECRET}: 1 + 1?", "reference": 2}, "champion", "shared/v1", f"{SECRET}, it is 3.")
+    rights: dict[str, Any] = {"licence": "MIT", "consent": True, "source": "program"}
+    return samples.collect(person.team, [told], actor=person.user, **rights)[0]
 
 
 def _receipt(person: Person, dataset: Dataset) -> WithdrawalReceipt:

@@ -1,3 +1,4 @@
+from trainer.models.coverage import DomainCount
 from trainer.models.credit import CreditEntry, CreditName
 from trainer.models.difficulty import DifficultyCheck, PassRate
 from trainer.models.evaluations import Evaluation, SuiteItem, SuiteVersion
@@ -20,6 +21,7 @@ __all__ = [
     "Delivery",
     "DeliveryTry",
     "DifficultyCheck",
+    "DomainCount",
     "Evaluation",
     "Firing",
     "GateReport",
