@@ -19,11 +19,10 @@ from tasks.models import (
     Wrapper,
 )
 from tasks.models.events import Subject, record
-from tasks.services import datasets, resumable, samples, uploads
+from tasks.services import datasets, resumable, uploads
 from tasks.services.importing import import_upload
 from tasks.services.licences import CONSENT_VERSION
 from tasks.services.proving import prove_upload
-from tasks.services.samples import Told
 from tests.cast import Person
 from trainer import mixing
 from trainer.models import (
@@ -147,9 +146,11 @@ def full(
 
 def _sample(person: Person) -> Sample:
     """Of a program of the team: the whole team sees it."""
-    told = Told({"prompt": f"{SECRET}: 1 + 1?", "reference": 2}, "champion", "shared/v1", f"{SECRET}, it is 3.")
-    rights: dict[str, Any] = {"licence": "MIT", "consent": True, "source": "program"}
-    return samples.collect(person.team, [told], actor=person.user, **rights)[0]
+    row = {"messages": [{"role": "user", "content": f"{SECRET}: 1 + 1?"}], "item": {"reference": 2}, "grader": GRADER}
+    rights = {"licence": "MIT", "consent_version": CONSENT_VERSION}
+    return Sample.objects.create(
+        team=person.team, source="program", row=row, asked_as="champion", version="shared/v1", answer=SECRET, **rights
+    )
 
 
 def _receipt(person: Person, dataset: Dataset) -> WithdrawalReceipt:

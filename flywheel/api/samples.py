@@ -64,7 +64,7 @@ class SampleFilter(Asked):
     licence = serializers.CharField(required=False)
 
 
-class SampleOut(serializers.ModelSerializer[Sample]):
+class CollectedSampleOut(serializers.ModelSerializer[Sample]):
     team = serializers.CharField(source="team.slug")
     collected_by = serializers.CharField(source="collected_by.username", allow_null=True, default=None)
     source = serializers.CharField(help_text="playground or program.")
@@ -79,7 +79,7 @@ class SampleOut(serializers.ModelSerializer[Sample]):
 
 
 class CollectedOut(serializers.Serializer[Any]):
-    collected = SampleOut(many=True)
+    collected = CollectedSampleOut(many=True)
 
 
 class Samples(Resource):
@@ -88,18 +88,18 @@ class Samples(Resource):
     def get_queryset(self) -> Any:
         return super().get_queryset().select_related("team", "collected_by")
 
-    @extend_schema(parameters=[SampleFilter], responses=SampleOut(many=True))
+    @extend_schema(parameters=[SampleFilter], responses=CollectedSampleOut(many=True))
     def list(self, request: Request) -> Response:
         """What you and your teams' programs have collected, newest first. Another person's basket is not here."""
         asked, rows = self.asked(SampleFilter), self.get_queryset()
         if state := asked.pop("state", ""):
             rows = rows.filter(upload__isnull=state == "collected")
-        return self.page(rows.filter(**asked), SampleOut)
+        return self.page(rows.filter(**asked), CollectedSampleOut)
 
-    @extend_schema(responses=SampleOut)
+    @extend_schema(responses=CollectedSampleOut)
     def retrieve(self, request: Request, pk: str) -> Response:
         """One sample: what it says while it waits, where it went once it was sent."""
-        return self.shown(self.get_object(), SampleOut)
+        return self.shown(self.get_object(), CollectedSampleOut)
 
     @extend_schema(request=SamplesIn, responses={201: CollectedOut})
     def create(self, request: Request) -> Response:

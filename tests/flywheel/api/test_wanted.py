@@ -6,6 +6,7 @@ from rest_framework.test import APIClient
 from tests import cast
 from tests.fixtures_portal import Portal
 from tests.portal_client import portal, seeded, text
+from trainer.models import Line
 
 __all__ = ["portal", "seeded"]
 pytestmark = pytest.mark.django_db
@@ -40,5 +41,7 @@ def test_a_private_line_has_no_list_even_for_its_own_team(portal: Portal):
     assert client.get("/api/v1/wanted", {"line": "carlas-lab-house"}).status_code == 404
 
 
-def test_before_there_is_a_shared_line_there_is_no_list(db: None):
+def test_before_there_is_a_shared_line_there_is_no_list(portal: Portal):
+    Line.objects.update(purpose="expert")
+
     assert APIClient().get("/api/v1/wanted").status_code == 404

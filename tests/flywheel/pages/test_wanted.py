@@ -82,7 +82,9 @@ def test_a_private_line_has_no_list(portal: Portal):
     assert browser(portal.contributor).get(f"/wanted?line={expert.slug}").status_code == 404
 
 
-def test_before_there_is_a_shared_line_the_page_says_so(db: None):
+def test_before_there_is_a_shared_line_the_page_says_so(portal: Portal):
+    Line.objects.update(purpose="expert")
+
     page = text(Client().get("/wanted"))
 
     assert "There is no shared model yet" in page
