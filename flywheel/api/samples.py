@@ -41,7 +41,7 @@ class SamplesIn(Given):
     consent = serializers.BooleanField(
         required=False, default=False, help_text="true: you agree to the consent text of contributed data."
     )
-    samples = SampleIn(many=True, allow_empty=False, max_length=MOST_AT_ONCE)
+    samples = serializers.ListField(child=SampleIn(), allow_empty=False, max_length=MOST_AT_ONCE)
 
 
 class SendIn(Given):
@@ -60,14 +60,14 @@ class SendIn(Given):
 
 class SampleFilter(Asked):
     state = serializers.ChoiceField(choices=["collected", "sent"], required=False)
-    source = serializers.ChoiceField(choices=SOURCES, required=False)
+    source = serializers.ChoiceField(choices=SOURCES, required=False)  # type: ignore[assignment]
     licence = serializers.CharField(required=False)
 
 
 class CollectedSampleOut(serializers.ModelSerializer[Sample]):
     team = serializers.CharField(source="team.slug")
     collected_by = serializers.CharField(source="collected_by.username", allow_null=True, default=None)
-    source = serializers.CharField(help_text="playground or program.")
+    source = serializers.CharField(help_text="playground or program.")  # type: ignore[assignment]
     row = serializers.JSONField(allow_null=True, help_text="As it will be sent; null once it was: the upload has it.")
 
     class Meta:
@@ -110,7 +110,7 @@ class Samples(Resource):
         told = [self._told(one, f"samples.{place}") for place, one in enumerate(given["samples"])]
         rights = {"licence": given["licence"], "consent": given["consent"]}
         kept = samples.collect(team, told, actor=self.user, source=Sample.Source.PROGRAM, **rights)
-        return self.shown({"collected": kept}, CollectedOut, 201)  # type: ignore[arg-type]
+        return self.shown({"collected": kept}, CollectedOut, 201)
 
     def _told(self, given: Mapping[str, Any], place: str) -> Told:
         version = serving.resolve(given["model"], self.user, self.caller.team)

@@ -15,6 +15,8 @@ class Migration(migrations.Migration):
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
                 ('domains', models.JSONField(default=dict)),
+                ('needed', models.JSONField(default=dict)),
+                ('policy', models.CharField(max_length=64)),
                 ('seconds', models.FloatField(default=0.0)),
                 ('counted_at', models.DateTimeField()),
                 ('champion', models.ForeignKey(null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to='trainer.modelversion')),

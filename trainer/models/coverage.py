@@ -20,6 +20,8 @@ class DomainCount(models.Model):
     line = models.OneToOneField(Line, on_delete=models.CASCADE, related_name="domain_count")
     champion = models.ForeignKey(ModelVersion, null=True, on_delete=models.SET_NULL, related_name="+")  # whose rates
     domains = models.JSONField(default=dict)  # {domain: {rows, measured, solved, sealed}}
+    needed = models.JSONField(default=dict)  # {domain: sealed rows for its guard, or null}: planning takes a moment
+    policy = models.CharField(max_length=64)  # digest of the gate policy that `needed` was planned with
     seconds = models.FloatField(default=0.0)  # that counting took
     counted_at = models.DateTimeField()
 

@@ -61,7 +61,7 @@ def listed(line: Line) -> Listed:
     known = kept.champion_id == (champion.pk if champion else None)  # else the rates are of another champion
     domains: Counts = {name: counts if known else _unasked(counts) for name, counts in kept.domains.items()}
     domains |= {name: {} for name in rates if name not in domains}
-    needed = _needed(line, {name: counts.get("sealed", 0) for name, counts in domains.items()})
+    needed = _needed_as_kept(line, kept, domains)
     found = (_coverage(name, counts, needed[name], rates.get(name)) for name, counts in domains.items())
     return Listed(line, champion, report.created_at if report else None, kept.counted_at, tuple(wanted.ordered(found)))
 
@@ -92,12 +92,20 @@ def _rates(report: GateReport | None, champion: ModelVersion | None) -> dict[str
     return {row["suite"]: {"rate": row[side], "n": row["n"]} for row in rows if row["suite"] != OVERALL}
 
 
-def _needed(line: Line, sealed: Mapping[str, int]) -> dict[str, int | None]:
+def _needed_as_kept(line: Line, kept: DomainCount, domains: Counts) -> Mapping[str, int | None]:
+    """Planned with the count; planned now where the policy is another one, or a report has brought a domain."""
+    if kept.policy == policies.of(line).digest() and kept.needed.keys() >= domains.keys():
+        return dict(kept.needed)
+    return _needed(line, domains)
+
+
+def _needed(line: Line, domains: Counts) -> dict[str, int | None]:
     """Sealed rows at which the guard of each domain sees its margin, as evaluations are planned; where it is no guard,
     what makes a suite."""
+    sealed = {name: counts.get("sealed", 0) for name, counts in domains.items()}
     policy = policies.effective(line, list(sealed))
     planned = {suite.suite: suite.needed for suite in plan_for(policy, sealed).suites} if sealed else {}
-    return {name: None if planned[name] is None else max(planned[name], suites.FEWEST) for name in sealed}
+    return {name: None if (least := planned[name]) is None else max(least, suites.FEWEST) for name in sealed}
 
 
 # Counting
@@ -114,7 +122,8 @@ def keep() -> int:
 def count(line: Line) -> DomainCount:
     """Replace the line's count by one of now. It tells nothing new, so it leaves no event."""
     fresh = _counted(line, line.alias(AliasName.CHAMPION))
-    facts = {name: getattr(fresh, name) for name in ("champion", "domains", "seconds", "counted_at")}
+    columns = ("champion", "domains", "needed", "policy", "seconds", "counted_at")
+    facts = {name: getattr(fresh, name) for name in columns}
     return DomainCount.objects.update_or_create(line=line, defaults=facts)[0]
 
 
@@ -143,8 +152,15 @@ def _counted(line: Line, champion: ModelVersion | None) -> DomainCount:
         for domain, n in found:
             told = domains.setdefault(domain or GENERAL, {})
             told[figure] = told.get(figure, 0) + n
-    took = monotonic() - started
-    return DomainCount(line=line, champion=champion, domains=domains, seconds=took, counted_at=timezone.now())
+    return DomainCount(
+        line=line,
+        champion=champion,
+        domains=domains,
+        needed=_needed(line, domains),
+        policy=policies.of(line).digest(),
+        seconds=monotonic() - started,
+        counted_at=timezone.now(),
+    )
 
 
 def _by_domain(tasks: Any, count: Count) -> Any:

@@ -152,6 +152,26 @@ def test_a_domain_that_is_no_guard_needs_what_makes_a_suite(line: Line, fill: Fi
     assert of(line, "reverse").needed == 20
 
 
+def test_another_policy_is_planned_with_at_once(line: Line, fill: Fill):
+    fill(train=1, sealed=1)
+    coverage.keep()
+
+    Line.objects.filter(pk=line.pk).update(policy={"guards": [{"suite": "add"}]})
+    line.refresh_from_db()
+
+    assert of(line, "reverse").needed == 20
+
+
+def test_a_count_is_planned_once(line: Line, fill: Fill, monkeypatch: pytest.MonkeyPatch):
+    fill(train=1, sealed=1)
+    before = of(line, "add").needed
+    coverage.keep()
+
+    monkeypatch.setattr(coverage, "plan_for", None)
+
+    assert of(line, "add").needed == before
+
+
 def test_a_line_without_anything_has_an_empty_list(line: Line):
     assert coverage.listed(line).rows == ()
 
