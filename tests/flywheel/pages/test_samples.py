@@ -54,6 +54,18 @@ def test_asking_alone_keeps_nothing(portal: Portal):
     assert Sample.objects.count() == before
 
 
+def test_without_scripts_each_answer_brings_its_form(portal: Portal):
+    asked = {"prompt": "Compute 2 + 2.", "temperature": "0", "max_tokens": "16"}
+    page = browser(portal.contributor).post("/playground", {**asked, "left": "champion", "right": "shared/v0"})
+    tokens = [answer.token for answer in page.context["answers"]]
+
+    replies = [browser(portal.contributor).post("/playground/wrong", marked(portal, token=one)) for one in tokens]
+
+    assert [reply.status_code for reply in replies] == [302, 302]
+    assert all(f'value="{one}"' in text(page) for one in tokens)
+    assert list(Sample.objects.values_list("version", flat=True)[:2]) == ["shared/v0", "shared/v1"]
+
+
 @pytest.mark.parametrize("missing", ["consent", "licence", "reference"])
 def test_without_consent_licence_or_right_answer_the_form_comes_back_and_nothing_is_kept(portal: Portal, missing: str):
     fields = marked(portal, reference="5" if missing != "reference" else "")
