@@ -51,10 +51,12 @@ def collect(team: Team, told: Sequence[Told], *, actor: User, source: str, licen
     """Keep them until they are sent. One that cannot be right, or no consent, and none is kept."""
     require_role(actor, team, Role.CONTRIBUTOR)
     licence = licences.check(licence, licences.CONSENT_VERSION if consent else "")
-    _one_at_a_time(team)
-    _require_room(team, len(told))
+    if not 1 <= len(told) <= MOST_AT_ONCE:
+        raise Invalid("too_many_samples", f"Send 1 to {MOST_AT_ONCE} samples at a time.", "samples")
     given = {"team": team, "collected_by": actor, "source": source, "licence": licence}
     fresh = [Sample(**given, **_facts(one), consent_version=licences.CONSENT_VERSION) for one in told]
+    _one_at_a_time(team)
+    _require_room(team, len(fresh))
     kept = Sample.objects.bulk_create(fresh)
     data = {"source": source, "licence": licence, "consent_version": licences.CONSENT_VERSION}
     _tell("sample.collected", team, kept, actor, data)
@@ -62,8 +64,6 @@ def collect(team: Team, told: Sequence[Told], *, actor: User, source: str, licen
 
 
 def _require_room(team: Team, more: int) -> None:
-    if not 1 <= more <= MOST_AT_ONCE:
-        raise Invalid("too_many_samples", f"Send 1 to {MOST_AT_ONCE} samples at a time.", "samples")
     if Sample.objects.filter(team=team).waiting().count() + more > MOST_WAITING:
         raise Busy(
             "basket_full", f"{MOST_WAITING:,} samples of {team.name} wait: send them as an upload, or remove some."

@@ -169,5 +169,6 @@ def _by_domain(tasks: Any, count: Count) -> Any:
 
 def _measure(line: Line, champion: ModelVersion | None) -> Measure | None:
     """As the champion was asked last: rates under other settings say nothing about these."""
-    check = line.difficulty_checks.filter(version=champion, space=line.team_id).first() if champion else None
+    asked = line.difficulty_checks.filter(version=champion, space=line.team_id, measured__gt=0)
+    check = asked.first() if champion else None
     return Measure(champion, line.team_id, msgspec.convert(check.sampling, Sampling)) if check and champion else None

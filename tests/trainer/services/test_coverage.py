@@ -45,6 +45,7 @@ def rated(line: Line, champion: ModelVersion, domain: str, passes: list[int]) ->
         space=line.team,
         dataset=Dataset.objects.earliest("pk"),
         sampling=msgspec.to_builtins(SAMPLING),
+        measured=len(passes),
         state="succeeded",
     )
     measure = Measure(champion, line.team_id, SAMPLING)
