@@ -248,6 +248,7 @@ CELERY_BEAT_SCHEDULE = {
     "engine-supervision": {"task": "trainer.jobs.supervise", "schedule": 1.0, "options": {"expires": 3}},
     "schedules": {"task": "trainer.jobs.fire_schedules", "schedule": 15.0, "options": {"expires": 30}},
     "news": {"task": "trainer.jobs.deliver", "schedule": 5.0, "options": {"expires": 10}},
+    "domains": {"task": "trainer.jobs.count_domains", "schedule": 60.0, "options": {"expires": 60}},
     "event-sealer": {"task": "tasks.jobs.seal_events", "schedule": 10.0, "options": {"expires": 20}},
     "prune-data-side": {
         "task": "tasks.jobs.prune",
@@ -344,6 +345,7 @@ PRUNE_FILES_DAYS = _whole("PRUNE_FILES_DAYS", 90, low=0, high=36_500)
 PRUNE_ISSUES_DAYS = _whole("PRUNE_ISSUES_DAYS", 90, low=0, high=36_500)
 PRUNE_ISSUES_KEPT = _whole("PRUNE_ISSUES_KEPT", 1000, low=0, high=10**9)  # rows of each code; 0: none stays
 PRUNE_FINDINGS_DAYS = _whole("PRUNE_FINDINGS_DAYS", 180, low=0, high=36_500)
+PRUNE_SAMPLES_DAYS = _whole("PRUNE_SAMPLES_DAYS", 90, low=0, high=36_500)
 PRUNE_LOGINS_DAYS = _whole("PRUNE_LOGINS_DAYS", 90, low=0, high=36_500)
 PRUNE_LOGS_DAYS = _whole("PRUNE_LOGS_DAYS", 30, low=0, high=36_500)
 PRUNE_CACHE_DAYS = _whole("PRUNE_CACHE_DAYS", 30, low=0, high=36_500)

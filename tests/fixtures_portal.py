@@ -15,12 +15,24 @@ import msgspec
 import numpy as np
 from django.utils import timezone
 
-from tasks.models import Dataset, DatasetVersion, Task, Team, Upload, User, WithdrawalReceipt, Wrapper
+from tasks.models import Dataset, DatasetVersion, Sample, Task, Team, Upload, User, WithdrawalReceipt, Wrapper
 from tasks.models.events import seal
-from tasks.services import accounts, appeals, datasets, leases, mapping, reviews, uploads, withdrawals, wrapping
+from tasks.services import (
+    accounts,
+    appeals,
+    datasets,
+    leases,
+    mapping,
+    reviews,
+    samples,
+    uploads,
+    withdrawals,
+    wrapping,
+)
 from tasks.services.importing import import_upload
 from tasks.services.licences import CONSENT_VERSION
 from tasks.services.proving import prove_upload
+from tasks.services.samples import Told
 from tasks.states import Role, Split, UploadState
 from trainer import hacking, news
 from trainer.contract import Report, Rollout
@@ -105,6 +117,7 @@ def seed() -> Portal:
     _wrapped(upload, reviewer)
     line, recipe, run, going, failed, promoted, held = _models(operator, team)
     _told(line, operator)
+    _collected(upload, contributor)
     receipt = _withdrawn(contributed, contributor)
     seal()
     return Portal(
@@ -238,6 +251,20 @@ def _wrapped(upload: Upload, reviewer: User) -> None:
     wrapping.rekey(space.pk)
     refused = Wrapper.objects.create(space=space, text="start compute", rows=140, upload=upload, example="line 1")
     wrapping.refuse(refused, reviewer=reviewer)
+
+
+def _collected(upload: Upload, contributor: User) -> None:
+    """Wrong answers of the playground and of a program that wait, and one that was sent long ago."""
+    rights: dict[str, Any] = {"licence": "CC-BY-4.0", "consent": True, "actor": contributor}
+    sums = Told({"prompt": "Compute 29 + 64.", "reference": 93, "domain": "arithmetic"}, "champion", "shared/v1", "83")
+    word = {"prompt": "Reverse the string abcde.", "reference": "edcba"}
+    spelt = Told(word, "shared/v1", "shared/v1", "edcab", score=0.0, feedback="A customer complained.")
+    samples.collect(upload.team, [sums], source=Sample.Source.PLAYGROUND, **rights)
+    samples.collect(upload.team, [spelt], source=Sample.Source.PROGRAM, **rights)
+    Sample.objects.create(
+        team=upload.team, collected_by=contributor, source="playground", asked_as="champion", version="shared/v0",
+        licence="CC-BY-4.0", consent_version=CONSENT_VERSION, upload=upload, line=3, sent_at=timezone.now(),
+    )  # fmt: skip
 
 
 def _withdrawn(dataset: Dataset, contributor: User) -> WithdrawalReceipt:

@@ -7,7 +7,17 @@ from typing import Any
 import msgspec
 from django.utils import timezone
 
-from tasks.models import Appeal, Dataset, DatasetVersion, Review, Task, Upload, WithdrawalReceipt, Wrapper
+from tasks.models import (
+    Appeal,
+    Dataset,
+    DatasetVersion,
+    Review,
+    Sample,
+    Task,
+    Upload,
+    WithdrawalReceipt,
+    Wrapper,
+)
 from tasks.models.events import Subject, record
 from tasks.services import datasets, resumable, uploads
 from tasks.services.importing import import_upload
@@ -124,9 +134,23 @@ def full(
     own |= {"event": event.pk, "partialupload": partial.pk}
     text = f"start {SECRET} solve this {upload.pk}:"
     wrapper = Wrapper.objects.create(space=task.space, text=text, rows=12, upload=upload, example="line 1")
-    own |= {"appeal": appeal.pk, "wrapper": wrapper.pk, "withdrawalreceipt": _receipt(person, dataset).pk}
+    own |= {
+        "appeal": appeal.pk,
+        "wrapper": wrapper.pk,
+        "withdrawalreceipt": _receipt(person, dataset).pk,
+    }
+    own["sample"] = _sample(person).pk
     key = person.user.api_keys.get(name="test").pk
     return World(person, {**own, **trained, "line": line.pk, "team": person.team.pk, "apikey": key})
+
+
+def _sample(person: Person) -> Sample:
+    """Of a program of the team: the whole team sees it."""
+    row = {"messages": [{"role": "user", "content": f"{SECRET}: 1 + 1?"}], "item": {"reference": 2}, "grader": GRADER}
+    rights = {"licence": "MIT", "consent_version": CONSENT_VERSION}
+    return Sample.objects.create(
+        team=person.team, source="program", row=row, asked_as="champion", version="shared/v1", answer=SECRET, **rights
+    )
 
 
 def _receipt(person: Person, dataset: Dataset) -> WithdrawalReceipt:

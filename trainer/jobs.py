@@ -3,7 +3,7 @@
 from celery import shared_task
 
 from tasks.services.pruning import prune_by_the_clock
-from trainer.services import deliveries, firings, pruning, supervision, telling
+from trainer.services import coverage, deliveries, firings, pruning, supervision, telling
 
 
 @shared_task(name="trainer.jobs.supervise")
@@ -27,6 +27,11 @@ def fire_schedules() -> None:
 def deliver() -> None:
     telling.tell()
     deliveries.deliver()
+
+
+@shared_task(name="trainer.jobs.count_domains")
+def count_domains() -> None:
+    coverage.keep()
 
 
 @shared_task(name="trainer.jobs.prune")

@@ -19,6 +19,7 @@ from flywheel.api.recipes import Recipes
 from flywheel.api.resumable import Resumable
 from flywheel.api.reviews import Reviews
 from flywheel.api.runs import Runs
+from flywheel.api.samples import Samples
 from flywheel.api.schedules import Schedules
 from flywheel.api.status import Status
 from flywheel.api.tasks import Tasks
@@ -26,6 +27,7 @@ from flywheel.api.teams import Teams
 from flywheel.api.uploads import Uploads
 from flywheel.api.usage import UsageApi
 from flywheel.api.versions import Versions
+from flywheel.api.wanted import WantedList
 from flywheel.api.webhooks import Webhooks
 from flywheel.api.withdrawals import Withdrawals
 from flywheel.api.wrappers import Wrappers
@@ -47,6 +49,7 @@ for name, resource in {
     "recipes": Recipes,
     "reviews": Reviews,
     "runs": Runs,
+    "samples": Samples,
     "schedules": Schedules,
     "suites": Suites,
     "tasks": Tasks,
@@ -69,6 +72,7 @@ urlpatterns = [
     path("usage/budget", UsageApi.as_view({"put": "budget"}), name="usage-budget"),
     path("leaderboard", Leaderboard.as_view({"get": "retrieve"}), name="leaderboard"),
     path("leaderboard/name", Leaderboard.as_view({"put": "rename"}), name="leaderboard-name"),
+    path("wanted", WantedList.as_view({"get": "retrieve"}), name="wanted"),
     path("schema", Schema.as_view(), name="schema"),
     path("docs", Docs.as_view(), name="docs"),
     path("", include(pieces.urls)),

@@ -7,7 +7,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.views.decorators.http import require_safe
 
-from flywheel.pages import wheel
+from flywheel.pages import wanted, wheel
 from tasks.models import Upload
 from tasks.models.accounts import pool_roles
 from tasks.states import Role
@@ -35,6 +35,7 @@ def home(request: HttpRequest) -> HttpResponse:
         "finding": history.finding(scores),
         "promotion": _newest_promotion(request.user),
         "credit": credit.told(line, signed_in(request).team_ids())[:5] if line else [],
+        "wanted": list(wanted.most_wanted()),
         "newcomer": not Upload.objects.for_user(request.user).exists(),
         "reviewer": Role.REVIEWER in pool_roles(request.user),
         "example": examples.ROW,

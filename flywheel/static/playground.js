@@ -3,8 +3,10 @@ const form = document.querySelector("form[data-playground]");
 
 async function ask(side) {
   const place = document.querySelector(`[data-answer="${side}"]`);
+  const wrong = document.querySelector(`[data-wrong="${side}"]`);
   place.setAttribute("aria-busy", "true");
   place.textContent = "";
+  if (wrong) wrong.hidden = true;
   const fields = new FormData(form);
   fields.set("model", fields.get(side));
   const started = performance.now();
@@ -13,6 +15,10 @@ async function ask(side) {
     const body = await reply.json();
     place.classList.toggle("bad-text", !reply.ok);
     place.textContent = reply.ok ? body.text || "(an empty answer)" : body.detail;
+    if (wrong && reply.ok) {
+      wrong.querySelector("input[name=token]").value = body.token;
+      wrong.hidden = wrong.open = false;
+    }
     document.querySelector(`[data-note="${side}"]`).textContent = reply.ok
       ? `${body.tokens} tokens in ${((performance.now() - started) / 1000).toFixed(1)} s`
       : "";
@@ -21,6 +27,12 @@ async function ask(side) {
     place.textContent = "The portal did not answer: try again in a moment.";
   }
   place.setAttribute("aria-busy", "false");
+}
+
+for (const kind of document.querySelectorAll("select[data-graders]")) {
+  kind.addEventListener("change", () => {
+    kind.form.elements.grader.value = kind.selectedOptions[0]?.dataset.config || "";
+  });
 }
 
 form?.addEventListener("submit", (event) => {

@@ -4,6 +4,7 @@ from tasks.models.events import Event, EventSeal
 from tasks.models.heldout import HeldOutItem, HeldOutSuite
 from tasks.models.idempotency import IdempotencyRecord
 from tasks.models.reviews import Appeal, Review
+from tasks.models.samples import Sample
 from tasks.models.tasks import Proof, Task, TaskFinding
 from tasks.models.uploads import PartialUpload, ProofFinding, ProofRun, RowIssue, SavedMapping, Upload, Wrapper
 from tasks.models.withdrawals import WithdrawalReceipt, WithdrawnTask
@@ -29,6 +30,7 @@ __all__ = [
     "ProofRun",
     "Review",
     "RowIssue",
+    "Sample",
     "SavedMapping",
     "Task",
     "TaskFinding",

@@ -30,7 +30,7 @@ from django.utils import timezone
 
 from tasks.crash import crash_point
 from tasks.errors import Conflict, FlywheelError
-from tasks.models import Appeal, ProofFinding, RowIssue, Team, Upload
+from tasks.models import Appeal, ProofFinding, RowIssue, Sample, Team, Upload
 from tasks.models.events import Subject, record
 from tasks.services import resumable, storage, uploads
 from tasks.states import AppealState, ProofState, UploadState
@@ -130,6 +130,7 @@ def rules() -> list[Rule]:
         Rule("upload_files", settings.PRUNE_FILES_DAYS, _upload_files),
         Rule("row_issues", settings.PRUNE_ISSUES_DAYS, _row_issues),
         Rule("proof_findings", settings.PRUNE_FINDINGS_DAYS, _proof_findings),
+        Rule("samples", settings.PRUNE_SAMPLES_DAYS, _samples),
         Rule("logins", settings.PRUNE_LOGINS_DAYS, _logins),
         Rule("caches", settings.PRUNE_CACHE_DAYS, _caches),
         Rule("benches", settings.PRUNE_CACHE_DAYS, _benches),
@@ -331,6 +332,11 @@ def _proof_findings(before: datetime) -> Iterator[Chunk]:
     under_way = (ProofState.PENDING, ProofState.PROVING)
     found = ProofFinding.objects.filter(upload__proof__finished_at__lt=before)
     return in_rows("proof_findings", found.exclude(upload__proof__state__in=under_way))
+
+
+def _samples(before: datetime) -> Iterator[Chunk]:
+    """Collected and never sent, or sent long ago: then it says only with which upload."""
+    return in_rows("samples", Sample.objects.filter(created_at__lt=before))
 
 
 def _logins(before: datetime) -> Iterator[Chunk]:

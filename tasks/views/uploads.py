@@ -18,7 +18,7 @@ from tasks.forms import UploadForm, grader_examples
 from tasks.models import Dataset, RowIssue, Upload
 from tasks.proof import DecoyKind, DecoyOutcome
 from tasks.services import datasets, fetching, licences, progress, resumable, uploads
-from tasks.states import ProofState, UploadState
+from tasks.states import ProofState, UploadState, Visibility
 from tasks.views import afterwards, examples, found, live
 from tasks.views.listing import exported, facts_of, page_of, whole
 from tasks.views.scope import signed_in
@@ -33,7 +33,7 @@ RESTING = {ProofState.DONE, ProofState.REFUSED, ProofState.WAITING}  # nothing m
 
 @login_required
 def submit(request: HttpRequest) -> HttpResponse:
-    initial = {"dataset": whole(request.GET.get("dataset"))}
+    initial = {"dataset": whole(request.GET.get("dataset"))} | _for_domain(request)
     form = UploadForm(signed_in(request), request.POST or None, request.FILES or None, initial=initial)
     if request.method == "POST" and form.is_valid():
         if form.cleaned_data["hub"] and not form.cleaned_data["file"]:
@@ -46,6 +46,12 @@ def submit(request: HttpRequest) -> HttpResponse:
             tell_again(request, upload)
         return _to(request, reverse("upload", args=[upload.pk]))
     return page(request, form)
+
+
+def _for_domain(request: HttpRequest) -> dict[str, Any]:
+    """Who comes for a domain that is wanted contributes to it, unless they choose otherwise."""
+    domain = request.GET.get("domain", "")[:60]
+    return {"domain": domain, "visibility": Visibility.CONTRIBUTED} if domain else {}
 
 
 _AGAIN = {

@@ -41,6 +41,8 @@ def pages(portal: Any) -> dict[str, tuple[Any, str]]:
         "withdraw": f"/datasets/{team}/{portal.contributed.slug}/withdraw",
         "withdraw-task": f"/tasks/{own.pk}/withdraw",
         "withdrawals": "/withdrawals",
+        "samples": "/samples",
+        "submit-for-domain": "/submit?domain=maximum",
         "withdrawal": f"/withdrawals/{portal.receipt.pk}",
     }
     review = {
@@ -65,6 +67,8 @@ def pages(portal: Any) -> dict[str, tuple[Any, str]]:
         "recipe": f"/ops/recipes/{portal.recipe.pk}",
         "recipe-measured": f"/ops/recipes/{Recipe.objects.get(name='teaching').pk}",
         "leaderboard": "/leaderboard",
+        "wanted": "/wanted",
+        "wanted-filtered": "/wanted?reason=nearly+solved",
         "gates": "/ops/gates",
         "gate-promote": f"/ops/gates/{portal.promoted.pk}",
         "gate-hold": f"/ops/gates/{portal.held.pk}",
@@ -100,6 +104,8 @@ def pages(portal: Any) -> dict[str, tuple[Any, str]]:
         "empty-webhooks": (portal.stranger, "/ops/webhooks"),
         "empty-withdrawals": (portal.stranger, "/withdrawals"),
         "not-found": (portal.stranger, f"/submit/{portal.upload.pk}"),
+        "empty-samples": (portal.stranger, "/samples"),
+        "wanted-public": (None, "/wanted"),
         "login": (None, "/login"),
     }
 
@@ -144,4 +150,5 @@ NAMES = [
     *("used-in", "withdraw", "withdraw-task", "withdrawals", "withdrawal", "task-tombstone", "lineage"),
     "empty-withdrawals",
     *("leaderboard", "empty-leaderboard", "dataset-credit", "empty-credit", "home-credit"),
+    *("wanted", "wanted-filtered", "wanted-public", "samples", "empty-samples", "submit-for-domain"),
 ]

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 from playwright.sync_api import expect
 
-from tasks.models import Upload
+from tasks.models import Sample, Upload
+from trainer.services import serving
 from trainer.views.findings import CHARTS
 
 pytestmark = pytest.mark.django_db
@@ -91,3 +92,23 @@ def test_enter_in_the_row_field_shows_that_row(visit: Any, portal: Any):
         page.locator("input[name=at]").press("Enter")
 
     expect(page.get_by_text("Line 7, task")).to_be_visible()
+
+
+def test_an_answer_that_a_script_fetched_can_be_marked_wrong(visit: Any, portal: Any, monkeypatch: pytest.MonkeyPatch):
+    said = {"choices": [{"message": {"content": "It is 75."}}], "usage": {"completion_tokens": 3}}
+    monkeypatch.setattr(serving, "chat", lambda *_args, **_options: said)
+    page = visit(portal.contributor).open("/playground")
+    page.get_by_role("button", name="Ask both").click()
+    wrong = page.locator("details[data-wrong=right]")
+
+    wrong.get_by_text("This answer is wrong").click()
+    wrong.get_by_text("or another grader").click()
+    wrong.get_by_label("Start from an example").select_option("number")
+    wrong.locator("textarea[name=reference]").fill("85")
+    wrong.get_by_label("I agree").check()
+    with page.expect_navigation():
+        wrong.get_by_role("button", name="Keep it to send back").click()
+
+    kept = Sample.objects.latest("pk")
+    expect(page.get_by_text("Kept in your basket")).to_be_visible()
+    assert (kept.version, kept.answer, kept.row["grader"]["absolute_tolerance"]) == ("shared/v3", "It is 75.", 0.01)

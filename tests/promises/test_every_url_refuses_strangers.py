@@ -54,8 +54,8 @@ WHERE: dict[str, dict[str, str]] = {
     "ops/webhooks/": {"pk": "{webhook}", "delivery": "{delivery}", "verb": "off"},
     "api/v1/webhooks/": {"pk": "{webhook}", "delivery": "{delivery}"},
 }
-# Shown to everybody: they name no row.
-PUBLIC = frozenset({"login", "schema", "docs"})
+# Shown to everybody: they name no row. What is wanted is figures of the shared line.
+PUBLIC = frozenset({"login", "schema", "docs", "wanted"})
 
 
 @dataclass(frozen=True)
@@ -255,6 +255,8 @@ def test_ids_of_another_team_in_a_body_are_404(scene: Scene):
     """Foreign keys that a client writes are looked up like ids in an address."""
     ids = scene.private
     hook = {"name": "mine", "url": "https://example.com", "types": ["run.failed"]}
+    wrong = {"prompt": "1 + 1?", "model": "champion", "answer": "3", "reference": 2}
+    sample = {"licence": "MIT", "consent": True, "samples": [wrong]}
     bodies: dict[str, dict[str, Any]] = {
         "/api/v1/runs": {"dataset": str(ids["dataset"])},
         "/api/v1/runs#recipe": {"recipe": ids["recipe"]},
@@ -270,6 +272,9 @@ def test_ids_of_another_team_in_a_body_are_404(scene: Scene):
         "/api/v1/reviews/bulk": {"decision": "approved", "filter": {"dataset": str(ids["dataset"])}},
         "/api/v1/datasets": {"team": "carla-team", "name": "mine"},
         "/api/v1/webhooks": {**hook, "team": "carla-team"},
+        "/api/v1/samples/send": {"samples": [ids["sample"]]},
+        "/api/v1/samples": {**sample, "team": "carla-team"},
+        "/api/v1/samples#model": {**sample, "samples": [{**wrong, "model": "carla-team-expert/v1"}]},
         "/api/v1/webhooks#line": {**hook, "line": ids["line"]},
         "/api/v1/keys": {"team": "carla-team", "name": "mine", "scopes": ["read"]},
         "/openai/v1/chat/completions": {"model": "carla-team-expert/v1", "messages": []},

@@ -1,3 +1,4 @@
+from trainer.models.coverage import DomainCount
 from trainer.models.credit import CreditEntry, CreditName
 from trainer.models.difficulty import DifficultyCheck, PassRate
 from trainer.models.evaluations import AnsweredSuite, Evaluation, SuiteItem, SuiteVersion
@@ -21,6 +22,7 @@ __all__ = [
     "Delivery",
     "DeliveryTry",
     "DifficultyCheck",
+    "DomainCount",
     "Evaluation",
     "Firing",
     "GateReport",

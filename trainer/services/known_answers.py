@@ -29,7 +29,7 @@ LATEST = 5  # evaluations that are tried for one suite of one side: those before
 
 class Asked(NamedTuple):
     digest: str  # of the items
-    count: int
+    size: int
     repeatable: bool  # graded by programs alone
 
 
@@ -87,7 +87,7 @@ def _source(
         evaluation__line__team=evaluation.line.team_id,
         evaluation__state=EvaluationState.SUCCEEDED,
     )
-    expected = items.count * msgspec.convert(evaluation.sampling, Sampling).answers_per_item
+    expected = items.size * msgspec.convert(evaluation.sampling, Sampling).answers_per_item
     for one in given.select_related("evaluation").order_by("-pk")[:LATEST]:
         if whole(one.evaluation).get(_Wanted(one.side, one.suite)) == expected:
             return one

@@ -8,7 +8,6 @@ import msgspec
 from django.db.models import Q, Sum
 
 from trainer.contract import Sampling
-from trainer.evaluation.decision import GateDecision
 from trainer.evaluation.planning import Plan
 from trainer.evaluation.policy import GatePolicy, Known, plan_for, with_guards
 from trainer.models import Evaluation, GateReport, Line
@@ -44,19 +43,17 @@ def champion_on(line: Line, policy: GatePolicy) -> dict[str, Known]:
     """Suite → what the newest valid comparison that today's champion took part in showed of it."""
     champion = line.alias(AliasName.CHAMPION)
     part = Q(evaluation__candidate=champion) | Q(evaluation__champion=champion)
-    reports = GateReport.objects.filter(part, line=line).exclude(verdict=Verdict.INVALID).order_by("-pk")
+    reports = GateReport.objects.filter(part, line=line).exclude(verdict=Verdict.INVALID).defer("flips").order_by("-pk")
     report = reports.select_related("evaluation").first()
-    if report is None or not report.decision:
+    if report is None or champion is None:
         return {}
-    decision = msgspec.convert(report.decision, GateDecision)
-    was_candidate = report.evaluation.candidate_id == champion.pk
+    side = "candidate" if report.evaluation.candidate_id == champion.pk else "champion"
     found = {}
-    for row in decision.rows:
-        guard = policy.guard(row.suite)
+    for row in report.decision.get("rows", []):  # as it was kept: of an earlier release it may say less
+        guard = policy.guard(row["suite"])
         reading = (guard.compares if guard else None) or policy.compares
-        if row.clusters >= FEWEST_CLUSTERS and row.compares == reading:
-            rate = row.candidate if was_candidate else row.champion
-            found[row.suite] = Known(rate.mean, rate.within)
+        if row.get("clusters", 0) >= FEWEST_CLUSTERS and row.get("compares") == reading:
+            found[row["suite"]] = Known(row[side]["mean"], row[side].get("within"))
     return found
 
 

@@ -136,6 +136,53 @@ def score_chart(scores: Sequence[Any], *, width: int = 560, height: int = 230) -
 
 
 @dataclass(frozen=True, slots=True)
+class RateRow:
+    name: str
+    note: str
+    tone: str
+    y: float
+    middle: float
+    low: float
+    high: float
+    mean: float
+
+
+@dataclass(frozen=True, slots=True)
+class Rates:
+    width: int
+    height: float
+    top: float
+    bottom: float
+    ticks: list[tuple[float, float]]  # (x, share)
+    marks: list[tuple[float, float]]  # of these those that decide something
+    rows: list[RateRow]
+
+
+def rates(
+    rows: Sequence[tuple[str, str, str, Any]], *, marked: Sequence[float], width: int = 900, row_height: int = 36
+) -> Rates:
+    """A row per (name, note, tone, rate with mean, low, high): shares from 0 to 1, the marked ones drawn strongly."""
+    top, left, right = 14, 190, width - 210
+    scale = Scale(0, 1, left, right)
+    drawn = [
+        RateRow(
+            name=name,
+            note=note,
+            tone=tone,
+            y=top + row_height * (number + 0.5),
+            middle=scale(rate.mean),
+            low=scale.within(rate.low),
+            high=scale.within(rate.high),
+            mean=rate.mean,
+        )
+        for number, (name, note, tone, rate) in enumerate(rows)
+    ]
+    bottom = top + row_height * len(drawn)
+    shares = [(scale(share), share) for share in ticks(0, 1, about=5)]
+    return Rates(width, bottom + 34, top, bottom, shares, [(scale(share), share) for share in marked], drawn)
+
+
+@dataclass(frozen=True, slots=True)
 class Bar:
     x: float
     y: float

@@ -15,7 +15,18 @@ from django.db import connection
 from django.utils import timezone
 
 from tasks.errors import Conflict
-from tasks.models import Appeal, Dataset, Event, PartialUpload, ProofFinding, ProofRun, RowIssue, Task, Upload
+from tasks.models import (
+    Appeal,
+    Dataset,
+    Event,
+    PartialUpload,
+    ProofFinding,
+    ProofRun,
+    RowIssue,
+    Sample,
+    Task,
+    Upload,
+)
 from tasks.services import pruning, resumable, storage
 from tasks.services.pruning import Gone, Pruned, Rule, kept_file, prune, prune_by_the_clock, rules
 from tests.cast import Person
@@ -512,3 +523,16 @@ def test_a_fault_of_one_kind_does_not_hold_up_the_others(dataset: Dataset):
 
     assert first.failure == "somewhere: Permission denied."
     assert not storage.stored_file(upload).exists()
+
+
+# Samples
+
+
+def test_a_sample_that_nobody_has_sent_goes_by_age(contributor: Person):
+    rights = {"licence": "MIT", "consent_version": "2026-1", "asked_as": "champion", "version": "shared/v1"}
+    old, young = (Sample.objects.create(team=contributor.team, source="program", **rights) for _ in range(2))
+    Sample.objects.filter(pk=old.pk).update(created_at=timezone.now() - LONG_AGO)
+
+    found = _pruned("samples")
+
+    assert (found.count, list(Sample.objects.all())) == (1, [young])

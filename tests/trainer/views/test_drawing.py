@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from trainer.evaluation.decision import Rate
 from trainer.views import drawing
 
 
@@ -82,3 +83,11 @@ def test_a_zone_between_two_bars_holds_none():
     drawn = drawing.histogram([1, 1, 1], low=0.1, high=0.2)
 
     assert (drawn.inside, drawn.zone_width) == (0, 0)
+
+
+def test_rates_are_drawn_from_nothing_to_all_with_the_shares_that_decide():
+    rates = drawing.rates([("sums", "covered", "watched", Rate(0.5, 0.4, 1.2))], marked=(0.5,))
+
+    (drawn,) = rates.rows
+    assert (drawn.middle, drawn.high) == (rates.marks[0][0], rates.ticks[-1][0])  # no interval leaves the paper
+    assert [share for _, share in rates.ticks] == [0, 0.2, 0.4, 0.6, 0.8, 1]
