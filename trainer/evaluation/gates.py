@@ -233,7 +233,7 @@ def _row(policy: GatePolicy, suite: SuiteScores, role: Role, guard: Guard | None
     test = _test(policy, suite, reading, threshold)
     anchor = _anchor(policy, suite, reading, guard) if guard and with_anchor else None
     finding = Finding.WATCHED if role == "watched" else _strictest(test.finding, anchor)
-    if guard is not None and guard.passes == "unless_worse" and finding is not Finding.HOLD:
+    if guard is not None and guard.passes == "unless_worse" and finding is Finding.INCONCLUSIVE:
         finding = Finding.WATCHED
     difference = test.difference
     row = GateRow(

@@ -153,6 +153,13 @@ def test_a_shown_fall_holds_however_small_the_suite():
     assert (decision.verdict, decision.reasons[0].suite) == (Verdict.HOLD, "sub")
 
 
+def test_what_it_shows_to_be_no_worse_passes_it_all_the_same():
+    decision = judge([suite("add", 0.06), suite("sub", 0.3, n=60)], ALARM)
+
+    assert row(decision, "sub").finding is Finding.PASS
+    assert decision.sentence.endswith("no guard can be worse than 2 pp.")
+
+
 def test_a_promotion_says_what_was_too_small_to_prove():
     sentence = judge([suite("add", 0.06), suite("sub", 0.0, n=40)], ALARM).sentence
 
