@@ -47,6 +47,7 @@ urlpatterns = [
     path("ops/models/<slug:slug>", versions.line_page, name="line"),
     path("ops/models/<slug:slug>/policy", policies.policy_page, name="line-policy"),
     path("ops/models/<slug:slug>/roll-back", versions.roll_back, name="line-roll-back"),
+    path("ops/models/<slug:slug>/lock", versions.lock, name="line-lock"),
     path("ops/models/<slug:slug>/v<int:number>", versions.version_page, name="version"),
     path("ops/models/<slug:slug>/v<int:number>/promote", versions.promote, name="version-promote"),
     path("ops/models/<slug:slug>/v<int:number>/move", versions.move, name="version-move"),

@@ -13,8 +13,8 @@ from flywheel.api.resource import Asked, Given, Resource
 from tasks.errors import Invalid
 from tasks.states import Scope
 from trainer.models import AliasMove, BaseBuild, Line, ModelVersion, PolicyVersion
-from trainer.services import lines, policies, promotion
-from trainer.states import LinePurpose
+from trainer.services import lines, locks, policies, promotion
+from trainer.states import AliasName, LinePurpose
 
 PURPOSES = [(p.value, p.value) for p in LinePurpose]
 
@@ -22,17 +22,21 @@ PURPOSES = [(p.value, p.value) for p in LinePurpose]
 class LineOut(serializers.ModelSerializer[Line]):
     team = serializers.CharField(source="team.slug")
     aliases = serializers.SerializerMethodField(help_text="champion, challenger, anchor → version name.")
+    locks = serializers.SerializerMethodField(help_text="Names that nothing moves → why.")
     base_build = serializers.SerializerMethodField(help_text="State of the making of version 0.")
 
     class Meta:
         model = Line
         fields = (
-            "id", "slug", "name", "team", "purpose", "aliases", "base_build", "policy", "auto_evaluate",
+            "id", "slug", "name", "team", "purpose", "aliases", "locks", "base_build", "policy", "auto_evaluate",
             "auto_promote", "created_at",
         )  # fmt: skip
 
     def get_aliases(self, line: Line) -> dict[str, str]:
         return {alias.name: f"{line.slug}/v{alias.version.number}" for alias in line.aliases.all()}
+
+    def get_locks(self, line: Line) -> dict[str, str]:
+        return {alias.name: alias.lock_reason for alias in line.aliases.all() if alias.locked_at}
 
     def get_base_build(self, line: Line) -> str | None:
         build = getattr(line, "base_build", None)
@@ -82,13 +86,17 @@ class RollBackIn(Given):
     reason = serializers.CharField(max_length=500)
 
 
+class LockIn(Given):
+    reason = serializers.CharField(max_length=300)
+
+
 class LineFilter(Asked):
     purpose = serializers.ChoiceField(choices=PURPOSES, required=False)
 
 
 class Lines(Resource):
     model = Line
-    scopes = {"create": Scope.ADMIN, "policy": Scope.TRAIN, "roll_back": Scope.TRAIN}
+    scopes = {"create": Scope.ADMIN, "policy": Scope.TRAIN, "roll_back": Scope.TRAIN, "lock": Scope.TRAIN}
 
     def get_queryset(self) -> Any:
         rows = super().get_queryset().select_related("team", "base_build")
@@ -140,6 +148,18 @@ class Lines(Resource):
         """Make the champion before this one champion again."""
         move = promotion.roll_back(self.get_object(), actor=self.user, reason=self.given(RollBackIn)["reason"])
         return self.shown(move, AliasMoveOut, 201)
+
+    @extend_schema(methods=["PUT"], request=LockIn, responses=LineOut)
+    @extend_schema(methods=["DELETE"], responses=LineOut)
+    @action(detail=True, methods=["put", "delete"], url_path="aliases/(?P<name>champion|challenger|anchor)/lock")
+    def lock(self, request: Request, pk: str, name: str) -> Response:
+        """Keep an alias where it is, whatever the gate says, until it is unlocked (DELETE)."""
+        line = self.get_object()
+        if request.method == "PUT":
+            locks.lock(line, AliasName(name), actor=self.user, reason=self.given(LockIn)["reason"])
+        else:
+            locks.unlock(line, AliasName(name), actor=self.user)
+        return self.shown(self.get_object(), LineOut)
 
     @extend_schema(responses=AliasMoveOut(many=True))
     @action(detail=True)

@@ -49,6 +49,11 @@ class Line(models.Model):
         row = self.aliases.select_related("version").filter(name=name).first()
         return row.version if row else None
 
+    def locked(self, name: AliasName) -> "Alias | None":
+        """The alias, if a person has locked it."""
+        held = self.aliases.select_related("locked_by").filter(name=name, locked_at__isnull=False)
+        return held.first()
+
     def shows_rows_to(self, user: Any, team: Team | None = None) -> bool:
         """May the user read prompts and answers of its runs and reports? An expert's: its team. A shared line's hold
         other teams' rows and sealed items: the pool's reviewers and operators only."""
@@ -64,6 +69,9 @@ class Alias(models.Model):
     line = models.ForeignKey(Line, on_delete=models.CASCADE, related_name="aliases")
     name = models.CharField(max_length=12, choices=[(a.value, a.value) for a in AliasName])
     version = models.ForeignKey("trainer.ModelVersion", on_delete=models.PROTECT, related_name="aliases")
+    locked_at = models.DateTimeField(null=True, blank=True)  # while set, nothing moves it
+    locked_by = models.ForeignKey(User, null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
+    lock_reason = models.CharField(max_length=300, blank=True)
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["line", "name"], name="one_alias_per_name")]

@@ -27,7 +27,8 @@ MOST_FLIPS = 200  # shown in a report, regressions first
 def decide(evaluation: Evaluation) -> GateReport:
     """The report of a finished evaluation; made once. PROMOTE moves the champion in the same transaction.
 
-    Where the policy or the line asks for a sign-off, PROMOTE waits for a person (promotion.promote). Of a control
+    Where the policy or the line asks for a sign-off, or somebody has locked the champion, PROMOTE waits for a person
+    (promotion.promote). Of a control
     run it says that the suites rise by chance, and nothing moves.
     """
     gathered = answers.read(evaluation)
@@ -56,6 +57,7 @@ def decide(evaluation: Evaluation) -> GateReport:
         )
         credit.measure(report, scores)
         moves = line.auto_promote and not decision.sign_off and not evaluation.candidate.is_control
+        moves = moves and line.locked(AliasName.CHAMPION) is None
         if decision.verdict is Verdict.PROMOTE and moves:
             promotion.promote(evaluation.candidate, actor=None, reason=decision.sentence, report=report)
         crash_point("gate.before_commit")

@@ -4,6 +4,7 @@ from typing import Any
 
 from django.db import transaction
 
+from tasks.crash import crash_point
 from tasks.errors import Conflict, Invalid
 from tasks.models.events import Subject, record
 from tasks.services.access import require_role
@@ -19,7 +20,7 @@ def promote(version: ModelVersion, *, actor: Any, reason: str, report: GateRepor
     A report counts only against the champion that it was made with: another promotion in between makes it stale.
     """
     line = version.line
-    require_role(actor, line.team, *_shippers(line))
+    require_role(actor, line.team, *shippers(line))
     with transaction.atomic():
         line = Line.objects.select_for_update().get(pk=line.pk)
         champion = line.alias(AliasName.CHAMPION)
@@ -30,7 +31,7 @@ def promote(version: ModelVersion, *, actor: Any, reason: str, report: GateRepor
 
 def roll_back(line: Line, *, actor: Any, reason: str) -> AliasMove:
     """The champion before this one becomes champion again. Repeated, it goes back further."""
-    require_role(actor, line.team, *_shippers(line))
+    require_role(actor, line.team, *shippers(line))
     with transaction.atomic():
         line = Line.objects.select_for_update().get(pk=line.pk)
         champion = line.alias(AliasName.CHAMPION)
@@ -52,7 +53,7 @@ def move(
     back: bool = False,
 ) -> AliasMove:
     """Move an alias, with its row of history and its event. The anchor moves only here, by a person's decision."""
-    require_role(actor, line.team, *_shippers(line))
+    require_role(actor, line.team, *shippers(line))
     if version.line_id != line.pk:
         raise Invalid("other_line", f"{version.name} is not a version of {line.name}.", "version")
     if not reason.strip():
@@ -63,10 +64,14 @@ def move(
             f"{version.name} comes of a control run, which a coin has trained: it is there to be compared with and "
             f"never becomes {name}. Train without random_rewards for one that may.",
         )
+    if locked := line.locked(name):
+        words = f"{name} of {line.name} is locked by {locked.locked_by}: “{locked.lock_reason}”. Unlock it first."
+        raise Conflict("alias_locked", words)
     old = line.alias(name)
     if old is not None and old.pk == version.pk:
         raise Conflict("already_there", f"{version.name} is the {name} already.")
     Alias.objects.update_or_create(line=line, name=name, defaults={"version": version})
+    crash_point("promotion.half_way")
     moved = AliasMove.objects.create(
         line=line, name=name, old=old, new=version, actor=actor, report=report, reason=reason.strip()[:500]
     )
@@ -86,7 +91,7 @@ def move(
     return moved
 
 
-def _shippers(line: Line) -> tuple[Role, ...]:
+def shippers(line: Line) -> tuple[Role, ...]:
     return (Role.OPERATOR, Role.CONTRIBUTOR) if line.purpose == LinePurpose.EXPERT else (Role.OPERATOR,)
 
 

@@ -107,6 +107,7 @@ def report_page(request: HttpRequest, pk: int) -> HttpResponse:
         "moves": report.line.alias_moves.filter(report=report).select_related("new__line", "old__line"),
         "may_operate": may_operate(request.user, report.line),
         "outdated": report.verdict in (Verdict.PROMOTE, Verdict.INCONCLUSIVE) and not policies.still_holds(report),
+        "lock": report.line.locked(AliasName.CHAMPION),
         "waits_for_person": policies.still_holds(report)
         and report.verdict == Verdict.PROMOTE
         and not report.evaluation.candidate.aliases.filter(name="champion").exists(),

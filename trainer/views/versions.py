@@ -15,7 +15,7 @@ from tasks.states import Role
 from tasks.views.listing import exported, facts_of, page_of
 from trainer.forms import LineForm, ReasonForm
 from trainer.models import Line, ModelVersion
-from trainer.services import evaluations, lineage, lines, model_cards, policies, promotion
+from trainer.services import evaluations, lineage, lines, locks, model_cards, policies, promotion
 from trainer.states import AliasName, LinePurpose
 from trainer.views import history
 from trainer.views.drawing import score_chart
@@ -88,6 +88,8 @@ def line_page(request: HttpRequest, slug: str) -> HttpResponse:
         "policy": policies.of(line),
         "policy_version": line.policies.select_related("set_by").first(),
         "may_operate": may_operate(request.user, line),
+        "locks": line.aliases.filter(locked_at__isnull=False).select_related("locked_by"),
+        "unlocked": line.aliases.filter(locked_at=None).order_by("name"),
         "can_roll_back": champion is not None and moves.filter(name=AliasName.CHAMPION).exclude(old=None).exists(),
     }
     return render(request, "trainer/line.html", context)
@@ -156,6 +158,22 @@ def roll_back(request: HttpRequest, slug: str) -> HttpResponse:
     line = find_line(request, slug)
     moved = promotion.roll_back(line, actor=request.user, reason=_reason(request))
     messages.success(request, f"{moved.new.name} is the champion again.")
+    return redirect("line", slug)
+
+
+@login_required
+@require_POST
+def lock(request: HttpRequest, slug: str) -> HttpResponse:
+    """Lock an alias with a reason, or take the lock off."""
+    line, name = find_line(request, slug), request.POST.get("alias", "")
+    if name not in list(AliasName):
+        raise Invalid("unknown_alias", f"There is no such name: lock {', '.join(AliasName)}.", "alias")
+    if "unlock" in request.POST:
+        locks.unlock(line, AliasName(name), actor=request.user)
+        messages.success(request, f"{name} may move again.")
+    else:
+        locks.lock(line, AliasName(name), actor=request.user, reason=_reason(request))
+        messages.success(request, f"{name} stays where it is until somebody unlocks it.")
     return redirect("line", slug)
 
 

@@ -37,6 +37,50 @@ def test_rolling_back_without_a_reason_moves_nothing(portal: Portal):
     assert portal.line.alias("champion").number == 1
 
 
+def test_a_locked_champion_is_shown_with_its_reason_and_does_not_move(portal: Portal):
+    client = browser(portal.operator)
+
+    client.post("/ops/models/shared/lock", {"alias": "champion", "reason": "A demo on Friday."})
+    client.post("/ops/models/shared/roll-back", {"reason": "Users complain."})
+
+    assert "A demo on Friday." in text(client.get("/ops/models/shared"))
+    assert portal.line.alias("champion").number == 1
+
+
+def test_an_unlocked_champion_moves_again(portal: Portal):
+    client = browser(portal.operator)
+    client.post("/ops/models/shared/lock", {"alias": "champion", "reason": "A demo on Friday."})
+
+    client.post("/ops/models/shared/lock", {"alias": "champion", "unlock": "1"})
+    client.post("/ops/models/shared/roll-back", {"reason": "Users complain."})
+
+    assert portal.line.alias("champion").number == 0
+
+
+def test_a_name_that_does_not_exist_is_not_locked(portal: Portal):
+    page = browser(portal.operator).post("/ops/models/shared/lock", {"alias": "king", "reason": "A demo."}, follow=True)
+
+    assert "There is no such name" in text(page)
+
+
+def test_a_contributor_neither_locks_nor_is_offered_it(portal: Portal):
+    client = browser(portal.contributor)
+    client.post("/ops/models/shared/lock", {"alias": "champion", "reason": "Mine."})
+
+    assert portal.line.locked("champion") is None
+    assert "Lock a name" not in text(client.get("/ops/models/shared"))
+
+
+def test_the_api_locks_and_unlocks(portal: Portal):
+    client, path = browser(portal.operator), f"/api/v1/lines/{portal.line.pk}/aliases/champion/lock"
+
+    locked = client.put(path, {"reason": "A demo."}, content_type="application/json")
+    unlocked = client.delete(path)
+
+    assert (locked.status_code, locked.json()["locks"]) == (200, {"champion": "A demo."})
+    assert unlocked.json()["locks"] == {}
+
+
 def test_a_version_that_the_gate_held_is_not_promoted(portal: Portal):
     browser(portal.operator).post("/ops/models/shared/v2/promote", {"reason": "I like it."})
 
