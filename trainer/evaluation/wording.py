@@ -56,12 +56,16 @@ def _doubt(row: GateRow) -> str:
 
 def _guarded(guards: Sequence[GateRow]) -> str:
     small = sum(row.finding is Finding.WATCHED for row in guards)
-    unproven = f"{small} {'suite that is' if small == 1 else 'suites that are'} too small to prove it"
+    unproven = f"{small} {'suite is' if small == 1 else 'suites are'} too small to prove it and {_show(small)} no fall"
     margin = max((row.margin for row in guards if row.finding is Finding.PASS), default=math.nan)
     if not math.isnan(margin):
         proven = f"no guard can be worse than {_limit(margin)}"
-        return f"{proven}, {unproven} beside" if small else proven
-    return f"no fall is shown on {unproven}" if small else "there is no guard"
+        return f"{proven}; {unproven}" if small else proven
+    return unproven if small else "there is no guard"
+
+
+def _show(count: int) -> str:
+    return "shows" if count == 1 else "show"
 
 
 def headline(verdict: Verdict, rows: Sequence[GateRow], policy: GatePolicy, checks: Sequence[str] = ()) -> str:

@@ -163,7 +163,7 @@ def test_what_it_shows_to_be_no_worse_passes_it_all_the_same():
 def test_a_promotion_says_what_was_too_small_to_prove():
     sentence = judge([suite("add", 0.06), suite("sub", 0.0, n=40)], ALARM).sentence
 
-    assert sentence.endswith("; no fall is shown on 1 suite that is too small to prove it.")
+    assert sentence.endswith("; 1 suite is too small to prove it and shows no fall.")
 
 
 def test_a_row_tells_how_noisy_each_side_is():
