@@ -117,8 +117,9 @@ def _page(request: HttpRequest, dataset: Dataset, rows: QuerySet[Task]) -> Page:
 
 
 def _open(dataset: Dataset, rows: QuerySet[Task]) -> QuerySet[Task]:
-    """The sealed split of contributed data leaves in no file (services.exporting)."""
-    return rows.exclude(split=Split.SEALED) if dataset.visibility == Visibility.CONTRIBUTED else rows
+    """The sealed split of contributed data and of held-out suites leaves in no file (services.exporting)."""
+    closed = dataset.held_out or dataset.visibility == Visibility.CONTRIBUTED
+    return rows.exclude(split=Split.SEALED) if closed else rows
 
 
 def _exported_tasks(rows: QuerySet[Task]) -> Iterator[dict[str, Any]]:

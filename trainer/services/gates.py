@@ -11,6 +11,7 @@ from tasks.models.events import Subject, record
 from trainer.contract import EvalItem, Sampling, Score
 from trainer.evaluation.costs import lengths_from
 from trainer.evaluation.decision import Digests, GateDecision, Reason
+from trainer.evaluation.exposure import Exposure
 from trainer.evaluation.gates import decide as judge
 from trainer.evaluation.policy import policy_from
 from trainer.evaluation.scoring import ANCHOR, CANDIDATE, CHAMPION, SuiteScores
@@ -78,7 +79,8 @@ def _judged(evaluation: Evaluation, gathered: Answers) -> tuple[GateDecision, li
         look=evaluation.look,
     )
     found = slicing.slices_of(grouped, items, scores, alpha=decision.alpha)
-    return msgspec.structs.replace(decision, slices=found), _flips(scores), grouped
+    exposure = msgspec.convert(evaluation.exposure, list[Exposure])
+    return msgspec.structs.replace(decision, slices=found, exposure=exposure), _flips(scores), grouped
 
 
 def _expected(evaluation: Evaluation) -> Digests:
