@@ -8,7 +8,7 @@ from flywheel.api.credit import Credits, Leaderboard
 from flywheel.api.datasets import Datasets
 from flywheel.api.difficulty import DifficultyChecks, PassRates
 from flywheel.api.docs import Docs, Schema, Unknown
-from flywheel.api.evaluations import Evaluations, Suites
+from flywheel.api.evaluations import Evaluations
 from flywheel.api.events import Events
 from flywheel.api.gates import Gates
 from flywheel.api.graders import Graders
@@ -21,6 +21,7 @@ from flywheel.api.reviews import Reviews
 from flywheel.api.runs import Runs
 from flywheel.api.schedules import Schedules
 from flywheel.api.status import Status
+from flywheel.api.suites import ImportedSuites, SuiteRotations, Suites
 from flywheel.api.tasks import Tasks
 from flywheel.api.teams import Teams
 from flywheel.api.uploads import Uploads
@@ -40,6 +41,7 @@ for name, resource in {
     "events": Events,
     "gates": Gates,
     "graders": Graders,
+    "imported-suites": ImportedSuites,
     "keys": Keys,
     "lines": Lines,
     "mixtures": Mixtures,
@@ -48,6 +50,7 @@ for name, resource in {
     "reviews": Reviews,
     "runs": Runs,
     "schedules": Schedules,
+    "suite-rotations": SuiteRotations,
     "suites": Suites,
     "tasks": Tasks,
     "teams": Teams,
