@@ -27,6 +27,7 @@ from trainer.contract import Report, Rollout
 from trainer.engine import rollouts
 from trainer.evaluation.costs import Lengths
 from trainer.evaluation.decision import Digests
+from trainer.evaluation.exposure import Exposure
 from trainer.evaluation.gates import decide
 from trainer.evaluation.policy import GatePolicy, Guard
 from trainer.evaluation.scoring import SuiteScores, side_of, suite_of
@@ -49,12 +50,13 @@ from trainer.models import (
     RunAlarm,
     RunMetric,
     RunSample,
+    SuiteRotation,
     SuiteVersion,
     TrainingRun,
 )
 from trainer.news import News
 from trainer.runspec import RunSpec
-from trainer.services import consequences, credit, difficulty, recipes, schedules, webhooks
+from trainer.services import consequences, credit, difficulty, imported_suites, recipes, schedules, webhooks
 from trainer.services.launching import path_of
 from trainer.services.slicing import slices_of
 from trainer.states import DeliveryState
@@ -103,12 +105,29 @@ def seed() -> Portal:
     _wrapped(upload, reviewer)
     line, recipe, run, going, failed, promoted, held = _models(operator, team)
     _told(line, operator)
+    _suited(line, held, operator)
     receipt = _withdrawn(contributed, contributor)
     seal()
     return Portal(
         contributor, reviewer, operator, stranger, team, private, contributed, upload, unmapped, line, run, going,
         failed, promoted, held, recipe, receipt,
     )  # fmt: skip
+
+
+def _suited(line: Line, report: GateReport, operator: User) -> None:
+    """A rotation, a suite that waits for its file, and a report that was one look too many."""
+    suite = SuiteVersion.objects.get(line=line, name="arithmetic")
+    counts = {"looks": 20, "carried": 4, "wanted": 80, "retired": 64, "reserve": 24, "sealed": 40}
+    SuiteRotation.objects.create(line=line, name=suite.name, suite=suite, reason="Its looks were spent.", **counts)
+    about = {"source": "the school at the corner", "licence": "CC-BY-4.0", "revision": "2026-11"}
+    imported_suites.create(line, "exam", grader=NUMBER, actor=operator, **about)
+    exposure = [
+        Exposure("arithmetic", 23, 20, ["Nothing of arithmetic can be replaced: approve more tasks."]),
+        Exposure("maximum", 7, 20),
+    ]
+    told = msgspec.to_builtins(exposure)
+    Evaluation.objects.filter(pk=report.evaluation_id).update(exposure=told)
+    GateReport.objects.filter(pk=report.pk).update(decision={**report.decision, "exposure": told})
 
 
 def _people() -> tuple[User, User, User, User, Team, Team]:

@@ -42,6 +42,7 @@ def pages(portal: Any) -> dict[str, tuple[Any, str]]:
         "withdraw-task": f"/tasks/{own.pk}/withdraw",
         "withdrawals": "/withdrawals",
         "withdrawal": f"/withdrawals/{portal.receipt.pk}",
+        "empty-suites": "/ops/models/carlas-lab-house/suites",
     }
     review = {
         "review": "/review",
@@ -70,6 +71,8 @@ def pages(portal: Any) -> dict[str, tuple[Any, str]]:
         "gate-hold": f"/ops/gates/{portal.held.pk}",
         "models": "/ops/models",
         "line": "/ops/models/shared",
+        "suites": "/ops/models/shared/suites",
+        "suite-rotate": "/ops/models/shared/suites/rotate?name=arithmetic",
         "version": "/ops/models/shared/v1",
         "card": "/ops/models/shared/v1/card",
         "lineage": "/ops/models/shared/v3/lineage",
@@ -143,5 +146,6 @@ NAMES = [
     *("webhooks", "webhook", "delivery", "empty-webhooks", "docs-webhooks"),
     *("used-in", "withdraw", "withdraw-task", "withdrawals", "withdrawal", "task-tombstone", "lineage"),
     "empty-withdrawals",
+    *("suites", "suite-rotate", "empty-suites"),
     *("leaderboard", "empty-leaderboard", "dataset-credit", "empty-credit", "home-credit"),
 ]
