@@ -50,6 +50,7 @@ from trainer.models import (
     RunAlarm,
     RunMetric,
     RunSample,
+    SuiteItem,
     SuiteRotation,
     SuiteVersion,
     TrainingRun,
@@ -117,6 +118,10 @@ def seed() -> Portal:
 def _suited(line: Line, report: GateReport, operator: User) -> None:
     """A rotation, a suite that waits for its file, and a report that was one look too many."""
     suite = SuiteVersion.objects.get(line=line, name="arithmetic")
+    held = Task.objects.filter(space=line.team, domain="arithmetic", split=Split.SEALED, state="approved").order_by(
+        "pk"
+    )
+    SuiteItem.objects.bulk_create(SuiteItem(suite=suite, position=n, task=task) for n, task in enumerate(held))
     counts = {"looks": 20, "carried": 4, "wanted": 80, "retired": 64, "reserve": 24, "sealed": 40}
     SuiteRotation.objects.create(line=line, name=suite.name, suite=suite, reason="Its looks were spent.", **counts)
     about = {"source": "the school at the corner", "licence": "CC-BY-4.0", "revision": "2026-11"}

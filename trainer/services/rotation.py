@@ -65,8 +65,9 @@ class Prospect:
                 "space no approved task of that domain that no model was trained on. Approve more tasks."
             )
         told = (
-            f"{self.retired:,} of the {self.suite.item_count:,} items become validation, those asked longest. "
-            f"{self.reserve:,} sealed tasks that nobody was asked take their place, and {self.sealed:,} are sealed."
+            f"{self.retired:,} of the {self.suite.item_count:,} items become validation, those asked longest. In their "
+            f"place come {self.reserve:,} sealed tasks that no candidate was asked, and {self.sealed:,} training tasks "
+            "that no model was trained on."
         )
         return told if self.retired == self.wanted else f"{told} {self.wanted:,} were to go: there are no others."
 

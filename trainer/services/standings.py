@@ -80,6 +80,8 @@ def _notes(imported: ImportedSuite | None, left_out: Sequence[str]) -> list[str]
 def finding(standings: Sequence[Standing]) -> str:
     """The list in one sentence."""
     ready = [one for one in standings if one.sealed]
+    if not ready:
+        return f"No suite has the {suites.FEWEST} sealed items that the next evaluation needs."
     spent = [one.name for one in ready if one.is_spent]
     told = f"{sum(one.sealed for one in ready):,} sealed items in {len(ready)} suites"
     if not spent:

@@ -1,9 +1,14 @@
 """A suite whose looks are spent gives a quarter of its items to validation, and takes others that nobody trained on."""
 
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
+from threading import Event as Signal
 from typing import Any
 
 import pytest
+from django.db import connection
 
 from tasks.dedup.fingerprint import exact_key
 from tasks.errors import Conflict, Forbidden, Invalid
@@ -332,3 +337,56 @@ def test_a_rotation_that_breaks_between_its_two_halves_leaves_nothing(
 
 def _break(*_: Any, **__: Any) -> int:
     raise RuntimeError("the worker was killed")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_two_starts_at_once_rotate_once(two_looks: Line, fill: Fill):
+    fill()
+    look(two_looks), look(two_looks)
+    waiting = [candidate(two_looks), candidate(two_looks)]
+    together = Barrier(2)
+
+    def start(version: ModelVersion) -> int:
+        together.wait()
+        try:
+            return evaluations.start(version, actor=None).pk
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(2) as threads:
+        started = list(threads.map(start, waiting))
+
+    assert len(set(started)) == 2
+    assert SuiteRotation.objects.filter(name="add").count() == 1
+    assert rotation.used(two_looks, "add") == 2
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_is_being_mixed_waits_for_a_rotation_and_does_not_get_its_rows(
+    two_looks: Line, fill: Fill, operator: User, monkeypatch: pytest.MonkeyPatch
+):
+    fill()
+    look(two_looks)
+    recipe = recipes.create(two_looks, "all", {}, actor=operator)
+    halfway, seal = Signal(), sealing.seal
+
+    def slowly(*given: Any, **told: Any) -> int:
+        halfway.set()
+        time.sleep(0.5)
+        return seal(*given, **told)
+
+    monkeypatch.setattr(sealing, "seal", slowly)
+
+    def mix() -> None:
+        halfway.wait(10)
+        try:
+            recipes.build(recipe, actor=None)
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(1) as threads:
+        mixed = threads.submit(mix)
+        rotation.rotate(two_looks, "add", actor=None, reason="Enough.")
+        mixed.result()
+
+    assert not Mixture.objects.get().entries.filter(task__split=Split.SEALED).exists()
