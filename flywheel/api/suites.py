@@ -86,20 +86,20 @@ class ImportedSuiteIn(Given):
     line = serializers.IntegerField(help_text="Line id.")
     name = serializers.CharField(max_length=64, help_text="No domain may have it.")
     revision = serializers.CharField(max_length=64, help_text="A commit, a version, a day.")
-    source = serializers.CharField(max_length=200, required=False, default="")
+    source = serializers.CharField(max_length=200, required=False, default="")  # type: ignore[assignment]  # a field, not the attribute
     licence = serializers.CharField(max_length=60, required=False, default="")
     grader = serializers.DictField(required=False, allow_null=True, default=None)
     catalogue = serializers.CharField(max_length=64, required=False, default="", help_text="Name of a published set.")
 
 
-class SuiteStandingOut(serializers.Serializer[standings.Standing]):
+class SuiteStandingOut(serializers.Serializer[Any]):
     name = serializers.CharField()
     sealed = serializers.IntegerField(help_text="Items that the next version may be made of.")
     version = SuiteOut(allow_null=True)
     used = serializers.IntegerField(help_text="Candidates that looked at it since its last rotation.")
     budget = serializers.IntegerField(help_text="0: no limit.")
     is_spent = serializers.BooleanField()
-    source = serializers.CharField()
+    source = serializers.CharField()  # type: ignore[assignment]
     imported = ImportedSuiteOut(allow_null=True)
     last = RotationOut(allow_null=True)
     notes = serializers.ListField(child=serializers.CharField())

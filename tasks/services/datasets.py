@@ -12,7 +12,7 @@ from tasks.errors import Conflict, Forbidden, Invalid
 from tasks.models import Dataset, DatasetVersion, Task, Team, User
 from tasks.models.events import Subject, record
 from tasks.services import accounts, graders, licences
-from tasks.services.access import require_role
+from tasks.services.access import require_role, who_brings
 from tasks.services.copying import lock_space
 from tasks.services.licences import CONSENT_TEXT, CONSENT_VERSION
 from tasks.services.wake import wake
@@ -99,7 +99,7 @@ def set_default_grader(dataset: Dataset, config: Mapping[str, Any], *, actor: Us
 
     What the dataset holds keeps its grader: regrading.change_grader changes that too.
     """
-    require_role(actor, dataset.team, Role.CONTRIBUTOR)
+    require_role(actor, dataset.team, who_brings(dataset))
     graders.require_usable(config, dataset.space_id)
     return _set_default_grader(dataset, config, actor)
 

@@ -52,11 +52,12 @@ def _held(evaluation: Evaluation) -> list[tuple[str, str]]:
 
 def imported(line: Line, versions: Iterable[ModelVersion | None]) -> dict[str, Seen]:
     """By name of the line's imported suites: what is left out of them before they are frozen, for these versions."""
+    brought = list(line.imported_suites.order_by("name").values_list("name", flat=True))
+    if not brought:
+        return {}
     runs = {version.name: _runs_behind(version) for version in versions if version is not None}
-    return {
-        suite.name: _seen(line, {int(task.key): task.exact_key for task in suites.candidates(line, suite.name)}, runs)
-        for suite in line.imported_suites.order_by("name")
-    }
+    tasks = {name: {int(task.key): task.exact_key for task in suites.candidates(line, name)} for name in brought}
+    return {name: _seen(line, tasks[name], runs) for name in brought}
 
 
 def _seen(line: Line, tasks: Mapping[int, str], runs: Mapping[str, Sequence[TrainingRun]]) -> Seen:

@@ -7,11 +7,12 @@ before that the suite is in no evaluation.
 """
 
 import hashlib
+import logging
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from django.db import transaction
-from django.db.models import Exists, OuterRef, Q
+from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.utils.text import slugify
 
 from tasks.errors import Conflict, Invalid
@@ -27,6 +28,7 @@ from trainer.evaluation.scoring import OVERALL
 from trainer.models import ImportedSuite, Line
 from trainer.services import suites
 
+logger = logging.getLogger(__name__)
 LONGEST = {"source": 200, "licence": 60, "revision": 64}  # characters
 GOING = (UploadState.RECEIVED, UploadState.IMPORTING, UploadState.UNMAPPED)
 PROVING = (ProofState.PENDING, ProofState.PROVING)
@@ -119,7 +121,10 @@ def register_new() -> int:
     lose: the next pass finds what was not done."""
     done = 0
     for suite in _due():
-        done += _register(suite.pk)
+        try:
+            done += _register(suite.pk)
+        except Exception:
+            logger.exception("the prompts of %s were not registered; the next pass tries again", suite)
     return done
 
 
@@ -127,20 +132,19 @@ def _due() -> Iterator[ImportedSuite]:
     going = Upload.objects.filter(_under_way(), dataset=OuterRef("dataset"))
     arrived = ImportedSuite.objects.filter(~Exists(going), dataset__uploads__state=UploadState.IMPORTED).distinct()
     for suite in arrived.select_related("line__team", "dataset"):
-        if len(_prompts(suite)) != suite.registered:
+        if _let_in(suite).values("exact_key").distinct().count() != suite.registered:
             yield suite
 
 
-def _prompts(suite: ImportedSuite) -> dict[str, int]:
-    """{exact key: a task that has the prompt}: sealed, and let in."""
+def _let_in(suite: ImportedSuite) -> QuerySet[Task]:
     held = Task.objects.filter(pk__in=suite.dataset.memberships.values("task"), split=Split.SEALED)
-    return dict(held.filter(state=TaskState.APPROVED).order_by("-pk").values_list("exact_key", "pk"))
+    return held.filter(state=TaskState.APPROVED)
 
 
 @transaction.atomic
 def _register(pk: int) -> bool:
     suite = ImportedSuite.objects.select_for_update().select_related("line__team", "dataset").get(pk=pk)
-    found = _prompts(suite)
+    found = dict(_let_in(suite).order_by("-pk").values_list("exact_key", "pk"))  # a task of each prompt
     if len(found) == suite.registered:
         return False
     asked = Task.objects.filter(pk__in=found.values()).values_list("messages", flat=True)

@@ -326,7 +326,7 @@ def test_a_rotation_that_breaks_between_its_two_halves_leaves_nothing(
     fill()
     look(line)
     before = (split(Split.SEALED), split(Split.VALIDATION), HeldOutItem.objects.count())
-    monkeypatch.setattr(sealing, "seal", _break)
+    monkeypatch.setattr(rotation, "crash_point", _break)
 
     with pytest.raises(RuntimeError):
         rotation.rotate(line, "add", actor=operator, reason="Enough.")
@@ -335,8 +335,8 @@ def test_a_rotation_that_breaks_between_its_two_halves_leaves_nothing(
     assert not SuiteRotation.objects.exists()
 
 
-def _break(*_: Any, **__: Any) -> int:
-    raise RuntimeError("the worker was killed")
+def _break(point: str) -> None:
+    raise RuntimeError(f"the worker was killed at {point}")
 
 
 @pytest.mark.django_db(transaction=True)

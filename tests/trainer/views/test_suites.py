@@ -5,7 +5,9 @@ import json
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
 
-from tasks.models import Membership, Task, Upload
+from tasks.models import Task, Upload
+from tasks.services.importing import import_upload
+from tasks.services.proving import prove_upload
 from tasks.states import Split
 from tests.fixtures_portal import Portal, sealed_prompts
 from tests.portal_client import browser, text
@@ -140,12 +142,34 @@ def test_who_does_not_operate_the_line_brings_nothing(portal: Portal, who: str):
 
 
 def test_the_dataset_of_a_suite_shows_no_row_and_leaves_in_no_export(portal: Portal):
-    suite = ImportedSuite.objects.get(name="exam")
-    Membership.objects.create(user=portal.operator, team=suite.dataset.team, role="contributor")
-    dataset = f"/datasets/{suite.dataset.team.slug}/{suite.dataset.slug}"
+    browser(portal.operator).post(f"{SUITES}/new", {**FORM, "file": _exam()})
+    upload = Upload.objects.get(dataset__suite__name="finals")
+    import_upload(upload.pk)
+    prove_upload(upload.pk)
+    address = f"/datasets/{upload.dataset.team.slug}/{upload.dataset.slug}"
 
-    assert browser(portal.stranger).get(dataset).status_code == 404
-    assert 'name="sealed"' not in text(browser(portal.operator).get(dataset))
+    page = text(browser(portal.operator).get(address))
+    exported = text(browser(portal.operator).get(f"{address}?format=json"))
+
+    assert "every row is sealed, and nothing is trained on it" in page
+    assert "Train on this" not in page
+    assert 'name="sealed"' not in page
+    assert json.loads(exported) == []
+
+
+@pytest.mark.parametrize("who", ["stranger", "contributor", "reviewer"])
+def test_the_rows_of_a_suite_are_told_to_nobody_outside(portal: Portal, who: str):
+    browser(portal.operator).post(f"{SUITES}/new", {**FORM, "file": _exam()})
+    upload = Upload.objects.get(dataset__suite__name="finals")
+    import_upload(upload.pk)
+    task = Task.objects.filter(memberships__upload=upload).earliest("pk")
+    somebody = browser(getattr(portal, who))
+    expected = 200 if who == "reviewer" else 404  # the pool's reviewers see the whole pool
+
+    assert somebody.get(f"/tasks/{task.pk}").status_code == expected
+    assert somebody.get(f"/datasets/{upload.dataset.team.slug}/{upload.dataset.slug}").status_code == expected
+    assert ("hens and" in text(somebody.get("/datasets"))) is False
+    assert upload.dataset.name not in text(browser(portal.contributor).get("/datasets"))
 
 
 def test_a_report_that_was_a_look_too_many_says_so_under_its_verdict(portal: Portal):
