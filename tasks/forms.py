@@ -90,7 +90,7 @@ class UploadForm(forms.Form):
         team: Any = self.fields["team"]
         dataset: Any = self.fields["dataset"]
         team.queryset = teams
-        dataset.queryset = Dataset.objects.filter(team__in=teams).select_related("team")
+        dataset.queryset = Dataset.objects.filter(team__in=teams, held_out=False).select_related("team")
 
     def clean(self) -> dict[str, Any]:
         given = super().clean() or {}

@@ -23,6 +23,7 @@ from tasks.formats.block import Block
 from tasks.graders import judges, registry
 from tasks.screening import policy as policies
 from tasks.splits import split_of
+from tasks.states import Split
 from tasks.text import NORM_VERSION
 from tasks.types import Issue, Message, Row
 from tasks.validation import validate
@@ -45,6 +46,7 @@ class Context:
     suites: str = ""  # file of the contamination index; "": there are no suites
     waived: frozenset[str] = frozenset()  # codes of checks that a reviewer has lifted
     salt: str = ""  # of the space's splits
+    held_out: bool = False  # every prompt that nobody has seen is sealed
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,7 +211,7 @@ def _add(row: Row, findings: list[policies.Finding], context: Context, prepared:
     prepared.answers.append(bytes.fromhex(keys.answer))
     prepared.signatures.append(int(prompt.number_signature, 16))
     prepared.graders.append(None if known is None else known.digest)
-    prepared.splits.append(split_of(prompt.exact_key, context.salt))
+    prepared.splits.append(Split.SEALED if context.held_out else split_of(prompt.exact_key, context.salt))
     prepared.folded.append(keys.stripped)
     prepared.columns.append(_columns(row, known, keys, context.domain))
     sign = wrappers.last_sign(row.messages[-1].content, prompt.folded, keys.stripped)

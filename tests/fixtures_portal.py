@@ -39,6 +39,7 @@ from trainer.contract import Report, Rollout
 from trainer.engine import rollouts
 from trainer.evaluation.costs import Lengths
 from trainer.evaluation.decision import Digests
+from trainer.evaluation.exposure import Exposure
 from trainer.evaluation.gates import decide
 from trainer.evaluation.policy import GatePolicy, Guard
 from trainer.evaluation.scorer_gap import GapAtStep
@@ -63,12 +64,14 @@ from trainer.models import (
     RunAlarm,
     RunMetric,
     RunSample,
+    SuiteItem,
+    SuiteRotation,
     SuiteVersion,
     TrainingRun,
 )
 from trainer.news import News
 from trainer.runspec import RunSpec
-from trainer.services import consequences, credit, difficulty, recipes, schedules, webhooks
+from trainer.services import consequences, credit, difficulty, imported_suites, recipes, schedules, webhooks
 from trainer.services.launching import path_of
 from trainer.services.slicing import slices_of
 from trainer.states import DeliveryState
@@ -118,12 +121,33 @@ def seed() -> Portal:
     line, recipe, run, going, failed, promoted, held = _models(operator, team)
     _told(line, operator)
     _collected(upload, contributor)
+    _suited(line, held, operator)
     receipt = _withdrawn(contributed, contributor)
     seal()
     return Portal(
         contributor, reviewer, operator, stranger, team, private, contributed, upload, unmapped, line, run, going,
         failed, promoted, held, recipe, receipt,
     )  # fmt: skip
+
+
+def _suited(line: Line, report: GateReport, operator: User) -> None:
+    """A rotation, a suite that waits for its file, and a report that was one look too many."""
+    suite = SuiteVersion.objects.get(line=line, name="arithmetic")
+    held = Task.objects.filter(space=line.team, domain="arithmetic", split=Split.SEALED, state="approved").order_by(
+        "pk"
+    )
+    SuiteItem.objects.bulk_create(SuiteItem(suite=suite, position=n, task=task) for n, task in enumerate(held))
+    counts = {"looks": 20, "carried": 4, "wanted": 80, "retired": 64, "reserve": 24, "sealed": 40}
+    SuiteRotation.objects.create(line=line, name=suite.name, suite=suite, reason="Its looks were spent.", **counts)
+    about = {"source": "the school at the corner", "licence": "CC-BY-4.0", "revision": "2026-11"}
+    imported_suites.create(line, "exam", grader=NUMBER, actor=operator, **about)
+    exposure = [
+        Exposure("arithmetic", 23, 20, ["Nothing of arithmetic can be replaced: approve more tasks."]),
+        Exposure("maximum", 7, 20),
+    ]
+    told = msgspec.to_builtins(exposure)
+    Evaluation.objects.filter(pk=report.evaluation_id).update(exposure=told)
+    GateReport.objects.filter(pk=report.pk).update(decision={**report.decision, "exposure": told})
 
 
 def _people() -> tuple[User, User, User, User, Team, Team]:

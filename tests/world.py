@@ -43,10 +43,12 @@ from trainer.models import (
     RunSample,
     Schedule,
     SuiteItem,
+    SuiteRotation,
     SuiteVersion,
     TrainingRun,
     Webhook,
 )
+from trainer.services import imported_suites
 
 SECRET = "xyzzy"  # in every prompt that must not be seen by others
 GRADER = {"type": "number", "reference": "{{ item.reference }}"}
@@ -183,6 +185,12 @@ def _turn(line: Line, base: ModelVersion, frozen: DatasetVersion, task: Task) ->
         line=line, candidate=version, champion=base, sampling={}, policy={}, policy_digest="4" * 64, state="succeeded"
     )
     evaluation.suites.add(suite)
+    told = SECRET if line.purpose == "expert" else "the newspaper"  # a shared line's suites are told to everybody
+    rotated = {"line": line, "name": "sums", "suite": suite, "reason": f"{told} quoted it."}
+    rotation = SuiteRotation.objects.create(**rotated, looks=20, wanted=1, retired=1, reserve=0, sealed=1)
+    exam = imported_suites.create(
+        line, f"exam of {line.slug}", source=told, licence="CC0-1.0", revision="1", actor=None
+    )
     report = GateReport.objects.create(
         line=line,
         evaluation=evaluation,
@@ -211,6 +219,8 @@ def _turn(line: Line, base: ModelVersion, frozen: DatasetVersion, task: Task) ->
         "trainingrun": run,
         "modelversion": version,
         "suiteversion": suite,
+        "suiterotation": rotation,
+        "importedsuite": exam,
         "evaluation": evaluation,
         "gatereport": report,
         "schedule": schedule,

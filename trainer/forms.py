@@ -6,8 +6,9 @@ from typing import Any
 from django import forms
 
 from tasks.errors import FlywheelError
-from tasks.forms import JsonObject
+from tasks.forms import GraderField, JsonObject
 from tasks.models import Team
+from trainer.catalogue import entries
 from trainer.fire_times import DAYS
 from trainer.models import BaseBuild, Line, ModelVersion, Recipe
 from trainer.news import CHOICES
@@ -145,6 +146,26 @@ class SeedForm(forms.Form):
 
 class ReasonForm(forms.Form):
     reason = forms.CharField(max_length=500)
+
+
+class BringForm(forms.Form):
+    file = forms.FileField()
+
+
+class SuiteForm(BringForm):
+    """A suite that comes as a file. Of a published set the catalogue knows the rest."""
+
+    name = forms.CharField(max_length=64)
+    catalogue = forms.ChoiceField(required=False)
+    source = forms.CharField(required=False, max_length=200)
+    revision = forms.CharField(max_length=64)
+    licence = forms.CharField(required=False, max_length=60)
+    grader = GraderField()
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        field: Any = self.fields["catalogue"]
+        field.choices = [("", "none: described here"), *((entry.name, entry.title) for entry in entries().values())]
 
 
 class LineForm(forms.Form):

@@ -36,7 +36,7 @@ class DatasetOut(serializers.ModelSerializer[Dataset]):
         model = Dataset
         fields = (
             "id", "ref", "team", "slug", "name", "description", "domain", "visibility", "licence", "consent_version",
-            "default_grader", "created_at",
+            "held_out", "default_grader", "created_at",
         )  # fmt: skip
 
 

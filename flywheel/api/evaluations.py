@@ -1,4 +1,4 @@
-"""Evaluations: champion and candidate on the same sealed items; and the frozen suites that hold them."""
+"""Evaluations: champion and candidate on the same sealed items."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from rest_framework.response import Response
 
 from flywheel.api.resource import Asked, Given, Resource
 from tasks.states import Scope
-from trainer.models import Evaluation, ModelVersion, SuiteVersion
+from trainer.models import Evaluation, ModelVersion
 from trainer.services import evaluations, known_answers
 from trainer.states import EvaluationState
 
@@ -25,7 +25,7 @@ class EvaluationOut(serializers.ModelSerializer[Evaluation]):
         fields = (
             "id", "line", "candidate", "candidate_name", "champion", "champion_name", "anchor", "suites", "state",
             "phase", "step", "total_steps", "attempt", "extends", "look", "sampling", "policy", "policy_digest", "plan",
-            "known", "report", "error", "created_at", "started_at", "finished_at",
+            "known", "exposure", "report", "error", "created_at", "started_at", "finished_at",
         )  # fmt: skip
 
     def get_known(self, evaluation: Evaluation) -> list[str]:
@@ -36,12 +36,6 @@ class EvaluationOut(serializers.ModelSerializer[Evaluation]):
         return report.pk if report else None
 
 
-class SuiteOut(serializers.ModelSerializer[SuiteVersion]):
-    class Meta:
-        model = SuiteVersion
-        fields = ("id", "line", "name", "number", "digest", "item_count", "looks", "created_at")
-
-
 class EvaluationIn(Given):
     candidate = serializers.IntegerField(help_text="Version id.")
 
@@ -50,10 +44,6 @@ class EvaluationFilter(Asked):
     line = serializers.IntegerField(required=False)
     candidate = serializers.IntegerField(required=False)
     state = serializers.ChoiceField(choices=[(s.value, s.value) for s in EvaluationState], required=False)
-
-
-class SuiteFilter(Asked):
-    line = serializers.IntegerField(required=False)
 
 
 class Evaluations(Resource):
@@ -79,17 +69,3 @@ class Evaluations(Resource):
         """Evaluate a candidate against its line's champion. One that is under way is not doubled."""
         candidate = self.find(self.rows(ModelVersion), self.given(EvaluationIn)["candidate"], "candidate")
         return self.shown(evaluations.start(candidate, actor=self.user), EvaluationOut, 201)
-
-
-class Suites(Resource):
-    model = SuiteVersion
-
-    @extend_schema(parameters=[SuiteFilter], responses=SuiteOut(many=True))
-    def list(self, request: Request) -> Response:
-        """Frozen suites, newest first. Their items are sealed."""
-        return self.page(self.get_queryset().filter(**self.asked(SuiteFilter)), SuiteOut)
-
-    @extend_schema(responses=SuiteOut)
-    def retrieve(self, request: Request, pk: str) -> Response:
-        """One frozen suite."""
-        return self.shown(self.get_object(), SuiteOut)

@@ -8,7 +8,7 @@ from flywheel.api.credit import Credits, Leaderboard
 from flywheel.api.datasets import Datasets
 from flywheel.api.difficulty import DifficultyChecks, PassRates
 from flywheel.api.docs import Docs, Schema, Unknown
-from flywheel.api.evaluations import Evaluations, Suites
+from flywheel.api.evaluations import Evaluations
 from flywheel.api.events import Events
 from flywheel.api.gates import Gates
 from flywheel.api.graders import Graders
@@ -22,6 +22,7 @@ from flywheel.api.runs import Runs
 from flywheel.api.samples import Samples
 from flywheel.api.schedules import Schedules
 from flywheel.api.status import Status
+from flywheel.api.suites import ImportedSuites, SuiteRotations, Suites
 from flywheel.api.tasks import Tasks
 from flywheel.api.teams import Teams
 from flywheel.api.uploads import Uploads
@@ -42,6 +43,7 @@ for name, resource in {
     "events": Events,
     "gates": Gates,
     "graders": Graders,
+    "imported-suites": ImportedSuites,
     "keys": Keys,
     "lines": Lines,
     "mixtures": Mixtures,
@@ -51,6 +53,7 @@ for name, resource in {
     "runs": Runs,
     "samples": Samples,
     "schedules": Schedules,
+    "suite-rotations": SuiteRotations,
     "suites": Suites,
     "tasks": Tasks,
     "teams": Teams,

@@ -87,6 +87,10 @@ CODES: Mapping[str, Code] = {
         "The prompt belongs to a held-out suite, on which models are measured.",
         "Leave the row out: training on it would make the measurement worthless.",
     ),
+    "not_held_out": Code(
+        "The prompt is in this space already and is not sealed: models may have been trained on it.",
+        "Nothing is to be done: the suite is made of the other rows.",
+    ),
     # The screening policy of the space
     "secret_found": Code(
         "The row holds {detail}.", "Remove it, and make it void where it was given out: it has been sent."

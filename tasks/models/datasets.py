@@ -23,8 +23,11 @@ class Grader(models.Model):
 
 class DatasetQuerySet(models.QuerySet["Dataset"]):
     def for_user(self, user: Any, team: Team | None = None) -> "DatasetQuerySet":
-        """Own teams' datasets; the pool's workers see contributed ones too. `team` narrows to an API key's team."""
-        mine = Q(team__memberships__user=user)
+        """Own teams' datasets; the pool's workers see contributed ones too. `team` narrows to an API key's team.
+
+        Who brings rows to train on sees no held-out dataset of the team: its reviewers and operators do."""
+        trusted = [role for role in Role if role is not Role.CONTRIBUTOR]
+        mine = Q(team__memberships__user=user) & (Q(held_out=False) | Q(team__memberships__role__in=trusted))
         if team is not None:
             mine &= Q(team=team)
         if pool_roles(user) - {Role.CONTRIBUTOR} and (team is None or team.is_system):
@@ -44,6 +47,7 @@ class Dataset(models.Model):
     visibility = models.CharField(max_length=12, choices=[(v.value, v.value) for v in Visibility])
     licence = models.CharField(max_length=60, blank=True)  # SPDX id; required where contributed
     consent_version = models.CharField(max_length=20, blank=True)
+    held_out = models.BooleanField(default=False)  # every row is sealed: it is a suite, and nothing is trained on it
     default_grader = models.ForeignKey(Grader, null=True, blank=True, on_delete=models.PROTECT, related_name="+")
     created_by = models.ForeignKey(User, null=True, on_delete=models.SET_NULL, related_name="+")
     created_at = models.DateTimeField(auto_now_add=True)

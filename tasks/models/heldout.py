@@ -12,6 +12,7 @@ class HeldOutSuite(models.Model):
     digest = models.CharField(max_length=64)
     name = models.CharField(max_length=120)
     registered_at = models.DateTimeField(auto_now_add=True)
+    released = models.PositiveIntegerField(default=0)  # items that it has let go (tasks.services.sealing)
     scanned = models.BigIntegerField(default=0)  # id of the last stored task that was compared with it
     scanned_at = models.DateTimeField(null=True, blank=True)  # when all were; null: under way
 

@@ -3,7 +3,7 @@
 from typing import Any
 
 from tasks.errors import Forbidden
-from tasks.models import Team
+from tasks.models import Dataset, Team
 from tasks.states import Role
 
 _A_PERSON_WHO = {
@@ -27,3 +27,8 @@ def require_role(actor: Any, team: Team, *roles: Role) -> None:
         raise Forbidden(
             "role_missing", f"You may not {verbs} {team.name}: ask one of its administrators for the role {asked_for}."
         )
+
+
+def who_brings(dataset: Dataset) -> Role:
+    """Whose rows a dataset takes: a held-out suite is its operators'."""
+    return Role.OPERATOR if dataset.held_out else Role.CONTRIBUTOR

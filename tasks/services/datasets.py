@@ -12,7 +12,7 @@ from tasks.errors import Conflict, Forbidden, Invalid
 from tasks.models import Dataset, DatasetVersion, Task, Team, User
 from tasks.models.events import Subject, record
 from tasks.services import accounts, graders, licences
-from tasks.services.access import require_role
+from tasks.services.access import require_role, who_brings
 from tasks.services.copying import lock_space
 from tasks.services.licences import CONSENT_TEXT, CONSENT_VERSION
 from tasks.services.wake import wake
@@ -35,9 +35,11 @@ def create(
     consent_version: str = "",
     default_grader: Mapping[str, Any] | None = None,
     description: str = "",
+    held_out: bool = False,
 ) -> Dataset:
-    """A default grader is tried in the sandbox where only that shows whether it works."""
-    require_role(actor, team, Role.CONTRIBUTOR)
+    """A default grader is tried in the sandbox where only that shows whether it works. `held_out`: a suite, of which
+    every row is sealed; its team's operators bring it."""
+    require_role(actor, team, Role.OPERATOR if held_out else Role.CONTRIBUTOR)
     name, slug = _checked_name(name, slug)
     if visibility not in set(Visibility):
         raise Invalid("unknown_visibility", f"Visibility is one of {', '.join(Visibility)}.", "visibility")
@@ -59,6 +61,7 @@ def create(
         visibility=visibility,
         licence=licence[:60],
         consent_version=consent_version[:20],
+        held_out=held_out,
         created_by=actor,
     )
     _create(dataset, default_grader, actor)
@@ -96,7 +99,7 @@ def set_default_grader(dataset: Dataset, config: Mapping[str, Any], *, actor: Us
 
     What the dataset holds keeps its grader: regrading.change_grader changes that too.
     """
-    require_role(actor, dataset.team, Role.CONTRIBUTOR)
+    require_role(actor, dataset.team, who_brings(dataset))
     graders.require_usable(config, dataset.space_id)
     return _set_default_grader(dataset, config, actor)
 
@@ -119,6 +122,8 @@ def _set_default_grader(dataset: Dataset, config: Mapping[str, Any], actor: User
 def freeze(dataset: Dataset, *, actor: User | None) -> DatasetVersion:
     """The approved tasks of now, by content. The same content again is the version that is there."""
     _require_may_freeze(actor, dataset)
+    if dataset.held_out:
+        raise Invalid("held_out", f"{dataset} is a held-out suite: nothing is trained on it.", "dataset")
     Dataset.objects.select_for_update().get(pk=dataset.pk)  # one number after the other
     digest, count = _content(dataset, TaskState.APPROVED)
     if not count:

@@ -62,14 +62,17 @@ def select(
 
 
 def may_unseal(dataset: Dataset, actor: User) -> bool:
-    return dataset.visibility == Visibility.PRIVATE and bool(actor.roles_in(dataset.team))
+    """A held-out suite leaves with nobody: whoever brought it has the file."""
+    private = dataset.visibility == Visibility.PRIVATE and not dataset.held_out
+    return private and bool(actor.roles_in(dataset.team))
 
 
 def _require_may_unseal(dataset: Dataset, actor: User) -> None:
     if not may_unseal(dataset, actor):
         raise Forbidden(
             "sealed",
-            "The sealed split of contributed data leaves in no export: models are measured on it. "
+            "The sealed split of contributed data, and of a held-out suite, leaves in no export: models are measured "
+            "on it. "
             "Leave out sealed to export the others.",
             "sealed",
         )

@@ -6,13 +6,15 @@ else by a job that a kill or a lost message only delays. Until it is through not
 a contaminated task reaches no mixture that is built after the suite was frozen. Sealed tasks are what suites are made
 of, and are never touched.
 
+An item that is held out no longer is released: it binds nobody from then on (sealing).
+
 Wrappers come off both sides, the built-in ones and those that the suite's own space has approved: a suite binds its
 space only, whose tasks lose the same. After an approval the suites that hold the line are compared once more
 (wrapping); what was found about a task before is not found again, so that a person's answer to an appeal stands.
 """
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from functools import lru_cache
 from itertools import islice
 from pathlib import Path
@@ -22,7 +24,7 @@ from typing import Any, NamedTuple
 import msgspec
 import numpy as np
 from django.db import transaction
-from django.db.models import Max
+from django.db.models import Count, F, Max, Sum
 from django.utils import timezone
 from xxhash import xxh3_64_hexdigest
 
@@ -77,9 +79,10 @@ def register(space: Team, digest: str, name: str, prompts: Iterable[Sequence[Mes
 
 
 def generation(space_id: int) -> int:
-    """Rises with every suite of the space; 0: there are none. Read under the space's lock it cannot change any more."""
-    newest: int | None = HeldOutSuite.objects.filter(space=space_id).aggregate(newest=Max("pk"))["newest"]
-    return newest or 0
+    """Rises with every suite of the space and with every item released; 0: there are none. Read under the space's lock
+    it cannot change any more."""
+    known = HeldOutSuite.objects.filter(space=space_id).aggregate(newest=Max("pk"), released=Sum("released"))
+    return int(known["newest"] or 0) + int(known["released"] or 0)
 
 
 def index_of(space_id: int) -> Index:
@@ -106,11 +109,12 @@ def index_file(space_id: int, folder: Path) -> Path | None:
 
 @lru_cache(maxsize=8)
 def _index(space_id: int, newest: int, own: tuple[str, ...]) -> Index:
-    return _built(HeldOutItem.objects.filter(space=space_id, suite__lte=newest), approved(own))
+    """`newest` is the generation: what came after it in between only makes an index that nobody asks for again."""
+    return _built(HeldOutItem.objects.filter(space=space_id), approved(own))
 
 
 @lru_cache(maxsize=2)
-def _index_of_suite(suite_id: int, own: tuple[str, ...]) -> Index:
+def _index_of_suite(suite_id: int, released: int, own: tuple[str, ...]) -> Index:
     return _built(HeldOutItem.objects.filter(suite=suite_id), approved(own))
 
 
@@ -124,6 +128,16 @@ def _bare(text: str, known: Wrappers) -> str:
     """An item without its wrappers, unless too little is left to be looked for inside other texts."""
     bare, names = wrappers.strip(text, known)
     return bare if not names or len(grams.words(bare)) >= FEWEST_TOKENS else text
+
+
+def release(space_id: int, keys: Collection[str]) -> int:
+    """Items with these exact keys bind imports no more; how many there were. The caller holds the space's lock, within
+    its own transaction and event: what is prepared with the old index is prepared again (`generation`)."""
+    let_go = HeldOutItem.objects.filter(space=space_id, exact_key__in=list(keys))
+    counted = let_go.order_by().values_list("suite").annotate(n=Count("pk"))
+    for suite, count in sorted(counted):
+        HeldOutSuite.objects.filter(pk=suite).update(released=F("released") + count)
+    return int(let_go.delete()[0])
 
 
 def require_scanned(space_id: int) -> None:
@@ -186,7 +200,9 @@ def _compare(suite: HeldOutSuite, pks: Sequence[int]) -> None:
     rows = [_Stored(*row) for row in columns.values_list(*_Stored._fields)]
     own = wrapping.texts_of(suite.space_id)
     texts = [_text(row, approved(own)) for row in rows]
-    probed = _index_of_suite(suite.pk, own).probe(texts, [row.exact_key for row in rows], _bands(rows, texts))
+    probed = _index_of_suite(suite.pk, suite.released, own).probe(
+        texts, [row.exact_key for row in rows], _bands(rows, texts)
+    )
     told = _told(pks)
     overlaps = {
         row.pk: overlap

@@ -224,6 +224,7 @@ def _asked(dataset_id: int, mapping: bytes, waived: frozenset[str]) -> _Asked:
         suites="" if suites is None else str(suites),
         waived=waived,
         salt=space.split_salt,
+        held_out=dataset.held_out,
     )
     generation = 0 if suites is None else int(suites.name.rsplit("-", 1)[1])
     return _Asked(dataset, None if grader is None else grader.digest, generation, own, context)

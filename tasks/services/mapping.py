@@ -22,10 +22,10 @@ from tasks.errors import Conflict, Invalid
 from tasks.models import RowIssue, SavedMapping, Upload, User
 from tasks.models.events import Subject, record
 from tasks.services import leases
-from tasks.services.access import require_role
+from tasks.services.access import require_role, who_brings
 from tasks.services.storage import stored_file
 from tasks.services.wake import wake
-from tasks.states import Role, UploadState
+from tasks.states import UploadState
 from tasks.types import Issue, Row
 
 if TYPE_CHECKING:  # the readers of formats are needed by few requests
@@ -220,7 +220,7 @@ def proposal(upload: Upload) -> "Mapping":
 @transaction.atomic
 def confirm(upload: Upload, given: Values[str, Any] | str, *, actor: User | None, remember: bool = False) -> None:
     """Say how the rows of a file are read; its import begins. Remembered for files with the same columns."""
-    require_role(actor, upload.team, Role.CONTRIBUTOR)
+    require_role(actor, upload.team, who_brings(upload.dataset))
     require_usable(given)
     if isinstance(given, Values):
         if wrong := problems(upload, parse(given)):

@@ -340,7 +340,7 @@ class _Work:
             refusals = [*chain.from_iterable(told.values()), *verdicts.some(list(self.budget.stopped.values()))]
             before = {name: count for name, count in self._hold().counts.items() if name not in verdicts.TOTALS}
             self._keep(refusals=refusals, counts={**before, "refused": told})
-        found = Verdicts(self.space, self.groups, self.matrix, refused)
+        found = Verdicts(self.space, self.groups, self.matrix, refused, held_out=self.upload.dataset.held_out)
         line: int | None = 0
         while line is not None:
             line = self._settle(line, found)

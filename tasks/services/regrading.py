@@ -25,12 +25,12 @@ from tasks.models.events import Subject, record
 from tasks.models.moves import ids_digest
 from tasks.preparation import content_digest_of
 from tasks.services import graders, leases, rekeying
-from tasks.services.access import require_role
+from tasks.services.access import require_role, who_brings
 from tasks.services.copying import lock_space
 from tasks.services.importing import add_counts, keep_issues
 from tasks.services.waiting import at_line, clashing, prove_again, rows_of, set_reasons, to_conflict
 from tasks.services.wake import wake
-from tasks.states import ChangeState, Role, TaskState
+from tasks.states import ChangeState, TaskState
 from tasks.types import Issue
 from tasks.validation import check_against
 
@@ -52,7 +52,7 @@ _UNFINISHED = (ChangeState.PENDING, ChangeState.CHANGING, ChangeState.FAILED)
 
 def change_grader(dataset: Dataset, config: Mapping[str, Any], *, actor: User | None) -> GraderChange:
     """Give the dataset this grader, for what it holds too. A change still under way is superseded by this one."""
-    require_role(actor, dataset.team, Role.CONTRIBUTOR)
+    require_role(actor, dataset.team, who_brings(dataset))
     graders.require_usable(config, dataset.space_id)
     return _change(dataset, graders.keep(config), actor)
 

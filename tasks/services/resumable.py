@@ -30,10 +30,9 @@ from tasks.crash import crash_point
 from tasks.errors import Busy, Conflict, Damaged, Forbidden, Invalid, Locked, NoSpace, NotFound, TooLarge
 from tasks.models import Dataset, PartialUpload, User
 from tasks.services import uploads
-from tasks.services.access import require_role
+from tasks.services.access import require_role, who_brings
 from tasks.services.storage import incoming
 from tasks.services.uploads import AS_USUAL, LEFT_OVER_SECONDS, Options
-from tasks.states import Role
 
 MAX_UNFINISHED = 100  # of one person
 CHECKSUMS = {"sha1": hashlib.sha1, "sha256": hashlib.sha256, "md5": hashlib.md5}
@@ -50,7 +49,7 @@ def begin(
     source: Mapping[str, Any] | None = None,
 ) -> PartialUpload:
     """A file of this many bytes is going to come; `source`: from where services.fetching gets it."""
-    require_role(actor, dataset.team, Role.CONTRIBUTOR)
+    require_role(actor, dataset.team, who_brings(dataset))
     uploads.check(options, dataset)
     if length < 1:
         raise Invalid("empty_file", uploads.EMPTY, "Upload-Length")
@@ -121,7 +120,7 @@ def append(
 
     The last byte makes it an Upload; the same call again changes nothing.
     """
-    require_role(actor, partial.dataset.team, Role.CONTRIBUTOR)
+    require_role(actor, partial.dataset.team, who_brings(partial.dataset))
     if partial.upload_id is None:
         with held(partial) as file:
             partial = _known(partial)
@@ -243,7 +242,7 @@ def _sha256(path: Path) -> str:
 
 def give_up(partial: PartialUpload, *, actor: User) -> None:
     """Forget it and its bytes. An upload that has come of it stays."""
-    require_role(actor, partial.dataset.team, Role.CONTRIBUTOR)
+    require_role(actor, partial.dataset.team, who_brings(partial.dataset))
     with held(partial):
         PartialUpload.objects.filter(pk=partial.pk).delete()
         _file(partial).unlink(missing_ok=True)

@@ -182,12 +182,18 @@ def _ids(count: int) -> list[int]:
 def _refused(
     prepared: Prepared, dataset: Dataset, known: _Known, waived: frozenset[str], merged: Merged
 ) -> dict[int, Issue]:
-    """{row: why it becomes nothing}: it repeats a suite, or nobody answers for its judge."""
+    """{row: why it becomes nothing}: it repeats a suite, or nobody answers for its judge. Of a held-out dataset: its
+    prompt is open already. One prompt has one split, and who was trained on it before could not be told later."""
     refused: dict[int, Issue] = {}
+    if dataset.held_out:
+        for row, key in enumerate(prepared.exact_keys):
+            if any(task.split != Split.SEALED for task in known.live.get(key, ())):
+                refused[row] = issue("not_held_out", line=prepared.lines[row], field="prompt")
     contaminated = {
         row: overlap
         for row, overlap in prepared.overlaps.items()
         if overlap.verdict is Verdict.CONTAMINATED
+        and not dataset.held_out
         and not (waived and "contaminated" in waived and overlap.rule != "exact")
         and not any(task.split == Split.SEALED for task in known.live.get(prepared.exact_keys[row], ()))
     }
@@ -268,6 +274,8 @@ class _Chunk:
         """A prompt that its space has seen keeps its split; then a family's; else by the salted hash."""
         if stored := self.known.live.get(key):
             return stored[0].split
+        if self.dataset.held_out:  # what was trained on a withdrawn task is left out of the suite, not sealed away
+            return Split.SEALED
         if (withdrawn := self.known.withdrawn.get(key)) is not None:
             return withdrawn
         return self.inherited.get(row) or self.prepared.splits[row]
@@ -305,7 +313,10 @@ class _Chunk:
             self._find(row, TaskFinding.Kind.NEAR_DUPLICATE, "wrapped", other, 1.0, evidence)
 
     def _join(self, row: int, task: int, family: int, split: str) -> None:
-        self.families[row], self.inherited[row] = family, split
+        """A family has one split: a held-out row, which is sealed, joins none that is open; it is only said to be
+        near."""
+        if not self.dataset.held_out or split == Split.SEALED:
+            self.families[row], self.inherited[row] = family, split
 
     def _near_candidates(self) -> dict[int, list[tuple[int, bool]]]:
         """{row: [(id of a stored task or row of the chunk, whether it is a row)]}, best first."""

@@ -31,10 +31,10 @@ from tasks.models import Dataset, ProofRun, Upload, User
 from tasks.models.events import Subject, record
 from tasks.models.uploads import WITHDRAWN
 from tasks.services import mapping
-from tasks.services.access import require_role
+from tasks.services.access import require_role, who_brings
 from tasks.services.storage import incoming, stored_file
 from tasks.services.wake import wake
-from tasks.states import ProofState, Role, UploadMode, UploadState
+from tasks.states import ProofState, UploadMode, UploadState
 
 __all__ = ["AS_USUAL", "Options", "check", "keep", "label_of", "reap", "receive", "retry", "stored_file", "withdraw"]
 
@@ -74,7 +74,7 @@ def receive(
     """Store a file and queue its import. The same bytes again answer with the first upload and False: one that failed
     is tried again, one that waits for its mapping takes the mapping given now. Where another mapping is in use, one
     that is given is refused: it would change nothing."""
-    require_role(actor, dataset.team, Role.CONTRIBUTOR)
+    require_role(actor, dataset.team, who_brings(dataset))
     check(options, dataset)
     part = incoming() / f"{uuid.uuid4().hex}.part"
     with part.open("xb") as file:
@@ -233,7 +233,7 @@ def _sync_folder(folder: Path) -> None:
 @transaction.atomic
 def retry(upload: Upload, *, actor: User | None) -> None:
     """Do again what failed: the import goes on behind the last chunk that was committed, the proof likewise."""
-    require_role(actor, upload.team, Role.CONTRIBUTOR)
+    require_role(actor, upload.team, who_brings(upload.dataset))
     if upload.withdrawn:
         raise Conflict("withdrawn", "This upload was withdrawn: upload the same file again to have it after all.")
     anew = {"tries": 0, "finished_at": None}
@@ -252,7 +252,7 @@ def retry(upload: Upload, *, actor: User | None) -> None:
 def withdraw(upload: Upload, *, actor: User | None) -> None:
     """Give up a file that waits for its mapping: no row of it comes in, and it is no longer kept. The same bytes
     uploaded again begin anew."""
-    require_role(actor, upload.team, Role.CONTRIBUTOR)
+    require_role(actor, upload.team, who_brings(upload.dataset))
     ended: dict[str, Any] = {"failure": WITHDRAWN, "finished_at": timezone.now()}
     told = {"withdrawn": True}
     if not Upload.objects.advance(upload.pk, UploadState.UNMAPPED, UploadState.FAILED, actor=actor, data=told, **ended):

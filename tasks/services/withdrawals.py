@@ -19,7 +19,7 @@ from tasks.errors import Conflict, Forbidden, Invalid
 from tasks.models import Dataset, DatasetTask, Event, Task, Team, Upload, User, WithdrawalReceipt, WithdrawnTask
 from tasks.models.events import Subject, record
 from tasks.services import receipts
-from tasks.services.access import require_role
+from tasks.services.access import require_role, who_brings
 from tasks.services.copying import lock_space
 from tasks.states import Role, TaskState, UploadState
 
@@ -91,7 +91,7 @@ def withdraw(
 def _rows(subject: Task | Dataset, actor: User | None) -> QuerySet[DatasetTask]:
     """The rows that the actor's team may let go of."""
     if isinstance(subject, Dataset):
-        require_role(actor, subject.team, Role.CONTRIBUTOR)
+        require_role(actor, subject.team, who_brings(subject))
         return DatasetTask.objects.filter(dataset=subject)
     return _own_rows(subject, actor)
 

@@ -14,7 +14,8 @@ from tasks.errors import FlywheelError, Invalid
 from tasks.forms import DefaultGraderForm, TryGraderForm, grader_examples, pretty, teams_with
 from tasks.models import Dataset, DatasetTask, Task, Team, Upload
 from tasks.services import appeals, datasets, tombstones, trying
-from tasks.states import Role, Split, TaskState, Visibility
+from tasks.services.access import who_brings
+from tasks.states import Split, TaskState, Visibility
 from tasks.types import Grade
 from tasks.views import corrections, examples, exports
 from tasks.views.listing import Page, exported, facts_of, page_of
@@ -88,7 +89,7 @@ def dataset_page(request: HttpRequest, team: str, slug: str) -> HttpResponse:
         "versions": dataset.versions.all()[:20],
         "graders": grader_examples(),
         "example": examples.ROW,
-        "may_write": teams_with(signed_in(request), Role.CONTRIBUTOR).filter(pk=dataset.team_id).exists(),
+        "may_write": teams_with(signed_in(request), who_brings(dataset)).filter(pk=dataset.team_id).exists(),
         **exports.box(dataset, signed_in(request)),
         **_tried(request, dataset),
     }
@@ -117,8 +118,9 @@ def _page(request: HttpRequest, dataset: Dataset, rows: QuerySet[Task]) -> Page:
 
 
 def _open(dataset: Dataset, rows: QuerySet[Task]) -> QuerySet[Task]:
-    """The sealed split of contributed data leaves in no file (services.exporting)."""
-    return rows.exclude(split=Split.SEALED) if dataset.visibility == Visibility.CONTRIBUTED else rows
+    """The sealed split of contributed data and of held-out suites leaves in no file (services.exporting)."""
+    closed = dataset.held_out or dataset.visibility == Visibility.CONTRIBUTED
+    return rows.exclude(split=Split.SEALED) if closed else rows
 
 
 def _exported_tasks(rows: QuerySet[Task]) -> Iterator[dict[str, Any]]:

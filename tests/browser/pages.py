@@ -44,6 +44,7 @@ def pages(portal: Any) -> dict[str, tuple[Any, str]]:
         "samples": "/samples",
         "submit-for-domain": "/submit?domain=maximum",
         "withdrawal": f"/withdrawals/{portal.receipt.pk}",
+        "empty-suites": "/ops/models/carlas-lab-house/suites",
     }
     review = {
         "review": "/review",
@@ -74,6 +75,8 @@ def pages(portal: Any) -> dict[str, tuple[Any, str]]:
         "gate-hold": f"/ops/gates/{portal.held.pk}",
         "models": "/ops/models",
         "line": "/ops/models/shared",
+        "suites": "/ops/models/shared/suites",
+        "suite-rotate": "/ops/models/shared/suites/rotate?name=arithmetic",
         "version": "/ops/models/shared/v1",
         "card": "/ops/models/shared/v1/card",
         "lineage": "/ops/models/shared/v3/lineage",
@@ -149,6 +152,7 @@ NAMES = [
     *("webhooks", "webhook", "delivery", "empty-webhooks", "docs-webhooks"),
     *("used-in", "withdraw", "withdraw-task", "withdrawals", "withdrawal", "task-tombstone", "lineage"),
     "empty-withdrawals",
+    *("suites", "suite-rotate", "empty-suites"),
     *("leaderboard", "empty-leaderboard", "dataset-credit", "empty-credit", "home-credit"),
     *("wanted", "wanted-filtered", "wanted-public", "samples", "empty-samples", "submit-for-domain"),
 ]

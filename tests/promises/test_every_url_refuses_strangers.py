@@ -49,7 +49,7 @@ WHERE: dict[str, dict[str, str]] = {
     "ops/recipes/": {"pk": "{recipe}"},
     "ops/difficulty/": {"pk": "{difficultycheck}"},
     "ops/gates/": {"pk": "{gatereport}"},
-    "ops/models/": {"slug": "{line_slug}", "number": "1"},
+    "ops/models/": {"slug": "{line_slug}", "number": "1", "pk": "{importedsuite}"},
     "ops/schedules/": {"pk": "{schedule}"},
     "ops/webhooks/": {"pk": "{webhook}", "delivery": "{delivery}", "verb": "off"},
     "api/v1/webhooks/": {"pk": "{webhook}", "delivery": "{delivery}"},

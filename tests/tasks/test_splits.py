@@ -1,6 +1,6 @@
 from collections import Counter
 
-from tasks.splits import split_of
+from tasks.splits import Member, split_of, together
 from tasks.states import Split
 
 
@@ -19,3 +19,17 @@ def test_a_tenth_is_sealed_and_a_tenth_validates():
 
     assert abs(shares[Split.SEALED] - 2000) < 150
     assert abs(shares[Split.VALIDATION] - 2000) < 150
+
+
+def test_tasks_of_one_family_stay_together():
+    assert together([Member(1, 1, "a"), Member(2, 1, "b"), Member(3, 3, "c")]) == [[1, 2], [3]]
+
+
+def test_tasks_with_one_prompt_stay_together():
+    assert together([Member(1, 1, "a"), Member(2, 2, "a"), Member(3, 3, "c")]) == [[1, 2], [3]]
+
+
+def test_a_prompt_ties_two_families():
+    members = [Member(1, 1, "a"), Member(2, 1, "b"), Member(5, 5, "b"), Member(6, 5, "z"), Member(7, 7, "y")]
+
+    assert together(reversed(members)) == [[1, 2, 5, 6], [7]]

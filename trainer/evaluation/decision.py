@@ -5,6 +5,7 @@ from typing import Literal
 import msgspec
 
 from trainer.evaluation.costs import Cost
+from trainer.evaluation.exposure import Exposure
 from trainer.evaluation.finding import Finding
 from trainer.evaluation.invariants import Invariant
 from trainer.evaluation.scorer_gap import GapAtStep, ScorerGap
@@ -120,5 +121,6 @@ class GateDecision(msgspec.Struct, frozen=True):
     gaps: list[ScorerGap] = []
     costs: list[Cost] = []
     slices: list[Slice] = []
+    exposure: list[Exposure] = []  # how often the suites had been looked at; [] of a report from before that was kept
     look: Taken | None = None  # None: of a report from before there were looks
     gap_steps: list[GapAtStep] = []  # the two graders over the steps of the candidate's run

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from trainer.evaluation.costs import Cost
 from trainer.evaluation.decision import GateDecision, GateRow, Taken
+from trainer.evaluation.exposure import Exposure
 from trainer.evaluation.finding import Finding
 from trainer.evaluation.invariants import Invariant
 from trainer.evaluation.points import pp
@@ -27,6 +28,8 @@ def lines(decision: GateDecision) -> Iterator[str]:
         yield f"- {reason.sentence}"
     if decision.look and decision.look.of > 1:
         yield from ["", _look(decision.look)]
+    if warnings := [one.warning for one in decision.exposure if one.warning]:
+        yield from ["", *(f"- {warning}" for warning in warnings)]
     if decision.rows:
         yield from ["", *_table(decision)]
     others: list[Invariant | ScorerGap | Cost] = [*decision.invariants, *decision.gaps, *decision.costs]
@@ -36,8 +39,13 @@ def lines(decision: GateDecision) -> Iterator[str]:
         yield from ["", "The policy asks for a sign-off: a person confirms before anything moves."]
     yield ""
     yield f"Policy {decision.policy[:12]}"
+    exposed = {one.suite: one for one in decision.exposure}
     for suite, digest in sorted(decision.digests.suites.items()):
-        yield f"Suite {suite} {digest[:12]}"
+        yield f"Suite {suite} {digest[:12]}{_exposed(exposed.get(suite))}"
+
+
+def _exposed(exposure: Exposure | None) -> str:
+    return f", {' '.join([exposure.share, *exposure.notes])}" if exposure else ""
 
 
 def _look(look: Taken) -> str:

@@ -80,6 +80,7 @@ class GatePolicy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     cost_limit: float = 1.1  # times the champion's tokens, longest twentieth, answers cut off; 0: no limit
     looks: tuple[float, ...] = (1.0,)  # after which multiples of the planned answers a verdict may be read
     spending: Spending = "late"  # how alpha is divided between them
+    look_budget: int = 20  # candidates that may look at a suite before a quarter of its items is replaced; 0: no limit
     minimum_clusters: int = 20  # fewer independent items are no basis for an interval
     permutations: int = 9_999
     seed: int = 0  # of the permutation test
@@ -153,6 +154,7 @@ def _rules(policy: GatePolicy) -> list[tuple[bool, str]]:
             bool(policy.looks) and policy.looks[0] > 0 and policy.looks[0] <= 1 <= policy.looks[-1] <= 10,
             "The first of the looks is above 0 and at most 1 (the planned answers), the last from 1 to 10 times them.",
         ),
+        (policy.look_budget >= 0, "look_budget is 0 (no limit) or the candidates that may look at a suite."),
         (policy.minimum_clusters >= 2, "minimum_clusters is at least 2."),
         (policy.permutations >= 999, "permutations is at least 999, or the p-value is too coarse for alpha."),
     ]

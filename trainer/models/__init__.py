@@ -8,6 +8,7 @@ from trainer.models.policies import PolicyVersion
 from trainer.models.recipes import Mixture, MixtureEntry, MixtureSource, Recipe
 from trainer.models.runs import RunAlarm, RunMetric, RunSample, TrainingRun
 from trainer.models.schedules import Firing, Schedule
+from trainer.models.suites import ImportedSuite, SuiteRotation
 from trainer.models.usage import Usage, UsageBudget
 from trainer.models.versions import BaseBuild, ModelVersion
 from trainer.models.webhooks import Delivery, DeliveryTry, NewsCursor, Webhook
@@ -26,6 +27,7 @@ __all__ = [
     "Evaluation",
     "Firing",
     "GateReport",
+    "ImportedSuite",
     "Line",
     "Mixture",
     "MixtureEntry",
@@ -40,6 +42,7 @@ __all__ = [
     "RunSample",
     "Schedule",
     "SuiteItem",
+    "SuiteRotation",
     "SuiteVersion",
     "TrainingRun",
     "Usage",

@@ -73,6 +73,7 @@ class Evaluation(EngineWork):
     policy = models.JSONField()  # the gate policy as it was when this started
     policy_digest = models.CharField(max_length=64)
     plan = models.JSONField(default=dict)  # what planning said: n, K, minimal detectable effect a suite, sentences
+    exposure = models.JSONField(default=list)  # trainer.evaluation.exposure.Exposure of each suite, as it began
     extends = models.ForeignKey("self", null=True, on_delete=models.PROTECT, related_name="extensions")
     look = models.PositiveSmallIntegerField(default=1)  # which of the policy's looks at the candidate
     requested_by = models.ForeignKey(User, null=True, on_delete=models.SET_NULL, related_name="+")

@@ -13,9 +13,9 @@ from django.db.models import Count, F, Max, QuerySet
 from tasks.errors import Invalid
 from tasks.models import Dataset, Task, Team, WithdrawalReceipt
 from tasks.services.withdrawals import Preview
-from tasks.states import Split, TaskState
+from tasks.states import TaskState
 from trainer.models import Evaluation, Line, Recipe, SuiteItem, SuiteVersion
-from trainer.services import recipes, rows, suites, training_data, uses
+from trainer.services import recipes, suites, training_data, uses
 from trainer.services.uses import UsedIn
 from trainer.states import EVALUATION_ENDED
 
@@ -185,7 +185,7 @@ def _retiring(going: QuerySet[Task], space: Team, lines: QuerySet[Line]) -> tupl
             line=suite.line.slug,
             items=items[suite.pk],
             of=suite.item_count,
-            left=_left(space, suite.name, going),
+            left=_left(suite, going),
             under_way=running.get(suite.pk, 0),
         )
         for suite in current
@@ -193,7 +193,6 @@ def _retiring(going: QuerySet[Task], space: Team, lines: QuerySet[Line]) -> tupl
     )
 
 
-def _left(space: Team, domain: str, going: QuerySet[Task]) -> int:
-    names = [domain, ""] if domain == rows.GENERAL else [domain]
-    sealed = Task.objects.filter(space=space, state=TaskState.APPROVED, split=Split.SEALED, domain__in=names)
+def _left(suite: SuiteVersion, going: QuerySet[Task]) -> int:
+    sealed = suites.of_name(suite.line, suite.name)
     return sealed.exclude(pk__in=going.values("pk")).values("exact_key").order_by().distinct().count()

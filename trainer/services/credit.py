@@ -128,9 +128,10 @@ def _parts(report: GateReport, keys: Sequence[str]) -> dict[Who, _Part]:
 
 
 def _memberships(line: Line) -> QuerySet[DatasetTask]:
-    """Of an expert its own team's; of the shared line what is contributed: nobody's private rows are counted there."""
+    """Of an expert its own team's; of the shared line what is contributed: nobody's private rows are counted there.
+    A suite that came as a file trained nothing, and has no credit."""
     if line.purpose == LinePurpose.EXPERT:
-        return DatasetTask.objects.filter(dataset__team=line.team_id)
+        return DatasetTask.objects.filter(dataset__team=line.team_id, dataset__held_out=False)
     return DatasetTask.objects.filter(dataset__visibility=Visibility.CONTRIBUTED)
 
 

@@ -1,7 +1,7 @@
 """Evaluations: champion and candidate on the same sealed items, planned before they run."""
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from trainer.evaluation.scoring import OVERALL
 from trainer.evaluation.suites import suite_digest
 from trainer.launchers.protocol import write_whole
 from trainer.models import Evaluation, Line, ModelVersion, SuiteVersion
-from trainer.services import known_answers, planning, policies, rows, suites, wake
+from trainer.services import contamination, known_answers, planning, policies, rotation, rows, suites, wake
 from trainer.services.bases import reference
 from trainer.services.known_answers import Asked
 from trainer.states import AliasName, EvaluationState
@@ -46,7 +46,11 @@ def start(candidate: ModelVersion, *, actor: Any) -> Evaluation:
         champion, anchor = line.alias(AliasName.CHAMPION), line.alias(AliasName.ANCHOR)
         if champion.pk == candidate.pk:
             raise Conflict("is_champion", f"{candidate.name} is the champion: there is nothing to compare it with.")
-        available = suites.available(line)
+        seen = contamination.imported(line, [champion, candidate, anchor])
+        without = {name: found.keys for name, found in seen.items()}
+        budget = policies.of(line).look_budget
+        notes = rotation.when_spent(line, candidate, suites.available(line, without=without), budget)
+        available = suites.available(line, without=without)
         if not available:
             raise Conflict(
                 "nothing_sealed",
@@ -55,7 +59,7 @@ def start(candidate: ModelVersion, *, actor: Any) -> Evaluation:
         planned = planning.planned(line, policies.of(line), available)
         policy, plan = planned.policy, planned.plan
         sizes = _first_look(policy, plan)
-        frozen = suites.freeze(line, sizes)
+        frozen = suites.freeze(line, sizes, without=without)
         evaluation = Evaluation.objects.create(
             line=line,
             candidate=candidate,
@@ -67,8 +71,10 @@ def start(candidate: ModelVersion, *, actor: Any) -> Evaluation:
             policy_digest=policy.digest(),
             plan=msgspec.to_builtins(plan),
         )
-        evaluation.suites.set(frozen)
-        SuiteVersion.objects.filter(pk__in=[suite.pk for suite in frozen]).update(looks=F("looks") + 1)
+        _hold(evaluation, frozen)
+        for name, found in seen.items():
+            notes.setdefault(name, []).extend(found.sentences)
+        _expose(evaluation, budget, notes)
         record(
             "evaluation.queued",
             subject=Subject("evaluation", str(evaluation.pk)),
@@ -78,6 +84,33 @@ def start(candidate: ModelVersion, *, actor: Any) -> Evaluation:
         )
         wake.supervisor()
     return evaluation
+
+
+def _hold(evaluation: Evaluation, frozen: list[SuiteVersion]) -> None:
+    """A candidate that comes again is no new look."""
+    own = SuiteVersion.objects.filter(pk__in=[suite.pk for suite in frozen])
+    known = list(own.filter(evaluations__candidate=evaluation.candidate).values_list("pk", flat=True))
+    own.exclude(pk__in=known).update(looks=F("looks") + 1)
+    evaluation.suites.set(frozen)
+
+
+def _expose(evaluation: Evaluation, budget: int, notes: Mapping[str, Sequence[str]]) -> None:
+    """Keep what is known of the suites before the first answer: their looks, what was rotated, what was left out, and
+    what the candidate was trained on: of a suite that was not brought as a file that makes the verdict INVALID."""
+    leaked = contamination.leaked_by_suite(evaluation)
+    name = evaluation.candidate.name
+    known = {
+        suite: f"{count:,} items stood among the rows that trained {name}: its verdict will be INVALID."
+        for suite, count in leaked.items()
+    }
+    told = {suite: [*notes.get(suite, ()), *([known[suite]] if suite in known else [])] for suite in {*notes, *known}}
+    exposed = rotation.exposure(evaluation.line, _names(evaluation), budget, told)
+    evaluation.exposure = msgspec.to_builtins(exposed)
+    evaluation.save(update_fields=["exposure"])
+
+
+def _names(evaluation: Evaluation) -> list[str]:
+    return list(evaluation.suites.values_list("name", flat=True))
 
 
 def _first_look(policy: GatePolicy, plan: Plan) -> dict[str, int]:

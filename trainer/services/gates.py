@@ -11,6 +11,7 @@ from tasks.models.events import Subject, record
 from trainer.contract import EvalItem, Sampling, Score, sampling_digest
 from trainer.evaluation.costs import lengths_from
 from trainer.evaluation.decision import Digests, GateDecision, Reason
+from trainer.evaluation.exposure import Exposure
 from trainer.evaluation.gates import decide as judge
 from trainer.evaluation.policy import policy_from
 from trainer.evaluation.scoring import ANCHOR, CANDIDATE, CHAMPION, SuiteScores
@@ -85,7 +86,9 @@ def _judged(
         look=evaluation.look,
     )
     found = slicing.slices_of(grouped, items, scores, alpha=decision.alpha)
-    return msgspec.structs.replace(decision, slices=found, gap_steps=regraded.steps), _flips(scores), grouped
+    exposure = msgspec.convert(evaluation.exposure, list[Exposure])
+    whole = msgspec.structs.replace(decision, slices=found, gap_steps=regraded.steps, exposure=exposure)
+    return whole, _flips(scores), grouped
 
 
 def _expected(evaluation: Evaluation) -> Digests:

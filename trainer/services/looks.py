@@ -19,7 +19,7 @@ from tasks.states import Role
 from trainer.contract import Sampling
 from trainer.evaluation.policy import policy_from
 from trainer.models import Alias, Evaluation, GateReport, Line
-from trainer.services import policies, suites, wake
+from trainer.services import contamination, policies, suites, wake
 from trainer.states import AliasName, EvaluationState, Verdict
 
 SEEDS_APART = 1_000_003  # a look's answers have a seed of their own; versions have theirs one after another
@@ -75,8 +75,11 @@ def go_on(report: GateReport, *, actor: Any) -> Evaluation:
         if running := evaluation.extensions.exclude(state__in=_LEFT).first():
             return running
         offered = _allowed(line, report)
+        seen = contamination.imported(line, [evaluation.champion, evaluation.candidate, evaluation.anchor])
+        left_out = {name: found.keys for name, found in seen.items()}
         frozen = [
-            suites.extend(suite, offered.sizes[suite.name]) for suite in evaluation.suites.order_by("name")
+            suites.extend(suite, offered.sizes[suite.name], without=left_out.get(suite.name, ()))
+            for suite in evaluation.suites.order_by("name")
         ]  # the very suites again, where nothing is added
         extension = Evaluation.objects.create(
             line=line,
@@ -90,6 +93,7 @@ def go_on(report: GateReport, *, actor: Any) -> Evaluation:
             policy=evaluation.policy,
             policy_digest=evaluation.policy_digest,
             plan=evaluation.plan,
+            exposure=evaluation.exposure,
         )
         extension.suites.set(frozen)
         record(

@@ -10,7 +10,7 @@ from django.db.models import Count, Exists, F, OuterRef, QuerySet
 from tasks.errors import Conflict, Invalid
 from tasks.models import Dataset, DatasetVersion, DatasetVersionTask, Task, Team
 from tasks.models.events import Subject, record
-from tasks.services import datasets, heldout, pool
+from tasks.services import datasets, heldout, pool, sealing
 from tasks.services.access import require_role
 from tasks.states import Role, Split, TaskState
 from trainer import mixing
@@ -115,6 +115,7 @@ def build(recipe: Recipe, *, seed: int | None = None, actor: Any) -> Mixture:
     """Freeze a version of every dataset that has approved tasks, mix, and keep the ordered list."""
     require_role(actor, recipe.line.team, Role.OPERATOR)
     heldout.require_scanned(recipe.line.team_id)
+    sealing.lock_splits(recipe.line.team_id)
     versions = [datasets.freeze(dataset, actor=None) for dataset in _sources(recipe.line.team)]
     plan = mixing.mix(_candidates(versions, _rates(recipe)), _seeded(recipe, seed))
     mixture, new = Mixture.objects.get_or_create(
@@ -189,7 +190,7 @@ def _seeded(recipe: Recipe, seed: int | None) -> mixing.Recipe:
 def _sources(space: Team) -> Iterable[Dataset]:
     """Datasets of the line's space with approved tasks: contributed ones for the pool, its own for a team."""
     return (
-        Dataset.objects.filter(space=space, memberships__task__state=TaskState.APPROVED)
+        Dataset.objects.filter(space=space, held_out=False, memberships__task__state=TaskState.APPROVED)
         .select_related("team", "space")
         .distinct()
         .order_by("pk")

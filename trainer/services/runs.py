@@ -14,7 +14,7 @@ from tasks.errors import Conflict, Invalid
 from tasks.graders import registry
 from tasks.models import Dataset, DatasetVersion
 from tasks.models.events import Subject, record
-from tasks.services import datasets, pool
+from tasks.services import datasets, pool, sealing
 from tasks.services.access import require_role
 from tasks.states import Role, Split
 from trainer import estimating, presets
@@ -65,6 +65,7 @@ def start(
         _one_at_a_time(line)
         version: DatasetVersion | None = None
         if dataset is not None:
+            sealing.lock_splits(line.team_id)
             version = datasets.freeze(dataset, actor=actor)
         elif recipe is not None:
             mixture = recipes.build(recipe, seed=seed, actor=actor)
@@ -342,6 +343,8 @@ def _require_own_source(
         raise Invalid("other_line", f"The recipe belongs to another line than {line.name}.", "recipe")
     if dataset is not None and line.team_id not in (dataset.space_id, dataset.team_id):
         raise Invalid("other_team", "A line trains on datasets of its own team.", "dataset")
+    if dataset is not None and dataset.held_out:
+        raise Invalid("held_out", f"{dataset.name} is a held-out suite: nothing is trained on it.", "dataset")
     if start_from is not None and start_from.is_control:
         words = "a coin has trained it. Start from another version, or leave it to the line."
         raise Invalid("control_run", f"{start_from.name} comes of a control run: {words}", "start_from")

@@ -6,7 +6,7 @@ from contextlib import suppress
 from tasks.errors import FlywheelError
 from trainer.contract import EngineFault
 from trainer.models import BaseBuild, ModelVersion
-from trainer.services import artifacts, bases, engine_work, evaluations, firings, gates, looks
+from trainer.services import artifacts, bases, engine_work, evaluations, firings, gates, imported_suites, looks
 from trainer.services.bases import BaseBuildKind
 from trainer.services.difficulty import DifficultyKind
 from trainer.services.evaluations import EvaluationKind
@@ -23,6 +23,7 @@ def supervise() -> None:
     engine_work.supervise(KINDS)
     artifacts.reap()
     firings.go_on()
+    imported_suites.register_new()
     evaluate_new_versions()
     for evaluation in gates.undecided():
         try:

@@ -4,6 +4,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from django.db.models import Exists, OuterRef
+
 from tasks.models import DatasetTask, DatasetVersion, Task
 from tasks.states import Split, TaskState
 from trainer.models import Mixture, TrainingRun
@@ -80,7 +82,8 @@ def _train_order(run: TrainingRun, spec: RunSpec) -> Iterator[int]:
     if run.mixture is not None:
         entries = run.mixture.entries.filter(task__state=TaskState.APPROVED).order_by("position")
         return entries.values_list("task_id", flat=True).iterator(chunk_size=10_000)
-    chosen = trained_on(run).order_by("content_digest")
+    held_out = DatasetTask.objects.filter(dataset__held_out=True, task=OuterRef("pk"))
+    chosen = trained_on(run).filter(~Exists(held_out)).order_by("content_digest")  # a small set trains on all else
     return chosen.values_list("pk", flat=True).iterator(chunk_size=10_000)
 
 

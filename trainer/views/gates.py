@@ -13,6 +13,7 @@ from django.views.decorators.http import require_POST, require_safe
 from tasks.views.listing import exported, facts_of, page_of
 from trainer.evaluation import markdown
 from trainer.evaluation.decision import GateDecision
+from trainer.evaluation.exposure import Exposure
 from trainer.evaluation.points import pp
 from trainer.models import Evaluation, GateReport, Line
 from trainer.services import data_changes, looks, policies
@@ -79,6 +80,7 @@ def report_page(request: HttpRequest, pk: int) -> HttpResponse:
     if request.GET.get("format") == "markdown":
         return _as_markdown(report)
     decision, rows = report.decision, report.decision.get("rows", [])
+    exposure = msgspec.convert(decision.get("exposure", []), list[Exposure])
     flips = [flip for flip in report.flips if request.GET.get("suite") in (None, "", flip.get("suite"))]
     context = {
         "report": report,
@@ -98,6 +100,8 @@ def report_page(request: HttpRequest, pk: int) -> HttpResponse:
         "over_steps": _over_steps(decision.get("gap_steps", [])),
         "slices": decision.get("slices", []),
         "next_step": _next_step(report),
+        "exposure": exposure,
+        "over_budget": [one.warning for one in exposure if one.warning],
         "digests": _digests(decision.get("digests", {})),
         "flips": flips[:40] if shown else [],
         "flip_count": len(report.flips),

@@ -3,6 +3,7 @@
 from datetime import datetime
 from typing import Any
 
+import msgspec
 from django.contrib.auth.decorators import login_required
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, render
@@ -13,6 +14,7 @@ from tasks.models.uploads import WITHDRAWN
 from tasks.states import UploadState
 from tasks.views import live
 from tasks.views.listing import exported, facts_of, page_of
+from trainer.evaluation.exposure import Exposure
 from trainer.models import BaseBuild, DifficultyCheck, Evaluation, GateReport, Line, Schedule, TrainingRun, Webhook
 from trainer.services import known_answers, schedules
 from trainer.states import RUN_ENDED, AliasName, EvaluationState, RunState, Verdict
@@ -134,8 +136,12 @@ def _next_firing(lines: Any) -> tuple[datetime, Schedule] | None:
 @require_safe
 def evaluation_page(request: HttpRequest, pk: int) -> HttpResponse:
     evaluation = _evaluation(request, pk)
-    context = {**_evaluation_status(evaluation, request.user), "plan": evaluation.plan}
-    return render(request, "trainer/evaluation.html", {**context, "known": known_answers.told(evaluation)})
+    exposure = msgspec.convert(evaluation.exposure, list[Exposure])
+    over = [one.warning for one in exposure if one.warning]
+    known = known_answers.told(evaluation)
+    told = {"plan": evaluation.plan, "exposure": exposure, "over_budget": over, "known": known}
+    context = {**_evaluation_status(evaluation, request.user), **told}
+    return render(request, "trainer/evaluation.html", context)
 
 
 @login_required

@@ -43,6 +43,7 @@ GROUPS: Mapping[str, Sequence[tuple[str, str]]] = {
         ("weak_champion", "under this mean of the champion …"),
         ("weak_margin", "… a guard may lose this share of it at most"),
         ("anchor_factor", "margin against the anchor, in margins"),
+        ("look_budget", "candidates until a quarter of a suite is replaced; 0: no limit"),
         ("minimum_clusters", "independent items that an interval needs"),
         ("permutations", "draws of the cross-check"),
         ("seed", "of these draws"),

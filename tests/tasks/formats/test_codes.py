@@ -65,7 +65,13 @@ SCREENED = {
     "prompt_too_long",
     "licence_not_allowed",
 }  # tests/tasks/screening/test_policy.py
-STORED = {"contaminated", "judge_not_sampled", "decoy_ungradable", "grader_unavailable"}  # tests/tasks/services
+STORED = {
+    "contaminated",
+    "not_held_out",
+    "judge_not_sampled",
+    "decoy_ungradable",
+    "grader_unavailable",
+}  # tests/tasks/services
 
 
 @pytest.mark.parametrize("code", FILES)

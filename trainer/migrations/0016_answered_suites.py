@@ -7,7 +7,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('trainer', '0016_domain_counts'),
+        ('trainer', '0015_domain_counts'),
     ]
 
     operations = [

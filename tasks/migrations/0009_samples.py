@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('tasks', '0007_receipts'),
+        ('tasks', '0008_held_out'),
     ]
 
     operations = [

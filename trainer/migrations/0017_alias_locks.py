@@ -8,7 +8,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('trainer', '0018_answered_suites'),
+        ('trainer', '0016_answered_suites'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 

@@ -5,8 +5,8 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('tasks', '0007_receipts'),
-        ('trainer', '0013_policies'),
+        ('tasks', '0009_samples'),
+        ('trainer', '0014_suites'),
     ]
 
     operations = [
