@@ -52,7 +52,7 @@ class Evaluations(Resource):
 
     def get_queryset(self) -> Any:
         rows = super().get_queryset().select_related("candidate__line", "champion__line", "report")
-        return rows.prefetch_related("suites")
+        return rows.prefetch_related("suites", "answered")
 
     @extend_schema(parameters=[EvaluationFilter], responses=EvaluationOut(many=True))
     def list(self, request: Request) -> Response:

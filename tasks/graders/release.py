@@ -1,6 +1,7 @@
 """Which grading programs these are. The same configuration grades otherwise where the code behind it is another."""
 
 import hashlib
+from collections.abc import Iterable
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -18,16 +19,22 @@ PACKAGES = (
     "jsonschema",
 )
 TASKS = Path(__file__).parents[1]
+BESIDES = ("text.py", "types.py", "validation.py")  # what graders compare texts by
 
 
 @cache
 def release() -> str:
     """SHA-256 over the sources of the graders and of the sandbox, and the versions of what they grade with."""
+    sources = [path for folder in ("graders", "sandbox") for path in (TASKS / folder).rglob("*.py")]
+    return digest_of([*sources, *(TASKS / name for name in BESIDES)], PACKAGES)
+
+
+def digest_of(sources: Iterable[Path], packages: Iterable[str]) -> str:
+    """SHA-256 over the files, by name, and the installed versions of the packages."""
     digest = hashlib.sha256()
-    for folder in ("graders", "sandbox"):
-        for path in sorted((TASKS / folder).rglob("*.py")):
-            digest.update(str(path.relative_to(TASKS)).encode() + b"\0" + path.read_bytes() + b"\0")
-    for name in PACKAGES:
+    for path in sorted(sources):
+        digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
+    for name in packages:
         digest.update(f"{name}={_version(name)}".encode() + b"\0")
     return digest.hexdigest()
 

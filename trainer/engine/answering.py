@@ -39,14 +39,20 @@ class Chunk(Generic[Item]):
 
 
 def chunks(items: Sequence[Item], drawn_as: Sampling, answers_at_once: int) -> list[Chunk[Item]]:
-    """The items by length of prompt, so that a pass pads little; the same on every attempt."""
+    """The items by length of prompt, so that a pass pads little; the same on every attempt.
+
+    The first item's key is in a chunk's seed: chunks of several suites, which all begin at 0, must not meet the same
+    noise, or their items would stand and fall together.
+    """
     ordered = sorted(items, key=lambda item: (sum(len(m.content) for m in item.messages), item.key))
     size = max(1, answers_at_once // drawn_as.answers_per_item)
-    return [Chunk(ordered[at : at + size], _seed(drawn_as.seed, at)) for at in range(0, len(ordered), size)]
+    return [
+        Chunk(ordered[at : at + size], _seed(drawn_as.seed, at, ordered[at].key)) for at in range(0, len(ordered), size)
+    ]
 
 
-def _seed(seed: int, at: int) -> int:
-    return int.from_bytes(hashlib.sha256(f"{seed}/{at}".encode()).digest()[:4], "big")
+def _seed(seed: int, at: int, first: str) -> int:
+    return int.from_bytes(hashlib.sha256(f"{seed}/{at}/{first}".encode()).digest()[:4], "big")
 
 
 def answers_at_once(model: PreTrainedModel) -> int:

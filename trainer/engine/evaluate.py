@@ -1,4 +1,4 @@
-"""Champion and candidate, side by side: the same sealed items, the same graders, the same seeds, in one process.
+"""Champion and candidate, side by side: the same sealed items, the same graders, the same seeds.
 
 An answer that cannot be graded is an error. Once more of them are errors than any gate allows, the evaluation stops
 with the reason: a grader that always times out would take hours to say nothing.
@@ -96,6 +96,7 @@ class _Scores:
     """scores.jsonl with what it counts: lines, tokens, errors."""
 
     def __init__(self, path: Path, progress: Progress, expected: int) -> None:
+        path.touch()  # also where every answer is known already
         self._file = answering.ChunkFile(path, Score, progress)
         self._expected = expected
         self.written = 0

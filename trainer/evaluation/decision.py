@@ -86,7 +86,7 @@ class GateRow(msgspec.Struct, frozen=True):
     fall_p_value: float  # sign-flip, one-sided, H0: the candidate is not worse; Holm-adjusted across guards
     regressed: bool  # claimed only where the adjusted p-value is at most alpha
     finding: Finding
-    undecided_because: str  # code, "" where the row is decided
+    undecided_because: str  # code, "" where the row is decided; of a guard that only a shown fall holds, why no proof
     flips: Flips
     discordant: int
     errors: ErrorBounds
@@ -94,6 +94,7 @@ class GateRow(msgspec.Struct, frozen=True):
     more_items: int | None
     more_answers: int | None
     sentence: str
+    passes: str = ""  # of a guard: when_shown, unless_worse
 
 
 class Taken(msgspec.Struct, frozen=True):

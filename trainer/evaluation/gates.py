@@ -77,7 +77,7 @@ def decide(
     broken = [*faults, *_broken(declared, by_name, expected, found, with_anchor)]
     usable = [suite for suite in by_name.values() if suite.n and {CHAMPION, CANDIDATE} <= set(suite.sides)]
     rows = _claimed(policy, [row for suite in usable for row in _rows(policy, suite, with_anchor)])
-    checks = _checks(policy, usable, trained or {}, independent or {}, lengths)
+    checks = _checks(policy, declared.alpha, usable, trained or {}, independent or {}, lengths)
     if broken:
         verdict, reasons = Verdict.INVALID, broken
         sentence = f"Not a valid comparison: {broken[0].sentence}"
@@ -233,8 +233,10 @@ def _row(policy: GatePolicy, suite: SuiteScores, role: Role, guard: Guard | None
     test = _test(policy, suite, reading, threshold)
     anchor = _anchor(policy, suite, reading, guard) if guard and with_anchor else None
     finding = Finding.WATCHED if role == "watched" else _strictest(test.finding, anchor)
+    fall_p_value = _p_value(policy, suite, -suite.difference_n(reading), 0.0)
     if guard is not None and guard.passes == "unless_worse" and finding is Finding.INCONCLUSIVE:
-        finding = Finding.WATCHED
+        fell = test.difference.interval.high < 0 and fall_p_value <= policy.alpha and test.why in _EVIDENCE
+        finding = Finding.HOLD if fell else Finding.WATCHED
     difference = test.difference
     row = GateRow(
         suite=suite.suite,
@@ -257,10 +259,11 @@ def _row(policy: GatePolicy, suite: SuiteScores, role: Role, guard: Guard | None
             _variance(policy, difference), suite.n, alpha=policy.alpha, power=policy.power
         ),
         p_value=test.p_value,
-        fall_p_value=_p_value(policy, suite, -suite.difference_n(reading), 0.0),
+        fall_p_value=fall_p_value,
         regressed=False,
         finding=finding,
-        undecided_because=test.why if finding is Finding.INCONCLUSIVE else "",
+        undecided_because=test.why if finding is not test.finding or finding is Finding.INCONCLUSIVE else "",
+        passes=guard.passes if guard else "",
         flips=flips(suite),
         discordant=difference.discordant,
         errors=_error_bounds(suite, test),
@@ -272,6 +275,9 @@ def _row(policy: GatePolicy, suite: SuiteScores, role: Role, guard: Guard | None
     more = _more(policy, suite, reading, row, difference)
     row = replace(row, more_items=more.items, more_answers=more.answers_per_item)
     return replace(row, sentence=wording.row_sentence(row, policy))
+
+
+_EVIDENCE = ("interval_spans_threshold", "permutation_disagrees")  # why a row is undecided: too little of it
 
 
 def _rate(policy: GatePolicy, suite: SuiteScores, side: str, reading: Reading) -> Rate:
@@ -320,7 +326,7 @@ def _more(policy: GatePolicy, suite: SuiteScores, reading: Reading, row: GateRow
     """Advice only where evidence is what lacks; errors that decide want repair, not more of them."""
     if row.undecided_because == "too_few_clusters":
         return More(items=policy.minimum_clusters - difference.clusters, answers_per_item=None)
-    if row.undecided_because not in ("interval_spans_threshold", "permutation_disagrees"):
+    if row.undecided_because not in _EVIDENCE:
         return More(items=None, answers_per_item=None)
     return more_to_settle(
         spread_of(suite, reading),
@@ -373,6 +379,7 @@ _DECIDING = {Verdict.HOLD: Finding.HOLD, Verdict.INCONCLUSIVE: Finding.INCONCLUS
 
 def _checks(
     policy: GatePolicy,
+    whole_alpha: float,
     usable: Sequence[SuiteScores],
     trained: Mapping[str, SuiteScores],
     independent: Mapping[str, SuiteScores],
@@ -386,7 +393,7 @@ def _checks(
                 trained.get(suite.suite, suite),
                 independent[suite.suite],
                 limit=policy.gap_limit,
-                alpha=policy.alpha,
+                alpha=whole_alpha,  # a look's smaller one would let a gap pass that is there
                 error_budget=policy.error_budget,
             )
             for suite in usable
@@ -406,4 +413,5 @@ def _combined(rows: Sequence[GateRow], checks: _Checks) -> tuple[Verdict, list[R
 
 
 def _code(row: GateRow) -> str:
-    return row.undecided_because or f"{row.role}_{row.finding.value}"
+    because = row.undecided_because if row.finding is Finding.INCONCLUSIVE else ""
+    return because or f"{row.role}_{row.finding.value}"

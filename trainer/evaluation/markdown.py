@@ -8,7 +8,7 @@ from trainer.evaluation.exposure import Exposure
 from trainer.evaluation.finding import Finding
 from trainer.evaluation.invariants import Invariant
 from trainer.evaluation.points import pp
-from trainer.evaluation.scorer_gap import ScorerGap
+from trainer.evaluation.scorer_gap import GapAtStep, ScorerGap
 
 FINDINGS = {
     Finding.PASS: "passes",
@@ -35,6 +35,8 @@ def lines(decision: GateDecision) -> Iterator[str]:
     others: list[Invariant | ScorerGap | Cost] = [*decision.invariants, *decision.gaps, *decision.costs]
     if others:
         yield from ["", *(f"- {FINDINGS[one.finding]}: {one.sentence}" for one in others)]
+    if decision.gap_steps:
+        yield from ["", *_over_steps(decision.gap_steps)]
     if decision.sign_off:
         yield from ["", "The policy asks for a sign-off: a person confirms before anything moves."]
     yield ""
@@ -46,6 +48,13 @@ def lines(decision: GateDecision) -> Iterator[str]:
 
 def _exposed(exposure: Exposure | None) -> str:
     return f", {' '.join([exposure.share, *exposure.notes])}" if exposure else ""
+
+
+def _over_steps(steps: list[GapAtStep]) -> Iterator[str]:
+    yield _cells(["step of the run", "answers", "paid by training, %", "by the independent grader, %"])
+    yield "|---:|---:|---:|---:|"
+    for one in steps:
+        yield _cells([str(one.step), str(one.answers), pp(one.reward), pp(one.independent)])
 
 
 def _look(look: Taken) -> str:

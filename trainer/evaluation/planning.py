@@ -254,7 +254,7 @@ def _planned(demand: Demand, answers_per_item: int, alpha: float, n: int) -> Pla
 def _plan_sentence(demand: Demand, n: int, k: int, power: float, effect: float, needed: int | None) -> str:
     words = f"{demand.suite}: {n:,} items × {k} answers"
     if math.isinf(demand.distance):
-        return f"{words}, shown and counted in the pooled target, with no test of its own."
+        return f"{words}, counted in the pooled target; nothing has to be proved on it alone."
     words += (
         f" settle a difference {100 * demand.distance:.1f} pp from its threshold with power {100 * power:.0f} %; "
         f"the smallest effect they can see is {100 * effect:.1f} pp."

@@ -173,22 +173,19 @@ def named(policy: GatePolicy) -> GatePolicy:
     return replace(policy, guards=tuple(replace(guard, by_default=False) for guard in policy.guards))
 
 
-def with_guards(
-    policy: GatePolicy, available: Mapping[str, int], known: Mapping[str, Known] | None = None
-) -> GatePolicy:
+def with_guards(policy: GatePolicy, available: Mapping[str, int]) -> GatePolicy:
     """The policy; where it names no guard, every suite that is no invariant is one, at the supporting margin.
 
     A suite whose items could, with MOST_ANSWERS answers each, not even show in every second case that nothing fell, is
-    one that only a shown fall holds: it would keep good candidates back by chance, and say nothing.
+    one that only a shown fall holds: it would keep good candidates back by chance, and say nothing. That hangs on how
+    many items there are and on nothing that was ever answered: no candidate's own answers decide what is asked of it.
     """
     if policy.guards:
         return policy
     left = [suite for suite in sorted(available) if suite not in policy.invariants]
     plain = [Guard(suite, by_default=True) for suite in left]
     guards = (
-        guard
-        if _chance(policy, guard, available[guard.suite], known or {}) >= EVEN
-        else replace(guard, passes="unless_worse")
+        guard if _chance(policy, guard, available[guard.suite]) >= EVEN else replace(guard, passes="unless_worse")
         for guard in plain
     )
     return replace(policy, guards=tuple(guards))
@@ -201,11 +198,11 @@ def as_evaluated(policy: GatePolicy, evaluated: GatePolicy) -> GatePolicy:
     return replace(policy, guards=tuple(guard for guard in evaluated.guards if guard.by_default))
 
 
-def _chance(policy: GatePolicy, guard: Guard, items: int, known: Mapping[str, Known]) -> float:
-    """To pass the guard with all of its items, where nothing but what the policy expects happened."""
-    demand = _demand(policy, guard, guard.suite, items, known)
-    variance = demand.spread.variance(MOST_ANSWERS)
-    return power_at(variance, items, demand.distance, alpha=policy.look(policy.planned_look).alpha)
+def _chance(policy: GatePolicy, guard: Guard, items: int) -> float:
+    """To pass the guard's plain margin with all of its items, where nothing but what the policy expects happened."""
+    effect = policy.expected_guard_effect
+    variance = UNKNOWN.spread.under(effect, UNKNOWN.mean).variance(MOST_ANSWERS)
+    return power_at(variance, items, guard.allowed + effect, alpha=policy.look(policy.planned_look).alpha)
 
 
 def plan_for(

@@ -54,15 +54,15 @@ def judge(
 ) -> ScorerGap:
     """HOLD where the gap's lower bound is above the limit, paired by item and clustered as every other difference.
 
-    It never asks for more evidence: a gap that might be there is shown, a gap that is there holds. Only a grader that
-    cannot grade its share of the answers leaves it open.
+    It never asks for more evidence: a gap that might be there is shown, a gap that is there holds. Only where one
+    of the two cannot grade its share of the answers it is left open.
     Raises Invalid where the two graders did not grade the same items.
     """
     if suite.keys != independent.keys:
         raise Invalid("other_items", f"“{suite.suite}” was graded on other items by the second grader.", "suite")
     gain_n, other_n = suite.difference_n("score"), independent.difference_n("score")
     found = paired_difference(gain_n - other_n, suite.clusters, alpha=alpha, answers_per_item=suite.answers_per_item)
-    errors = max(side.error_share for side in independent.sides.values())
+    errors = max(side.error_share for graded in (suite, independent) for side in graded.sides.values())
     holds = found.interval.low > limit
     words = (
         f"{suite.suite}: a gain of {pp(float(gain_n.mean()))} pp by the training grader, of "
@@ -84,5 +84,5 @@ def judge(
 
 def _sentence(suite: str, words: str, errors: float, passed: float | None) -> str:
     if errors:
-        return f"{suite}: the independent grader could not grade {100 * errors:.0f} % of the answers: repair it."
+        return f"{suite}: one of the two graders could not grade {100 * errors:.0f} % of the answers: repair it."
     return f"{words}." if passed is None else f"{words}, more than {pp(passed)} pp: it pleases its grader."

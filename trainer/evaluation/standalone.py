@@ -10,7 +10,7 @@ import yaml
 from tasks.errors import Invalid
 from trainer.evaluation.decision import Digests, GateDecision
 from trainer.evaluation.gates import decide
-from trainer.evaluation.policy import GatePolicy, policy_from
+from trainer.evaluation.policy import GatePolicy, policy_from, with_guards
 from trainer.evaluation.scoring import ANCHOR, CANDIDATE, CHAMPION, SuiteScores
 from trainer.evaluation.table import read_suites
 from trainer.states import Verdict
@@ -44,12 +44,18 @@ def read_policy(path: Path) -> GatePolicy:
         raise Invalid("policy_unreadable", f"{path} is no YAML: {told}.", "policy") from None
     if not isinstance(read, dict):
         raise Invalid("policy_invalid", f"{path} must hold settings by name, such as target: overall.", "policy")
-    return policy_from(read)
+    policy = policy_from(read)
+    if policy.second_graders:
+        words = "A table of scores holds no answers that second_graders could grade: leave it out."
+        raise Invalid("policy_invalid", words, "policy")
+    return policy
 
 
 def judge(scores: Path, policy: GatePolicy, *, look: int = 1) -> GateDecision:
-    """Champion, candidate and, where the table has one, anchor. Raises Invalid where the table cannot be read."""
+    """Champion, candidate and, where the table has one, anchor; where the policy names no guard, every suite is one.
+    Raises Invalid where the table cannot be read."""
     suites = read_suites(scores)
+    policy = with_guards(policy, {suite.suite: suite.n for suite in suites})
     digests = Digests(
         policy=policy.digest(),
         champion=CHAMPION,

@@ -22,7 +22,9 @@ def _interval(row: GateRow, policy: GatePolicy) -> str:
 def row_sentence(row: GateRow, policy: GatePolicy) -> str:
     shown = f"{row.suite}: {pp(row.difference)} pp ({_interval(row, policy)})"
     if row.finding is Finding.WATCHED and row.role == "guard":
-        return f"{shown}; no fall is shown, and only a shown one would hold: too few items to prove that there is none."
+        return f"{shown}; no fall is shown, nor that there is none beyond {_limit(row.margin)}: only a shown one holds."
+    if row.finding is Finding.HOLD and row.undecided_because:
+        return f"{shown}; it fell. Whether by more than {_limit(row.margin)} cannot be told: here a shown fall holds."
     if row.finding is Finding.WATCHED:
         return f"{shown}; watched, decides nothing."
     if row.finding is Finding.INCONCLUSIVE:
@@ -56,16 +58,12 @@ def _doubt(row: GateRow) -> str:
 
 def _guarded(guards: Sequence[GateRow]) -> str:
     small = sum(row.finding is Finding.WATCHED for row in guards)
-    unproven = f"{small} {'suite is' if small == 1 else 'suites are'} too small to prove it and {_show(small)} no fall"
+    unproven = f"on {small} suite{'' if small == 1 else 's'} no fall is shown, where no proof was asked"
     margin = max((row.margin for row in guards if row.finding is Finding.PASS), default=math.nan)
     if not math.isnan(margin):
         proven = f"no guard can be worse than {_limit(margin)}"
         return f"{proven}; {unproven}" if small else proven
     return unproven if small else "there is no guard"
-
-
-def _show(count: int) -> str:
-    return "shows" if count == 1 else "show"
 
 
 def headline(verdict: Verdict, rows: Sequence[GateRow], policy: GatePolicy, checks: Sequence[str] = ()) -> str:

@@ -60,7 +60,7 @@ class EvaluationQuerySet(Moving):
 
 
 class Evaluation(EngineWork):
-    """Champion and candidate on the same sealed items, K answers each, in one engine process."""
+    """Champion and candidate on the same sealed items, K answers each. What is known of a side is not asked again."""
 
     MOVES = EVALUATION_MOVES
 

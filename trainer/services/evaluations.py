@@ -46,6 +46,8 @@ def start(candidate: ModelVersion, *, actor: Any) -> Evaluation:
         champion, anchor = line.alias(AliasName.CHAMPION), line.alias(AliasName.ANCHOR)
         if champion.pk == candidate.pk:
             raise Conflict("is_champion", f"{candidate.name} is the champion: there is nothing to compare it with.")
+        if before := _same_question(candidate, champion, anchor):
+            return _again(before, actor)
         seen = contamination.imported(line, [champion, candidate, anchor])
         without = {name: found.keys for name, found in seen.items()}
         budget = policies.of(line).look_budget
@@ -75,15 +77,52 @@ def start(candidate: ModelVersion, *, actor: Any) -> Evaluation:
         for name, found in seen.items():
             notes.setdefault(name, []).extend(found.sentences)
         _expose(evaluation, budget, notes)
-        record(
-            "evaluation.queued",
-            subject=Subject("evaluation", str(evaluation.pk)),
-            team=line.team_id,
-            actor=actor,
-            data={"candidate": candidate.name, "champion": champion.name, "policy": policy.digest()},
-        )
-        wake.supervisor()
+        _queued(evaluation, actor)
     return evaluation
+
+
+def _same_question(candidate: ModelVersion, champion: ModelVersion, anchor: ModelVersion | None) -> Evaluation | None:
+    """The first evaluation of the candidate against this champion under this policy, if its suites are as they were.
+
+    Whoever asks again gets the same items, settings and guards, and so the same answers: another draw, or a plan that
+    knows from the first one what would pass, would spend alpha that nobody declared.
+    """
+    anchored = anchor if anchor and anchor.pk != champion.pk else None
+    asked = Evaluation.objects.filter(candidate=candidate, champion=champion, anchor=anchored, extends=None)
+    for before in asked.select_related("line").order_by("pk"):
+        if policies.today(before).digest() == policies.evaluated_under(before) and suites.stand(before.suites.all()):
+            return before
+    return None
+
+
+def _again(before: Evaluation, actor: Any) -> Evaluation:
+    evaluation = Evaluation.objects.create(
+        line=before.line,
+        candidate=before.candidate,
+        champion=before.champion,
+        requested_by=actor,
+        anchor=before.anchor,
+        sampling=before.sampling,
+        policy=before.policy,
+        policy_digest=before.policy_digest,
+        plan=before.plan,
+        exposure=before.exposure,
+    )
+    evaluation.suites.set(before.suites.all())
+    _queued(evaluation, actor)
+    return evaluation
+
+
+def _queued(evaluation: Evaluation, actor: Any) -> None:
+    names = {"candidate": evaluation.candidate.name, "champion": evaluation.champion.name}
+    record(
+        "evaluation.queued",
+        subject=Subject("evaluation", str(evaluation.pk)),
+        team=evaluation.line.team_id,
+        actor=actor,
+        data={**names, "policy": evaluation.policy_digest},
+    )
+    wake.supervisor()
 
 
 def _hold(evaluation: Evaluation, frozen: list[SuiteVersion]) -> None:

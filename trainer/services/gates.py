@@ -6,6 +6,7 @@ import msgspec
 from django.db import transaction
 
 from tasks.crash import crash_point
+from tasks.graders import judges
 from tasks.models import Task
 from tasks.models.events import Subject, record
 from trainer.contract import EvalItem, Sampling, Score, sampling_digest
@@ -33,7 +34,9 @@ def decide(evaluation: Evaluation) -> GateReport:
     run it says that the suites rise by chance, and nothing moves.
     """
     gathered = answers.read(evaluation)
-    regraded = second_grading.regrade(evaluation, gathered)
+    with judges.for_team(evaluation.line.team_id):
+        broken = bool(_moved(evaluation)) or policies.today(evaluation).digest() != policies.evaluated_under(evaluation)
+        regraded = Regraded() if broken else second_grading.regrade(evaluation, gathered)
     with transaction.atomic():
         line = Line.objects.select_for_update().get(pk=evaluation.line_id)
         existing = GateReport.objects.filter(evaluation=evaluation).first()
@@ -95,7 +98,7 @@ def _expected(evaluation: Evaluation) -> Digests:
     """What was to be compared, from the rows that were frozen when it was asked for."""
     frozen = {suite.name: suite for suite in evaluation.suites.all()}
     return Digests(
-        policy=evaluation.policy_digest,
+        policy=policies.evaluated_under(evaluation),
         champion=evaluation.champion.digest,
         candidate=evaluation.candidate.digest,
         sampling=sampling_digest(*(msgspec.convert(look.sampling, Sampling) for look in answers.looks_of(evaluation))),

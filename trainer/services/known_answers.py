@@ -15,15 +15,18 @@ from typing import NamedTuple
 import msgspec
 from django.db import transaction
 
-from tasks.graders.release import release
+from tasks.graders.release import digest_of, release
 from tasks.types import Outcome
 from trainer import contract
 from trainer.contract import EvaluateSpec, Sampling, Score
 from trainer.models import AnsweredSuite, Evaluation, ModelVersion
 from trainer.services import answers, rows
 from trainer.services.launching import path_of
-from trainer.states import EvaluationState
+from trainer.states import EvaluationState, Verdict
 
+ENGINE = Path(contract.__file__).parent / "engine"
+ANSWERING = ("answering", "decoding", "evaluate", "loading", "sampling")
+LIBRARIES = ("torch", "transformers", "tokenizers", "jinja2")
 LATEST = 5  # evaluations that are tried for one suite of one side: those before may be pruned
 
 
@@ -46,9 +49,11 @@ def take(
     `asked`: suite → the items that this evaluation asks of it.
     """
     if (directory / "spec.json").exists():
-        told = contract.decode_spec((directory / "spec.json").read_bytes())
-        assert isinstance(told, EvaluateSpec)
-        return told.known
+        if not evaluation.answered.exclude(settings_digest=_settings(evaluation)).exists():
+            told = contract.decode_spec((directory / "spec.json").read_bytes())
+            assert isinstance(told, EvaluateSpec)
+            return told.known
+        (directory / "scores.jsonl").unlink(missing_ok=True)  # of another release: both sides answer anew
     whole = cache(_whole)
     found = {
         _Wanted(side, suite): source
@@ -56,7 +61,8 @@ def take(
         for suite, items in asked.items()
         if items.repeatable and (source := _source(evaluation, version.digest, items, whole)) is not None
     }
-    rows.write_lines(directory / "known.jsonl", _copied(found))
+    while short := _copy(found, asked, evaluation, directory / "known.jsonl"):
+        found = {wanted: source for wanted, source in found.items() if wanted not in short}
     _keep(evaluation, sides, asked, found)
     known: dict[str, list[str]] = {}
     for wanted in found:
@@ -66,9 +72,9 @@ def take(
 
 def told(evaluation: Evaluation) -> list[str]:
     """Sentences for people: whose answers were not given again, and where they lie."""
-    rows = evaluation.answered.exclude(taken_from=None).order_by("side", "taken_from", "suite")
+    taken = ((one.side, one.taken_from_id or 0, one.suite) for one in evaluation.answered.all())
     found: dict[tuple[str, int], list[str]] = {}
-    for side, source, suite in rows.values_list("side", "taken_from", "suite"):
+    for side, source, suite in sorted(one for one in taken if one[1]):
         found.setdefault((side, source), []).append(suite)
     return [
         f"The {side}'s answers to {', '.join(suites)} are those of evaluation {source}."
@@ -86,7 +92,7 @@ def _source(
         settings_digest=_settings(evaluation),
         evaluation__line__team=evaluation.line.team_id,
         evaluation__state=EvaluationState.SUCCEEDED,
-    )
+    ).exclude(evaluation__report__verdict=Verdict.INVALID)
     expected = items.size * msgspec.convert(evaluation.sampling, Sampling).answers_per_item
     for one in given.select_related("evaluation").order_by("-pk")[:LATEST]:
         if whole(one.evaluation).get(_Wanted(one.side, one.suite)) == expected:
@@ -101,6 +107,22 @@ def _whole(evaluation: Evaluation) -> Mapping[_Wanted, int]:
         ungradable = score.outcome == Outcome.UNGRADABLE
         counts[_Wanted(score.side, score.suite)] += -(10**9) if ungradable else 1
     return counts
+
+
+def _copy(
+    found: Mapping[_Wanted, AnsweredSuite], asked: Mapping[str, Asked], evaluation: Evaluation, path: Path
+) -> set[_Wanted]:
+    """Write the answers; returns what has become short since it was found, by pruning."""
+    counts: Counter[_Wanted] = Counter()
+
+    def counted() -> Iterator[Score]:
+        for score in _copied(found):
+            counts[_Wanted(score.side, score.suite)] += 1
+            yield score
+
+    rows.write_lines(path, counted())
+    each = msgspec.convert(evaluation.sampling, Sampling).answers_per_item
+    return {wanted for wanted in found if counts[wanted] != asked[wanted.suite].size * each}
 
 
 def _copied(found: Mapping[_Wanted, AnsweredSuite]) -> Iterator[Score]:
@@ -146,4 +168,11 @@ def _keep(
 
 def _settings(evaluation: Evaluation) -> str:
     sampling = msgspec.convert(evaluation.sampling, Sampling)
-    return hashlib.sha256(f"{contract.sampling_digest(sampling)}/{release()}".encode()).hexdigest()
+    told = f"{contract.sampling_digest(sampling)}/{release()}/{_answered_by()}"
+    return hashlib.sha256(told.encode()).hexdigest()
+
+
+@cache
+def _answered_by() -> str:
+    """The programs that make an answer of a model. The engine's are read, not imported: it is another process."""
+    return digest_of([ENGINE / f"{name}.py" for name in ANSWERING], LIBRARIES)

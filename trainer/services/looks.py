@@ -50,7 +50,7 @@ def offer(report: GateReport) -> Offer | None:
     """What going on would run; None where the verdict is another or all of alpha is spent."""
     evaluation = report.evaluation
     policy = policy_from(evaluation.policy)
-    if report.verdict != Verdict.INCONCLUSIVE or evaluation.look >= len(policy.looks):
+    if report.verdict != Verdict.INCONCLUSIVE or evaluation.look >= len(policy.looks) or not _helps(report):
         return None
     before, following = policy.looks[evaluation.look - 1], policy.looks[evaluation.look]
     now = {suite.name: suite.item_count for suite in evaluation.suites.all()}
@@ -63,6 +63,15 @@ def offer(report: GateReport) -> Offer | None:
     if more and 2 * more >= lacking:
         return Offer(look, of, sizes, more, _answered(evaluation))
     return Offer(look, of, now, 0, max(math.ceil((following - before) * _planned(evaluation)), 1))
+
+
+_NO_REMEDY = {"errors_decide", "scorer_gap_inconclusive"}  # a grader is to be repaired
+
+
+def _helps(report: GateReport) -> bool:
+    """Whether more answers could settle any of what is open."""
+    codes = {reason["code"] for reason in report.decision.get("reasons", [])}
+    return not codes or bool(codes - _NO_REMEDY)
 
 
 def go_on(report: GateReport, *, actor: Any) -> Evaluation:

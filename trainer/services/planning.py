@@ -2,10 +2,9 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import msgspec
-from django.db.models import Q, Sum
+from django.db.models import Q
 
 from trainer.contract import Sampling
 from trainer.evaluation.planning import Plan
@@ -33,7 +32,7 @@ class Planned:
 def planned(line: Line, policy: GatePolicy, available: Mapping[str, int]) -> Planned:
     """`available`: suite → sealed items."""
     known = champion_on(line, policy)
-    guarded = with_guards(policy, available, known)
+    guarded = with_guards(policy, available)
     anchor, champion = line.alias(AliasName.ANCHOR), line.alias(AliasName.CHAMPION)
     sides = 2 if anchor is None or anchor.pk == champion.pk else 3
     return Planned(guarded, plan_for(guarded, available, known=known), known, sides)
@@ -69,7 +68,9 @@ def seconds_for(line: Line, answers: int) -> float | None:
 
 
 def _asked(evaluation: Evaluation) -> int:
-    """Answers that were asked of all sides."""
-    items: dict[str, Any] = evaluation.suites.aggregate(all=Sum("item_count"))
+    """Answers that were asked of all sides; those that were known are none."""
+    size = dict(evaluation.suites.values_list("name", "item_count"))
     sides = 2 if evaluation.anchor_id is None else 3
-    return int(items["all"] or 0) * msgspec.convert(evaluation.sampling, Sampling).answers_per_item * sides
+    known = evaluation.answered.exclude(taken_from=None).values_list("suite", flat=True)
+    items = sides * sum(size.values()) - sum(size.get(name, 0) for name in known)
+    return items * msgspec.convert(evaluation.sampling, Sampling).answers_per_item

@@ -73,8 +73,13 @@ def _version(line: Line, policy: GatePolicy, number: int, *, actor: Any, reason:
 
 def still_holds(report: GateReport) -> bool:
     """Whether the policy of the verdict is the one in force; both are hashed by the same program."""
-    evaluated = policy_from(report.evaluation.policy)
-    return today(report.evaluation).digest() == evaluated.digest()
+    return today(report.evaluation).digest() == evaluated_under(report.evaluation)
+
+
+def evaluated_under(evaluation: Evaluation) -> str:
+    """Digest of the policy that was in force when it was asked for, by the program of today: a release that adds a knob
+    makes no other policy of it."""
+    return policy_from(evaluation.policy).digest()
 
 
 def today(evaluation: Evaluation) -> GatePolicy:

@@ -54,6 +54,7 @@ def move(
 ) -> AliasMove:
     """Move an alias, with its row of history and its event. The anchor moves only here, by a person's decision."""
     require_role(actor, line.team, *shippers(line))
+    Line.objects.select_for_update().get(pk=line.pk)  # whoever locks a name waits, and is waited for
     if version.line_id != line.pk:
         raise Invalid("other_line", f"{version.name} is not a version of {line.name}.", "version")
     if not reason.strip():
@@ -65,8 +66,8 @@ def move(
             f"never becomes {name}. Train without random_rewards for one that may.",
         )
     if locked := line.locked(name):
-        words = f"{name} of {line.name} is locked by {locked.locked_by}: “{locked.lock_reason}”. Unlock it first."
-        raise Conflict("alias_locked", words)
+        words = f"{name} of {line.name} is locked by {locked.locked_by or 'somebody'}: “{locked.lock_reason}”."
+        raise Conflict("alias_locked", f"{words} Unlock it first.")
     old = line.alias(name)
     if old is not None and old.pk == version.pk:
         raise Conflict("already_there", f"{version.name} is the {name} already.")

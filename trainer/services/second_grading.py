@@ -4,13 +4,14 @@ The second grader is the policy's for the suite, else the one that the candidate
 grader replaced the rows', that one is what was trained on, and the rows' graders are independent of it.
 """
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
 
-from tasks.errors import NotFound
+from tasks.errors import Invalid, NotFound
 from tasks.graders import registry
 from tasks.models import Task
 from tasks.types import Outcome
@@ -22,6 +23,7 @@ from trainer.models import Evaluation, TrainingRun
 from trainer.services import rollouts, rows
 from trainer.services.answers import Answers
 
+logger = logging.getLogger(__name__)
 MOST_ITEMS = 500  # of a suite, the first of its order
 MOST_ASKED = 100  # where another model grades
 STEPS, ANSWERS_A_STEP = 12, 48  # of the run, evenly over it
@@ -53,7 +55,10 @@ def regrade(evaluation: Evaluation, gathered: Answers) -> Regraded:
         found.trained[suite] = _scores(few, said, gathered.answers_per_item, replaced)
         found.independent[suite] = _scores(few, said, gathered.answers_per_item, second)
     if run is not None and found.independent:
-        found.steps.extend(_over_steps(policy, run))
+        try:
+            found.steps.extend(_over_steps(policy, run))
+        except Exception:  # a figure of the report: no verdict waits for it
+            logger.exception("the answers of run %s could not be graded again", run.pk)
     return found
 
 
@@ -66,8 +71,16 @@ def second_grader(policy: GatePolicy, run: TrainingRun | None, suite: str) -> Co
 
 
 def _few(items: Sequence[EvalItem], suite: str, graders: Sequence[Config]) -> list[EvalItem]:
-    most = MOST_ASKED if any(map(registry.asks_a_model, graders)) else MOST_ITEMS
+    most = MOST_ASKED if any(map(_asks_a_model, graders)) else MOST_ITEMS
     return [item for item in items if item.suite == suite][:most]
+
+
+def _asks_a_model(grader: Config) -> bool:
+    """One that this release refuses asks nobody; its grades are errors."""
+    try:
+        return registry.asks_a_model(grader)
+    except Invalid:
+        return False
 
 
 def _scores(items: Sequence[EvalItem], said: Sequence[Score], answers: int, grader: Config | None) -> SuiteScores:
@@ -103,11 +116,13 @@ def _paid(
     """(step, what training paid, what the second grader gives)"""
     tasks = Task.objects.in_bulk([int(line["key"]) for line in lines if str(line["key"]).isdigit()])
     usable = [line for line in lines if str(line["key"]).isdigit() and int(line["key"]) in tasks]
-    asked = []
+    asked, compared = [], []
     for line in usable:
         item = rows.prompt_item(tasks[int(line["key"])])
         second = second_grader(policy, run, item.domain)
-        asked.append((second if second is not None else item.grader, line["completion"], item.item))
-    for line, grade in zip(usable, registry.grade_each(asked), strict=True):
+        if second is not None or run.grader is not None:  # else its own grader has paid it: nobody is independent
+            compared.append(line)
+            asked.append((second if second is not None else item.grader, line["completion"], item.item))
+    for line, grade in zip(compared, registry.grade_each(asked), strict=True):
         if grade.outcome is not Outcome.UNGRADABLE:
             yield line["step"], line["reward"], grade.score

@@ -57,6 +57,14 @@ def items(suite: SuiteVersion, *, but: Container[int] = ()) -> Iterable[EvalItem
     return (rows.eval_item(task, suite.name) for task in rows.in_order(pks))
 
 
+def stand(frozen: Iterable[SuiteVersion]) -> bool:
+    """Whether every item of them is held out still, as it was frozen."""
+    found = list(frozen)
+    items = SuiteItem.objects.filter(suite__in=found)
+    held = items.filter(task__split=Split.SEALED, task__state=TaskState.APPROVED)
+    return items.count() == held.count() and all(digests(suite)[0] == suite.digest for suite in found)
+
+
 def digests(suite: SuiteVersion) -> tuple[str, str]:
     """Of the items and of their graders, computed from the rows as they are now."""
     now = list(items(suite))

@@ -5,7 +5,7 @@ from contextlib import suppress
 
 from tasks.errors import FlywheelError
 from trainer.contract import EngineFault
-from trainer.models import BaseBuild, ModelVersion
+from trainer.models import BaseBuild, Evaluation, ModelVersion
 from trainer.services import artifacts, bases, engine_work, evaluations, firings, gates, imported_suites, looks
 from trainer.services.bases import BaseBuildKind
 from trainer.services.difficulty import DifficultyKind
@@ -14,7 +14,7 @@ from trainer.services.training import TrainingKind
 from trainer.states import EvaluationState
 
 logger = logging.getLogger(__name__)
-_TAKE_IN_LOCK = 0x464C5954
+_TAKE_IN_LOCK, _GATE_LOCK = 0x464C5954, 0x47415445
 KINDS: list[engine_work.Kind] = [BaseBuildKind(), EvaluationKind(), DifficultyKind(), TrainingKind()]
 
 
@@ -26,11 +26,19 @@ def supervise() -> None:
     imported_suites.register_new()
     evaluate_new_versions()
     for evaluation in gates.undecided():
+        decide(evaluation)
+    go_on_looking()
+
+
+def decide(evaluation: Evaluation) -> None:
+    """One worker at a time: a second grader may take minutes, and is asked once."""
+    with engine_work.alone(_GATE_LOCK, evaluation.pk) as mine:
+        if not mine:
+            return
         try:
             gates.decide(evaluation)
         except Exception:
             logger.exception("the gate failed on evaluation %s; the next pass tries again", evaluation.pk)
-    go_on_looking()
 
 
 def evaluate_new_versions() -> None:

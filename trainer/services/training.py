@@ -209,6 +209,8 @@ def _register(work: TrainingRun, line: Line, result: Result) -> ModelVersion:
 
 
 def _challenge(line: Line, version: ModelVersion) -> None:
+    if line.locked(AliasName.CHALLENGER):
+        return
     old = line.alias(AliasName.CHALLENGER)
     Alias.objects.update_or_create(line=line, name=AliasName.CHALLENGER, defaults={"version": version})
     AliasMove.objects.create(

@@ -16,7 +16,7 @@ from trainer.evaluation.decision import GateDecision
 from trainer.evaluation.exposure import Exposure
 from trainer.evaluation.points import pp
 from trainer.models import Evaluation, GateReport, Line
-from trainer.services import data_changes, looks, policies
+from trainer.services import data_changes, known_answers, looks, policies
 from trainer.states import AliasName, Verdict
 from trainer.views import history
 from trainer.views.drawing import curve, forest, score_chart
@@ -97,6 +97,7 @@ def report_page(request: HttpRequest, pk: int) -> HttpResponse:
         "tone": TONES[Verdict(report.verdict)],
         "finding": _finding(rows),
         "checks": _checks(decision),
+        "known": known_answers.told(report.evaluation),
         "over_steps": _over_steps(decision.get("gap_steps", [])),
         "slices": decision.get("slices", []),
         "next_step": _next_step(report),
@@ -203,6 +204,7 @@ def _as_json(report: GateReport, *, with_flips: bool) -> HttpResponse:
         **_facts(report),
         "decision": report.decision,
         "data": msgspec.to_builtins(changes),
+        "known": known_answers.told(report.evaluation),
         "flips": report.flips if with_flips else [],
     }
     headers = {"Content-Disposition": f'attachment; filename="gate-{report.pk}.json"'}
@@ -216,8 +218,13 @@ def _data_in_words(report: GateReport) -> list[str]:
     return ["", f"Data: {changes.sentence}"] if changes else []
 
 
+def _known_in_words(report: GateReport) -> list[str]:
+    known = known_answers.told(report.evaluation)
+    return ["", *(f"- {sentence}" for sentence in known)] if known else []
+
+
 def _as_markdown(report: GateReport) -> HttpResponse:
     decision = msgspec.convert(report.decision, GateDecision)
     headers = {"Content-Disposition": f'attachment; filename="gate-{report.pk}.md"'}
-    text = "\n".join([*markdown.lines(decision), *_data_in_words(report)])
+    text = "\n".join([*markdown.lines(decision), *_known_in_words(report), *_data_in_words(report)])
     return HttpResponse(text, content_type="text/markdown; charset=utf-8", headers=headers)

@@ -69,6 +69,7 @@ class Suite:
     items: int  # that are sealed now
     place: str
     margin: float | None
+    compares: str = ""  # of this guard alone
 
 
 def fields(policy: GatePolicy, typed: Mapping[str, str] | None = None) -> dict[str, list[Field]]:
@@ -96,8 +97,15 @@ def suites(policy: GatePolicy, available: Mapping[str, int]) -> list[Suite]:
     for name in names:
         guard = policy.guard(name)
         place = _place(guard) if guard else "invariant" if name in policy.invariants else ""
-        found.append(Suite(name, available.get(name, 0), place, guard.margin if guard else None))
+        found.append(Suite(name, available.get(name, 0), place, _margin(guard), (guard and guard.compares) or ""))
     return found
+
+
+def _margin(guard: Guard | None) -> float | None:
+    """Its own; where the place does not say the tier, what the tier allows."""
+    if guard is None:
+        return None
+    return guard.margin if guard.passes == "when_shown" else guard.allowed
 
 
 def _place(guard: Guard) -> str:
@@ -120,7 +128,8 @@ def read(given: Mapping[str, str]) -> dict[str, Any]:
             invariants.append(suite)
         elif place:
             margin = given.get(f"margin:{suite}", "").strip()
-            how = {"passes": place} if place == "unless_worse" else {"tier": place}
+            how: dict[str, Any] = {"passes": place} if place == "unless_worse" else {"tier": place}
+            how |= {"compares": given.get(f"compares:{suite}") or None}
             guards.append({"suite": suite, **how, "margin": _number("margin", margin) if margin else None})
     return {**body, "guards": guards, "invariants": invariants}
 

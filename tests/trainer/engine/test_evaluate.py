@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from tests.trainer.engine.conftest import prepare, prompt_line, run_engine, start_engine
-from trainer.contract import EvaluateSpec, Sampling, Score
+from trainer.contract import EvalItem, EvaluateSpec, Sampling, Score
 from trainer.engine import answering, evaluate
 from trainer.engine.faults import Fault, Stopped
 from trainer.engine.progress import Progress
@@ -46,6 +46,15 @@ def test_both_sides_answer_every_item_k_times(tmp_path, tiny):
     counts = Counter((score.side, score.key) for score in _scores(tmp_path))
     assert len(counts) == 20
     assert set(counts.values()) == {3}
+
+
+def test_no_two_chunks_meet_the_same_noise(tmp_path, tiny):
+    """Also of suites that begin alike: else their items would stand and fall together."""
+    items = [EvalItem(f"{suite}-{n}", suite, "", [], {}, {}, "") for suite in ("a", "b", "c") for n in range(8)]
+
+    seeds = [chunk.seed for chunk in evaluate.chunks(items, DRAWN, 12)]
+
+    assert len(set(seeds)) == len(seeds) == 6
 
 
 def test_equal_models_answer_equally_under_the_same_seed(tmp_path, tiny):
@@ -112,6 +121,28 @@ def test_an_interrupted_evaluation_ends_as_one_that_was_not(tmp_path, tiny):
         evaluate.evaluate(spec, directory, progress)
 
     assert (directory / "scores.jsonl").read_bytes() == whole
+
+
+def test_a_suite_that_is_known_is_not_asked_and_the_other_gets_the_same_answers(tmp_path, tiny):
+    _run(tmp_path / "whole", tiny)
+    directory, spec = _directory(tmp_path / "known", tiny)
+    spec = msgspec.structs.replace(spec, known={"champion": ["echo"], "candidate": ["echo", "parrot"]})
+
+    with Progress(directory, 1) as progress:
+        evaluate.evaluate(spec, directory, progress)
+
+    asked = [score for score in _scores(tmp_path / "whole") if (score.side, score.suite) == ("champion", "parrot")]
+    assert _scores(directory) == asked
+
+
+def test_where_everything_is_known_the_file_is_there_and_empty(tmp_path, tiny):
+    directory, spec = _directory(tmp_path, tiny)
+    spec = msgspec.structs.replace(spec, known={side: ["echo", "parrot"] for side in spec.sides})
+
+    with Progress(directory, 1) as progress:
+        evaluate.evaluate(spec, directory, progress)
+
+    assert _scores(directory) == []
 
 
 def test_a_finished_evaluation_asks_nothing_again(tmp_path, tiny, monkeypatch):

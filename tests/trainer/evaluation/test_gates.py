@@ -153,6 +153,20 @@ def test_a_shown_fall_holds_however_small_the_suite():
     assert (decision.verdict, decision.reasons[0].suite) == (Verdict.HOLD, "sub")
 
 
+def test_a_fall_that_is_shown_holds_also_where_it_may_lie_within_the_margin():
+    """Three points down on a quiet suite: surely worse, and not surely by more than two and a half."""
+    policy = replace(POLICY, guards=(Guard("sub", passes="unless_worse", margin=0.025),))
+    quiet = suite("sub", -0.03, n=4_000)
+
+    decision = judge([suite("add", 0.06), quiet], policy)
+
+    found = row(decision, "sub")
+    assert (found.high < 0, found.low < -0.025 < found.high) == (True, True)
+    assert (decision.verdict, found.finding) == (Verdict.HOLD, Finding.HOLD)
+    assert decision.reasons[0].code == "guard_hold"
+    assert "it fell" in found.sentence
+
+
 def test_what_it_shows_to_be_no_worse_passes_it_all_the_same():
     decision = judge([suite("add", 0.06), suite("sub", 0.3, n=60)], ALARM)
 
@@ -163,7 +177,7 @@ def test_what_it_shows_to_be_no_worse_passes_it_all_the_same():
 def test_a_promotion_says_what_was_too_small_to_prove():
     sentence = judge([suite("add", 0.06), suite("sub", 0.0, n=40)], ALARM).sentence
 
-    assert sentence.endswith("; 1 suite is too small to prove it and shows no fall.")
+    assert sentence.endswith("; on 1 suite no fall is shown, where no proof was asked.")
 
 
 def test_a_row_tells_how_noisy_each_side_is():

@@ -8,7 +8,6 @@ from trainer.evaluation.planning import BIMODAL, items_needed
 from trainer.evaluation.policy import (
     GatePolicy,
     Guard,
-    Known,
     as_evaluated,
     named,
     plan_for,
@@ -158,14 +157,6 @@ def test_a_suite_too_small_to_show_it_is_held_by_a_shown_fall_only():
     (guard,) = with_guards(GatePolicy(), {"add": SMALL}).guards
 
     assert guard.passes == "unless_worse"
-
-
-def test_what_is_known_of_the_champion_may_make_a_small_suite_one_that_must_show_it():
-    quiet = {"add": Known(0.99, within=0.002)}
-
-    (guard,) = with_guards(GatePolicy(), {"add": SMALL * 10}, quiet).guards
-
-    assert guard.passes == "when_shown"
 
 
 def test_guards_that_a_policy_names_are_left_as_they_are():

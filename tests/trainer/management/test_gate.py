@@ -106,6 +106,7 @@ def refused(*arguments: str) -> tuple[int, str]:
         ("targets: style", "unknown field `targets`"),
         ("- style", "must hold settings by name"),
         ("target: [", "is no YAML"),
+        ('second_graders: {"*": {type: number}}', "holds no answers that second_graders could grade"),
     ],
 )
 def test_a_policy_that_cannot_be_right_is_told_in_a_sentence(tmp_path: Path, policy: str, sentence: str):
@@ -115,6 +116,16 @@ def test_a_policy_that_cannot_be_right_is_told_in_a_sentence(tmp_path: Path, pol
     code, said = refused("--scores", str(tmp_path / "scores.csv"), "--policy", str(tmp_path / "policy.yaml"))
 
     assert (code, sentence in said) == (3, True), said
+
+
+def test_where_no_guard_is_named_every_suite_is_one(tmp_path: Path):
+    (tmp_path / "scores.csv").write_text(table(style=0.2, arithmetic=-0.2, items=800))
+    (tmp_path / "policy.yaml").write_text("target: style\nanswers_per_item: 1\ncost_limit: 0")
+
+    decision = standalone.judge(tmp_path / "scores.csv", standalone.read_policy(tmp_path / "policy.yaml"))
+
+    assert decision.verdict == "HOLD"
+    assert {row.suite for row in decision.rows if row.role == "guard"} == {"style", "arithmetic"}
 
 
 def test_files_that_are_missing_are_told(tmp_path: Path):

@@ -1,11 +1,12 @@
 """Answers that were given before are not given again, wherever that changes nothing."""
 
 from collections.abc import Callable
+from typing import Any
 
 import msgspec
 import pytest
 
-from tasks.models import Dataset, User
+from tasks.models import Dataset, Task, User
 from tests.trainer.services.settling import settle
 from trainer import contract
 from trainer.contract import EvaluateSpec, Score
@@ -95,6 +96,69 @@ def test_what_a_candidate_answered_is_known_once_it_is_champion(decided: Decided
         score.completion for score in said(first, "candidate")
     ]
     assert told(second).known["champion"] == SUITES
+
+
+def test_the_same_candidate_again_is_asked_the_same_and_answers_the_same(decided: Decided, operator: User):
+    """By default guards too: what the first evaluation showed of the champion must not make an easier second one."""
+    first = decided()
+
+    again = evaluations.start(first.evaluation.candidate, actor=operator)
+    settle(lambda: GateReport.objects.filter(evaluation=again).exists())
+
+    report = GateReport.objects.get(evaluation=again)
+    assert (again.plan, again.policy, again.sampling) == (
+        first.evaluation.plan, first.evaluation.policy, first.evaluation.sampling,
+    )  # fmt: skip
+    assert told(report).known == {"champion": SUITES, "candidate": SUITES}
+    assert (report.verdict, report.sentence) == (first.verdict, first.sentence)
+
+
+@pytest.mark.parametrize("guards", [[], [{"suite": "add"}]])
+def test_the_same_candidate_under_another_policy_is_another_question(
+    decided: Decided, line: Line, operator: User, guards: list[dict[str, str]]
+):
+    first = decided()
+    policies.change(line, {**POLICY, "guards": guards, "delta_min": 0.01}, actor=operator)
+
+    again = evaluations.start(first.evaluation.candidate, actor=operator)
+
+    assert again.policy_digest != first.evaluation.policy_digest
+
+
+def test_a_withdrawn_item_makes_it_another_question(decided: Decided, operator: User):
+    first = decided()
+    item = first.evaluation.suites.get(name="add").items.first()
+    Task.objects.filter(pk=item.task_id).update(state="withdrawn")
+
+    again = evaluations.start(first.evaluation.candidate, actor=operator)
+
+    assert set(again.suites.all()) != set(first.evaluation.suites.all())
+
+
+def test_an_invalid_comparison_is_no_source(decided: Decided):
+    first = decided()
+    GateReport.objects.filter(pk=first.pk).update(verdict="INVALID")
+
+    assert told(decided()).known == {}
+
+
+def test_answers_that_are_pruned_while_they_are_copied_are_given_again(
+    decided: Decided, monkeypatch: pytest.MonkeyPatch
+):
+    decided()
+    found = known_answers._whole
+
+    def then_gone(evaluation: Evaluation) -> Any:
+        counts = dict(found(evaluation))
+        (path_of(evaluation.directory) / "scores.jsonl").unlink()
+        return counts
+
+    monkeypatch.setattr(known_answers, "_whole", then_gone)
+
+    report = decided()
+
+    assert told(report).known == {}
+    assert len(said(report, "champion")) == len(said(report, "candidate"))
 
 
 def test_more_answers_an_item_are_other_answers(decided: Decided, line: Line, operator: User):

@@ -67,6 +67,16 @@ def test_one_name_is_locked_and_the_others_move(promote, line: Line, operator: U
     assert line.alias(CHAMPION) == candidate
 
 
+def test_a_locked_challenger_is_not_replaced_by_the_next_run(promote, line: Line, operator: User):
+    first = promote().evaluation.candidate
+    locks.lock(line, AliasName.CHALLENGER, actor=operator, reason="Under inspection.")
+
+    run = runs.start(line, actor=operator, recipe=line.recipes.get())
+    settle(lambda: line.versions.filter(run=run).exists())
+
+    assert line.alias(AliasName.CHALLENGER) == first
+
+
 def test_the_first_lock_stays_with_its_reason(line: Line, operator: User):
     locks.lock(line, CHAMPION, actor=operator, reason="First.")
 

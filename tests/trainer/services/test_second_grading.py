@@ -6,12 +6,13 @@ from typing import Any
 import pytest
 
 from tasks.errors import Invalid
+from tasks.graders import judges, registry
 from tasks.models import Dataset, Task, User
 from tests.trainer.services.settling import settle
 from trainer.contract import Rollout
 from trainer.engine import rollouts as engine_rollouts
 from trainer.models import GateReport, Line
-from trainer.services import answers, policies, recipes, runs, second_grading
+from trainer.services import answers, looks, policies, recipes, runs, second_grading
 from trainer.services.launching import path_of
 
 # The fake engine answers 42 throughout and scores as it is told: one grader believes that, the other does not.
@@ -91,6 +92,43 @@ def test_a_second_grader_that_cannot_grade_leaves_it_open_and_says_so(turn: Turn
 
     assert report.verdict == "INCONCLUSIVE"
     assert "could not grade 100 % of the answers: repair it" in report.sentence
+
+
+def test_it_grades_on_behalf_of_the_lines_team(turn: Turn, monkeypatch: pytest.MonkeyPatch):
+    """A model that the team serves is asked there, and never a judge of the same name elsewhere."""
+    teams = []
+
+    def grade_each(asked: Any) -> Any:
+        teams.append(judges._team.get())
+        return registry_grade_each(asked)
+
+    registry_grade_each = registry.grade_each
+    monkeypatch.setattr(second_grading.registry, "grade_each", grade_each)
+
+    report = turn({"second_graders": {"add": DOUBTS}})
+
+    assert set(teams) == {report.line.team_id}
+
+
+def test_a_training_grader_that_is_down_leaves_it_open(turn: Turn):
+    report = turn({}, grader=BROKEN)
+
+    assert (report.verdict, gaps(report)["add"][0]) == ("INCONCLUSIVE", "inconclusive")
+
+
+def test_where_a_grader_is_to_be_repaired_no_further_look_is_offered(turn: Turn):
+    report = turn({"second_graders": {"*": BROKEN}, "looks": [1, 2], "spending": "early"})
+
+    assert (report.verdict, looks.offer(report)) == ("INCONCLUSIVE", None)
+
+
+def test_steps_that_cannot_be_read_hold_up_no_verdict(turn: Turn, monkeypatch: pytest.MonkeyPatch):
+    def fails(policy: Any, run: Any) -> Any:
+        raise OSError("the disk is gone")
+
+    monkeypatch.setattr(second_grading, "_over_steps", fails)
+
+    assert turn({"second_graders": {"*": BELIEVES}}).decision["gaps"]
 
 
 def test_the_steps_of_the_run_are_graded_by_both(turn: Turn):

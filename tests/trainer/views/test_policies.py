@@ -35,6 +35,7 @@ def as_typed(policy: GatePolicy) -> Mapping[str, str]:
     for suite in policy_form.suites(policy, {}):
         sent[f"place:{suite.name}"] = suite.place
         sent[f"margin:{suite.name}"] = "" if suite.margin is None else str(suite.margin)
+        sent |= {f"compares:{suite.name}": suite.compares} if suite.compares else {}
     return sent
 
 
@@ -44,6 +45,26 @@ def test_fields_that_nobody_touched_are_the_policy(portal: Portal, line: Line):
     browser(portal.operator).post(address(line), as_typed(before))
 
     assert policies.of(Line.objects.get(pk=line.pk)) == before
+
+
+def test_a_guard_with_settings_of_its_own_allows_no_more_after_the_form(portal: Portal, line: Line):
+    guards = [
+        {"suite": "maximum", "tier": "critical", "passes": "unless_worse"},
+        {"suite": "reverse", "compares": "outcome"},
+    ]
+    second = {"*": {"type": "number", "name": "again"}}
+    body = {"guards": guards, "second_graders": second}
+    policies.change(Line.objects.get(pk=line.pk), body, actor=portal.operator)
+    before = policies.of(Line.objects.get(pk=line.pk))
+
+    browser(portal.operator).post(address(line), as_typed(before))
+
+    after = policies.of(Line.objects.get(pk=line.pk))
+    assert [(g.suite, g.allowed, g.passes, g.compares) for g in after.guards] == [
+        ("maximum", 0.01, "unless_worse", None),
+        ("reverse", 0.02, "when_shown", "outcome"),
+    ]
+    assert after.second_graders == before.second_graders
 
 
 def test_the_fields_change_the_policy_and_the_history_says_who_and_why(portal: Portal, line: Line):
