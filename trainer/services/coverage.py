@@ -89,7 +89,12 @@ def _rates(report: GateReport | None, champion: ModelVersion | None) -> dict[str
         return {}
     side = "candidate" if report.evaluation.candidate_id == champion.pk else "champion"
     rows = report.decision.get("rows", [])
-    return {row["suite"]: {"rate": row[side], "n": row["n"]} for row in rows if row["suite"] != OVERALL}
+    others = {OVERALL, *report.line.imported_suites.values_list("name", flat=True)}  # what is public are domains alone
+    return {
+        row["suite"]: {"rate": row[side], "n": row["n"]}
+        for row in rows
+        if row["suite"] not in others and not row["suite"].startswith(suites.OF_DATASET)
+    }
 
 
 def _needed_as_kept(line: Line, kept: DomainCount, domains: Counts) -> Mapping[str, int | None]:

@@ -18,6 +18,7 @@ from tasks.services.access import require_role
 from tasks.states import Role
 from trainer.evaluation.policy import GatePolicy, as_evaluated, named, policy_from
 from trainer.models import Evaluation, GateReport, Line, PolicyVersion
+from trainer.services import suites
 
 # A fifth of alpha is kept, so that one button may double the answers of what cannot be told; it costs the first look
 # about 3 points of power (77 instead of 80 %).
@@ -33,6 +34,7 @@ def change(line: Line, body: Mapping[str, Any], *, actor: Any, reason: str = "")
     """Replace the policy. The same content again changes nothing; the version in force is returned."""
     require_role(actor, line.team, Role.OPERATOR)
     policy = named(policy_from(body))
+    _check_datasets(line, policy)
     for grader in policy.second_graders.values():
         registry.parse(grader)
     if len(reason) > LONGEST_REASON:
@@ -53,6 +55,14 @@ def change(line: Line, body: Mapping[str, Any], *, actor: Any, reason: str = "")
             data={"digest": version.digest, "number": version.number, "reason": version.reason},
         )
     return version
+
+
+def _check_datasets(line: Line, policy: GatePolicy) -> None:
+    """A misspelt domain may come to be one; a misspelt dataset would make every verdict INVALID."""
+    for name in {policy.target, *(guard.suite for guard in policy.guards), *policy.invariants}:
+        if name.startswith(suites.OF_DATASET) and suites.dataset_of(line, name) is None:
+            words = f"There is no dataset {name.removeprefix(suites.OF_DATASET)[:80]} here: write dataset:TEAM/SLUG."
+            raise Invalid("unknown_dataset", words, "policy")
 
 
 def _first(line: Line) -> PolicyVersion:

@@ -101,7 +101,8 @@ def exposure(line: Line, names: Iterable[str], budget: int, notes: dict[str, lis
 def prospect(line: Line, name: str) -> Prospect | None:
     """What a rotation would do now; None where the suite was never frozen, or came as a file and has no others."""
     suite = SuiteVersion.objects.filter(line=line, name=name).order_by("-number").first()
-    if suite is None or line.imported_suites.filter(name=name).exists():
+    of_dataset = name.startswith(suites.OF_DATASET)  # its rows make way with their domain's
+    if suite is None or of_dataset or line.imported_suites.filter(name=name).exists():
         return None
     items = _items(suite)
     wanted, reserve = quarter(len(items)), _reserve(suite)

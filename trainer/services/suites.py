@@ -1,6 +1,7 @@
 """Freezing the held-out suites of a line: one a domain, from the sealed split of its space, and one an imported file.
 
-Rows that came as a file form the suite of their own name, for their own line, and are in no domain's suite.
+Rows that came as a file form the suite of their own name, for their own line, and are in no domain's suite. A dataset's
+held-out rows are a suite as well, beside their domain's, where the line's policy names it: dataset:TEAM/SLUG.
 """
 
 from collections.abc import Collection, Container, Iterable, Mapping
@@ -14,12 +15,14 @@ from tasks.services import heldout
 from tasks.states import Split, TaskState
 from tasks.types import Message
 from trainer.contract import EvalItem
+from trainer.evaluation.policy import policy_from
 from trainer.evaluation.suites import SealedTask, choose, graders_digest, suite_digest
 from trainer.models import ImportedSuite, Line, SuiteItem, SuiteVersion
 from trainer.services import rows
 
 FEWEST = 20  # fewer sealed tasks of a domain are no suite: they could not carry an interval
 MOST = 20_000
+OF_DATASET = "dataset:"
 
 
 @transaction.atomic
@@ -45,7 +48,7 @@ def available(line: Line, *, without: Mapping[str, Collection[str]] | None = Non
     for domain, key in _sealed(line).values_list("domain", "exact_key"):
         counts.setdefault(domain or rows.GENERAL, set()).add(key)
     found = {name: keys for name, keys in counts.items() if name not in imported}
-    found |= {name: {task.exact_key for task in candidates(line, name)} for name in imported}
+    found |= {name: {task.exact_key for task in candidates(line, name)} for name in {*imported, *_datasets_of(line)}}
     left = {name: len(keys.difference((without or {}).get(name, ()))) for name, keys in sorted(found.items())}
     return {name: count for name, count in left.items() if count >= FEWEST}
 
@@ -74,10 +77,25 @@ def digests(suite: SuiteVersion) -> tuple[str, str]:
 def of_name(line: Line, name: str, split: Split = Split.SEALED) -> QuerySet[Task]:
     """Approved tasks of which the suite of this name is made: of a domain, or of the file that was brought as it."""
     own = _approved(line, split)
+    if name.startswith(OF_DATASET):
+        dataset = dataset_of(line, name)
+        return _of_domains(line, own).filter(memberships__dataset=dataset).distinct() if dataset else own.none()
     imported = ImportedSuite.objects.filter(line=line, name=name).first()
     if imported is not None:
         return own.filter(pk__in=imported.dataset.memberships.values("task")) if imported.registered else own.none()
     return _of_domains(line, own).filter(domain__in=[name, ""] if name == rows.GENERAL else [name])
+
+
+def dataset_of(line: Line, name: str) -> Dataset | None:
+    """The dataset whose held-out rows a suite of this name is made of, if it brings rows to the line's space."""
+    team, _, slug = name.removeprefix(OF_DATASET).partition("/")
+    return Dataset.objects.filter(space_id=line.team_id, team__slug=team, slug=slug, held_out=False).first()
+
+
+def _datasets_of(line: Line) -> set[str]:
+    policy = policy_from(line.policy)
+    named = {policy.target, *(guard.suite for guard in policy.guards), *policy.invariants}
+    return {name for name in named if name.startswith(OF_DATASET)}
 
 
 def candidates(line: Line, name: str) -> list[SealedTask]:
