@@ -211,7 +211,7 @@ def test_the_engine_is_given_the_threads_of_the_first_time(
 
 
 def test_an_interrupted_reproduction_ends_its_engine(expert: ModelVersion, own: Any, knobs: Any, tmp_path: Path):
-    knobs(seconds=60)
+    knobs(seconds=9)
 
     def interrupt(words: str) -> None:
         if "steps" in words:
