@@ -20,7 +20,7 @@ from typing import Literal
 import numpy as np
 from msgspec.structs import replace
 
-from trainer.evaluation import costs, invariants, scorer_gap, wording
+from trainer.evaluation import costs, invariants, scorer_gap, validity, wording
 from trainer.evaluation.costs import Cost, Lengths
 from trainer.evaluation.decision import Bounds, Digests, ErrorBounds, GateDecision, GateRow, Rate, Reason, Taken
 from trainer.evaluation.finding import Finding
@@ -74,7 +74,7 @@ def decide(
     by_name = {suite.suite: suite for suite in suites}
     if policy.target == OVERALL and OVERALL not in by_name and suites:
         by_name = {OVERALL: pooled(suites), **by_name}
-    broken = [*faults, *_broken(declared, by_name, expected, found, with_anchor)]
+    broken = [*faults, *validity.faults(declared, by_name, expected, found, with_anchor)]
     usable = [suite for suite in by_name.values() if suite.n and {CHAMPION, CANDIDATE} <= set(suite.sides)]
     rows = _claimed(policy, [row for suite in usable for row in _rows(policy, suite, with_anchor)])
     checks = _checks(policy, declared.alpha, usable, trained or {}, independent or {}, lengths)
@@ -105,52 +105,6 @@ def _taken(policy: GatePolicy, number: int) -> Taken:
     following = policy.looks[number] if number < len(policy.looks) else None
     answers = policy.looks[number - 1]
     return Taken(number, len(policy.looks), answers, at.alpha, at.spent, policy.alpha, following)
-
-
-# What makes a comparison INVALID
-
-
-def _broken(
-    policy: GatePolicy, suites: Mapping[str, SuiteScores], expected: Digests, found: Digests, with_anchor: bool
-) -> Iterable[Reason]:
-    if policy.digest() != expected.policy or found.policy != expected.policy:
-        yield Reason("policy_changed", "The policy changed after the candidate was evaluated; evaluate it again.")
-    for field, what in (("champion", "champion"), ("candidate", "candidate"), ("anchor", "anchor")):
-        if getattr(expected, field) != getattr(found, field):
-            yield Reason(f"{field}_differs", f"The {what} that answered is not the one that was to be compared.")
-    if expected.sampling != found.sampling:
-        yield Reason("sampling_differs", "The answers were sampled with other settings than planned.")
-    wanted = {policy.target, *(guard.suite for guard in policy.guards), *policy.invariants, *expected.suites}
-    for name in sorted(wanted - set(suites)):
-        yield Reason("suite_missing", f"Suite “{name}” has no answers.", name)
-    for name in sorted(set(expected.suites) | set(found.suites)):
-        if expected.graders.get(name) != found.graders.get(name):
-            yield Reason("grader_differs", f"Suite “{name}” was graded by another grader than planned.", name)
-        if expected.suites.get(name) != found.suites.get(name):
-            yield Reason("suite_differs", f"Suite “{name}” is not the frozen one: its digest differs.", name)
-    for suite in suites.values():
-        yield from _broken_suite(policy, suite, with_anchor)
-
-
-def _broken_suite(policy: GatePolicy, suite: SuiteScores, with_anchor: bool) -> Iterable[Reason]:
-    name = suite.suite
-    if not suite.n:
-        yield Reason("suite_empty", f"Suite “{name}” has no items.", name)
-        return
-    anchored = with_anchor and policy.guard(name) is not None
-    for side in (CHAMPION, CANDIDATE, *((ANCHOR,) if anchored else ())):
-        if side not in suite.sides:
-            yield Reason("side_missing", f"The {side} has not answered suite “{name}”.", name)
-        elif suite.sides[side].error_share > policy.error_budget:
-            share = 100 * suite.sides[side].error_share
-            limit = f"{100 * policy.error_budget:g} %"
-            words = f"{share:.1f} % of the {side}'s answers to “{name}” could not be graded; at most {limit} may."
-            yield Reason("too_many_errors", words, name)
-    if suite.sides and suite.answers_per_item < policy.answers_per_item:
-        words = (
-            f"“{name}” has {suite.answers_per_item} answers per item; the policy asks for {policy.answers_per_item}."
-        )
-        yield Reason("answers_missing", words, name)
 
 
 # One row
