@@ -53,7 +53,9 @@ def test_a_report_keeps_what_the_answers_cost_and_where_it_gained(turn: Turn):
     assert {"dataset", "grader", "difficulty for the champion"} <= {one["label"] for one in decision["slices"]}
 
 
-def test_a_candidate_that_is_no_better_is_never_promoted(turn: Turn, line: Line):
+def test_a_candidate_that_is_no_better_is_never_promoted(turn: Turn, line: Line, operator: User):
+    policies.change(line, {"alpha": 0.0005}, actor=operator)  # of equals one in forty would be better by chance
+
     report = turn(champion=0.4, candidate=0.4)
 
     assert report.verdict in {"HOLD", "INCONCLUSIVE"}
