@@ -66,7 +66,7 @@ def move(
             f"never becomes {name}. Train without random_rewards for one that may.",
         )
     if locked := line.locked(name):
-        words = f"{name} of {line.name} is locked by {locked.locked_by or 'somebody'}: “{locked.lock_reason}”."
+        words = f"{name} of {line.name} is locked by {locked.locked_by or 'somebody'} (“{locked.lock_reason}”)."
         raise Conflict("alias_locked", f"{words} Unlock it first.")
     old = line.alias(name)
     if old is not None and old.pk == version.pk:

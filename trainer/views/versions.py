@@ -170,10 +170,10 @@ def lock(request: HttpRequest, slug: str) -> HttpResponse:
         raise Invalid("unknown_alias", f"There is no such name: lock {', '.join(AliasName)}.", "alias")
     if "unlock" in request.POST:
         locks.unlock(line, AliasName(name), actor=request.user)
-        messages.success(request, f"{name} may move again.")
+        messages.success(request, f"The {name} may move again.")
     else:
         locks.lock(line, AliasName(name), actor=request.user, reason=_reason(request))
-        messages.success(request, f"{name} stays where it is until somebody unlocks it.")
+        messages.success(request, f"The {name} stays where it is until somebody unlocks it.")
     return redirect("line", slug)
 
 

@@ -40,7 +40,7 @@ def test_the_gates_promotion_waits_while_the_champion_is_locked(promote, line: L
 def test_what_was_promoted_meanwhile_can_be_signed_after_unlocking(promote, line: Line, operator: User):
     locks.lock(line, CHAMPION, actor=operator, reason="A demo on Friday.")
     candidate = promote().evaluation.candidate
-    with pytest.raises(Conflict, match="locked by olga: “A demo on Friday"):
+    with pytest.raises(Conflict, match=r"locked by olga \(“A demo on Friday.”\). Unlock it first."):
         promotion.promote(candidate, actor=operator, reason="It is better.")
 
     locks.unlock(line, CHAMPION, actor=operator)
