@@ -40,6 +40,23 @@ def remember(record: IdempotencyRecord, status: int, body: Any) -> None:
     IdempotencyRecord.objects.filter(pk=record.pk).update(status=status, body=body)
 
 
+def latest(user: User, team: Team | None, key: str, *, within: timedelta) -> IdempotencyRecord | None:
+    """The reply that was kept last under the key. Until the end of the transaction nobody else gets past this line with
+    it: who comes meanwhile reads the reply that is kept now."""
+    assert connection.in_atomic_block
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, %s))", [key, user.pk])
+    kept = IdempotencyRecord.objects.filter(user=user, team=team, key=key, created_at__gt=timezone.now() - within)
+    return kept.first()
+
+
+def replace(user: User, team: Team | None, key: str, fingerprint: str, status: int, body: Any) -> None:
+    """Keep this reply under the key, in place of an older one."""
+    IdempotencyRecord.objects.filter(user=user, team=team, key=key).delete()
+    fresh = IdempotencyRecord(user=user, team=team, key=key, fingerprint=fingerprint, status=status, body=body)
+    fresh.save(force_insert=True)
+
+
 def forget_old() -> int:
     """Drop replies that nobody will ask for again."""
     return IdempotencyRecord.objects.filter(created_at__lt=timezone.now() - KEPT).delete()[0]
