@@ -3,12 +3,15 @@
 from django.urls import path, re_path
 
 from flywheel.openai_compat.chat import ChatCompletions
+from flywheel.openai_compat.graders import RunGrader, ValidateGrader
 from flywheel.openai_compat.models import Model, Models
 from flywheel.openai_compat.surface import Unknown
 
 app_name = "openai"
 urlpatterns = [
     path("chat/completions", ChatCompletions.as_view(), name="chat-completions"),
+    path("fine_tuning/alpha/graders/run", RunGrader.as_view(), name="grader-run"),
+    path("fine_tuning/alpha/graders/validate", ValidateGrader.as_view(), name="grader-validate"),
     path("models", Models.as_view(), name="models"),
     path("models/<path:name>", Model.as_view(), name="model"),
     re_path(r"^.*$", Unknown.as_view(), name="unknown"),

@@ -364,3 +364,45 @@ def test_a_formula_without_a_score_for_a_right_answer_is_shown_by_its_gold_not_h
 
     assert gold == "4"
     assert registry.grade(config, gold, {"reference": 4}).outcome is Outcome.UNGRADABLE
+
+
+# Units
+
+
+OF_TEN = {**JUDGE, "range": [1, 10]}
+
+
+@pytest.mark.parametrize(("formula", "value"), [("judge / 10", 0.4), ("floor(judge) / 10", 0.4), ("judge - 3.5", 0.5)])
+def test_a_formula_may_read_a_judge_in_the_units_of_its_range(judge: FakeJudge, formula: str, value: float):
+    judge.answers = [score(4)]
+
+    found = registry.grade({**multi(formula, judge=OF_TEN), "score_units": "range"}, "A reply.", {})
+
+    assert found.score == value
+
+
+def test_the_sub_score_of_a_judge_stays_a_share_of_its_range(judge: FakeJudge):
+    judge.answers = [score(5.5)]
+
+    found = registry.grade({**multi("judge / 10", judge=OF_TEN), "score_units": "range"}, "A reply.", {})
+
+    assert found.sub_scores == {"judge": 0.5}
+
+
+def test_a_formula_reads_shares_unless_it_says_otherwise(judge: FakeJudge):
+    judge.answers = [score(5.5)]
+
+    assert registry.grade(multi("judge", judge=OF_TEN), "A reply.", {}).score == 0.5
+
+
+def test_a_multi_that_reads_shares_keeps_the_digest_it_had_before_there_was_a_choice():
+    config = multi("a", a=NUMBER)
+
+    assert registry.digest({**config, "score_units": "share"}) == registry.digest(config)
+    assert b"score_units" not in registry.canonical(config)
+
+
+def test_the_units_of_the_formula_are_part_of_the_digest():
+    config = multi("judge / 10", judge=OF_TEN)
+
+    assert registry.digest({**config, "score_units": "range"}) != registry.digest(config)
