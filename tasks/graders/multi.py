@@ -157,16 +157,19 @@ def _combined(config: Config, parsed: Formula, grades: Mapping[str, Grade], scor
 
 
 def gold(config: Config, item: Mapping[str, Any]) -> str | None:
-    """A child's gold that every other child with a gold also gives full score, if the formula then does.
+    """A child's gold that every other child which answers at once also gives full score, if the formula then does.
 
-    Children without a gold (judges, programs) are taken to agree: proof asks them with what is found here. Where the
-    formula has no value from 0 to 1 for a candidate, that candidate is the gold all the same, so that proof shows it.
+    Judges and programs are taken to agree: proof asks them with what is found here. Where the formula has no value from
+    0 to 1 for a candidate, or a child without a gold cannot grade it, that candidate is the gold all the same, so that
+    proof shows it.
     """
     parsed = formula.parse(config.calculate_output, list(config.graders))
     golds = {key: found for key, child in config.graders.items() if (found := registry.gold(child, item)) is not None}
+    at_once = {key: child for key, child in config.graders.items() if key in golds or not _waits(child)}
     worthless: str | None = None
     for candidate in dict.fromkeys(golds.values()):
-        scores = {key: registry.grade(config.graders[key], candidate, item).score for key in golds}
+        grades = {key: registry.grade(child, candidate, item) for key, child in at_once.items()}
+        scores = {key: grade.score for key, grade in grades.items() if key in golds or grade.outcome in _GRADED}
         try:
             value = _value(config, parsed, dict.fromkeys(config.graders, 1.0) | scores)
         except FormulaError:

@@ -366,6 +366,23 @@ def test_a_formula_without_a_score_for_a_right_answer_is_shown_by_its_gold_not_h
     assert registry.grade(config, gold, {"reference": 4}).outcome is Outcome.UNGRADABLE
 
 
+def test_what_a_child_without_a_gold_marks_down_is_no_gold():
+    """Or proof would reject a row whose right answer nobody has told."""
+    config = multi("0.5 * a + 0.5 * x", a=NUMBER, x=JSON_X)
+
+    assert registry.gold(config, {"reference": 4}) is None
+
+
+def test_a_child_without_a_gold_that_cannot_grade_the_row_is_shown_by_its_gold():
+    broken = {**JSON_X, "input": "{{ item.absent }}"}
+    config = multi("0.5 * a + 0.5 * x", a=NUMBER, x=broken)
+
+    gold = registry.gold(config, {"reference": 4})
+
+    assert gold == "4"
+    assert registry.grade(config, gold, {"reference": 4}).outcome is Outcome.UNGRADABLE
+
+
 # Units
 
 
