@@ -14,7 +14,6 @@ from tasks.graders import registry
 Shape = Mapping[str, Any]
 
 FOREIGN = frozenset({"string_check", "text_similarity", "score_model", "label_model", "python", "multi"})
-_MAY_BE_NULL = ("name", "range", "sampling_params", "image_tag", "pass_threshold")
 _NO_TEXT = {"input_image": "images", "input_audio": "audio"}
 _SHARES = [0, 1]
 
@@ -71,10 +70,13 @@ def _is_foreign(grader: Shape) -> bool:
 
 
 def _given(grader: Shape) -> dict[str, Any]:
-    """Without what is null, and with the children of a multi under keys: a client's dump of its types has both."""
+    """Without what is null, and with the children of a multi under keys: a client's dump of its types may have both.
+
+    It reads a multi's reply as the first type of its union, whose fields it then dumps as null.
+    """
     if not _is_foreign(grader):
         return dict(grader)
-    given = {key: value for key, value in grader.items() if value is not None or key not in _MAY_BE_NULL}
+    given = {key: value for key, value in grader.items() if value is not None}
     children = given.get("graders")
     if given["type"] == "multi" and isinstance(children, Mapping) and isinstance(children.get("type"), str):
         given["graders"] = {str(children.get("name") or children["type"]): children}

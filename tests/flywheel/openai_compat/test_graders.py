@@ -133,6 +133,13 @@ def test_what_a_clients_dump_holds_as_null_counts_as_not_given(contributor: Pers
     assert post(contributor, VALIDATE, grader=dumped).status_code == 200
 
 
+def test_a_multi_that_the_client_has_read_may_be_sent_back(graders: Any):
+    """It reads the reply as the first type of its union, and dumps that one's fields as null."""
+    read = graders.validate(grader=multi("a", a=EQUAL)).grader
+
+    assert graders.validate(grader=read.model_dump()).grader.to_dict() == multi("a", a=EQUAL)
+
+
 def test_every_kind_of_text_part_is_accepted(contributor: Person, asked: FakeJudge):
     hint = {"mode": "explicit"}
     parts = [
