@@ -336,6 +336,7 @@ IMPORT_ATTEMPTS = 3
 IMPORT_CHUNK_ROWS = _whole("IMPORT_CHUNK_ROWS", 10_000, low=1, high=100_000)
 IMPORT_HELPERS = _whole("IMPORT_HELPERS", 2, low=0, high=64)  # processes that prepare an import's chunks ahead
 IMPORT_ALONE_BYTES = _whole("IMPORT_ALONE_BYTES", 2_000_000, low=0, high=2**50)  # a rest that needs no helpers
+FILE_MAX_BYTES = _whole("FILE_MAX_BYTES", 512 * 2**20, low=1, high=2**50)  # of one at once on the OpenAI surface
 UPLOAD_MAX_BYTES = _whole("UPLOAD_MAX_BYTES", 8 * 2**30, low=1, high=2**50)
 # Files of one `manage.py ingest` together: above it they are de-duplicated by joins over Parquet; 0: never.
 DEDUP_AT_SCALE_BYTES = _whole("DEDUP_AT_SCALE_BYTES", 20 * 10**9, low=0, high=2**60)

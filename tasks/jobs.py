@@ -5,6 +5,7 @@ from celery import shared_task
 from tasks.models import events
 from tasks.services import (
     fetching,
+    files,
     heldout,
     importing,
     proving,
@@ -31,6 +32,11 @@ def settle_upload(upload_id: int) -> None:
 @shared_task
 def fetch_from_hub(partial_id: str) -> None:
     fetching.fetch(partial_id)
+
+
+@shared_task
+def clear_file(file_id: int) -> None:
+    files.clear(file_id)
 
 
 @shared_task

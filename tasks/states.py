@@ -29,6 +29,27 @@ class UploadMode(StrEnum):
     REPLACE = "replace"  # its rows take the place of all that the dataset held before
 
 
+class FilePurpose(StrEnum):
+    """What a stored file is for. Only `fine-tune` has rows that are imported; of the others just the bytes are kept."""
+
+    ASSISTANTS = "assistants"
+    BATCH = "batch"
+    FINE_TUNE = "fine-tune"
+    VISION = "vision"
+    USER_DATA = "user_data"
+    EVALS = "evals"
+    FINE_TUNE_RESULTS = "fine-tune-results"  # made here
+
+
+class PartsState(StrEnum):
+    """Of a file that comes in parts, in any order, and is put together at the end."""
+
+    PENDING = "pending"
+    COMPLETED = "completed"
+    CANCELLED = "cancelled"
+    EXPIRED = "expired"
+
+
 class ProofState(StrEnum):
     PENDING = "pending"
     PROVING = "proving"
@@ -70,6 +91,13 @@ UPLOAD_MOVES: Mapping[UploadState, frozenset[UploadState]] = {
     _U.IMPORTING: frozenset({_U.IMPORTED, _U.FAILED, _U.RECEIVED, _U.UNMAPPED}),
     _U.IMPORTED: frozenset({_U.RECEIVED}),  # its rows had to leave for a later file, and it is uploaded again
     _U.FAILED: frozenset({_U.RECEIVED}),
+}
+
+PARTS_MOVES: Mapping[PartsState, frozenset[PartsState]] = {
+    PartsState.PENDING: frozenset({PartsState.COMPLETED, PartsState.CANCELLED, PartsState.EXPIRED}),
+    PartsState.COMPLETED: frozenset(),
+    PartsState.CANCELLED: frozenset(),
+    PartsState.EXPIRED: frozenset(),
 }
 
 _P = ProofState

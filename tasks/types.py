@@ -52,7 +52,7 @@ class Issue:
 
 
 class Message(msgspec.Struct, frozen=True, gc=False):
-    role: str  # system | developer | user
+    role: str  # system | developer | user | assistant; the last one is the user's
     content: str
 
 

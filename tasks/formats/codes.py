@@ -54,8 +54,8 @@ CODES: Mapping[str, Code] = {
     "prompt_twice": Code("The row has both `prompt` and `messages`.", "Keep one of the two."),
     "messages_bad": Code("The messages are not right: {detail}.", 'Give a list of {"role": …, "content": …}.'),
     "several_turns": Code(
-        "The row holds several turns; only single-turn tasks can be used.",
-        "Keep one user message, with system messages before it, and give the answer as `reference` or `gold`.",
+        "The conversation ends with a reply, so that nothing is left to be answered.",
+        "Let the user's message come last, and give the answer as `reference` or `gold`.",
     ),
     "tools_unsupported": Code("The row uses tools, which cannot be used yet.", "Leave out tools and tool messages."),
     "image_unsupported": Code(

@@ -13,6 +13,7 @@ from tasks.formats.dialects import (
     native,
     nemo_gym,
     open_instruct,
+    openai_rft,
     reasoning_gym,
     trl,
     verifiers,
@@ -35,7 +36,6 @@ _FINISH = {
     "open_instruct": open_instruct.finish,
     "dolci": open_instruct.finish,
 }
-_AS_IT_STANDS = ("native", "openai_rft")
 DIALECTS = (
     *("native", "openai_rft", "open_instruct", "dolci", "trl", "verl", "verifiers", "nemo_gym", "reasoning_gym"),
     *("human_eval", "gsm8k", "bbh", "columns"),
@@ -74,15 +74,14 @@ def problems(mapping: Mapping, names: Sequence[str]) -> list[str]:
 
 
 def _stands(mapping: Mapping) -> bool:
-    return mapping.dialect in _AS_IT_STANDS and not mapping.columns and mapping.grader is None
+    return mapping.dialect in _WITHOUT_COLUMNS and not mapping.columns and mapping.grader is None
 
 
 def compiled(mapping: Mapping) -> Apply:
     """The mapping as one function (row, row number) -> native row or Issue, for loops."""
-    if _stands(mapping):
-        return _as_it_stands
-    if mapping.dialect in _AS_IT_STANDS and not mapping.columns:
-        return lambda raw, line: {"grader": mapping.grader, **_as_it_stands(raw, line)}
+    whole = None if mapping.columns else _WITHOUT_COLUMNS.get(mapping.dialect)
+    if whole is not None:
+        return whole if mapping.grader is None else _with_grader(whole, mapping.grader)
     mapped, finish = targets.compiled(mapping), _FINISH.get(mapping.dialect)
     if finish is None:
         return mapped
@@ -94,8 +93,19 @@ def compiled(mapping: Mapping) -> Apply:
     return apply_with_rules
 
 
+def _with_grader(whole: Apply, grader: dict[str, Any]) -> Apply:
+    def apply_with_grader(raw: dict[str, Any], line: int) -> dict[str, Any] | Issue:
+        row = whole(raw, line)
+        return row if isinstance(row, Issue) else {"grader": grader, **row}
+
+    return apply_with_grader
+
+
 def _as_it_stands(raw: dict[str, Any], line: int) -> dict[str, Any]:
     return raw if ADDED.isdisjoint(raw) else {name: value for name, value in raw.items() if name not in ADDED}
+
+
+_WITHOUT_COLUMNS: dict[str, Apply] = {"native": _as_it_stands, "openai_rft": openai_rft.native_row}
 
 
 def apply(mapping: Mapping, raw: dict[str, Any], line: int = 0) -> dict[str, Any] | Issue:

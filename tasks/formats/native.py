@@ -73,7 +73,7 @@ def _messages(raw: Mapping[str, Any], line: int, issues: list[Issue]) -> tuple[M
 
 
 def _turn(given: list[Any], field: str, line: int, issues: list[Issue]) -> tuple[Message, ...]:
-    """One user message, with instructions before it."""
+    """A conversation in which the user speaks last, with instructions wherever they stand."""
     read: list[Message] = []
     for position, entry in enumerate(given):
         message = _message(entry, f"{field}[{position}]", line)
@@ -83,11 +83,11 @@ def _turn(given: list[Any], field: str, line: int, issues: list[Issue]) -> tuple
         read.append(message)
     turns = [message for message in read if message.role not in _INSTRUCTIONS]
     fault = None
-    if len(turns) > 1 or any(message.role == "assistant" for message in turns):
-        fault = issue("several_turns", line=line, field=field)
-    elif not turns or not turns[0].content.strip():
+    if not turns or turns[-1].role == "user" and not turns[-1].content.strip():
         fault = issue("prompt_missing", line=line, field=field)
-    elif read[-1] is not turns[0]:
+    elif turns[-1].role == "assistant":
+        fault = issue("several_turns", line=line, field=field)
+    elif read[-1] is not turns[-1]:
         fault = issue("messages_bad", line=line, field=field, detail="the user's message must come last")
     elif sum(len(message.content) for message in read) > MAX_PROMPT_CHARACTERS:
         fault = issue("too_long", line=line, field=field, detail=f"{MAX_PROMPT_CHARACTERS:,}")
@@ -105,7 +105,7 @@ def _message(entry: Any, field: str, line: int) -> Message | Issue:
     if role in ("tool", "function") or any(entry.get(key) for key in _TOOL_KEYS):
         return issue("tools_unsupported", line=line, field=field)
     if role not in ("system", "developer", "user", "assistant"):
-        detail = f"`{field}.role` must be system, developer or user"
+        detail = f"`{field}.role` must be system, developer, user or assistant"
         return issue("messages_bad", line=line, field=f"{field}.role", detail=detail, value=as_text(role))
     content = _content(entry.get("content"), f"{field}.content", line)
     return content if isinstance(content, Issue) else Message(role, content)

@@ -22,8 +22,8 @@ from typing import Any
 
 import msgspec
 
+from tasks.formats.dialects import openai_rft
 from tasks.formats.dialects.verification import grader_of
-from tasks.formats.native import RESERVED
 from tasks.formats.rejected import Tube, zipped
 from tasks.graders.templates import as_text
 
@@ -78,10 +78,9 @@ def _native(task: Record) -> dict[str, Any]:
 
 
 def _openai_rft(task: Record) -> dict[str, Any]:
-    """The item beside the messages; under `item` only what would be taken for a field of the row."""
-    hidden = {name: value for name, value in task.item.items() if name in RESERVED}
-    beside = {name: value for name, value in task.item.items() if name not in RESERVED}
-    return {"messages": task.messages, **beside, **({"item": hidden} if hidden else {})}
+    """The item beside the messages; what is called like one of the two fields of such a row has no place in it."""
+    beside = {name: value for name, value in task.item.items() if name not in openai_rft.RESERVED}
+    return {"messages": task.messages, **beside}
 
 
 def _trl(task: Record) -> dict[str, Any]:
@@ -143,13 +142,17 @@ def _reasoning_gym(task: Record) -> dict[str, Any] | None:
     return dict(entry) if isinstance(entry, Mapping) and "question" in entry else None
 
 
-def _table(task: Record) -> dict[str, Any]:
-    """Objects are JSON in their cells; a system message has a column of its own."""
+def _table(task: Record) -> dict[str, Any] | None:
+    """Objects are JSON in their cells; a system message has a column of its own. Earlier turns have none."""
     *before, asked = task.messages
+    if any(message["role"] in ("user", "assistant") for message in before):
+        return None
     systems = "\n\n".join(message["content"] for message in before)
+    return {"prompt": asked["content"], "system": systems or None, **_beside(task)}
+
+
+def _beside(task: Record) -> dict[str, Any]:
     return {
-        "prompt": asked["content"],
-        "system": systems or None,
         "reference": task.reference,
         "gold": task.gold,
         "grader": _json(task.grader),
@@ -160,8 +163,7 @@ def _table(task: Record) -> dict[str, Any]:
 
 
 def _columns(task: Record) -> dict[str, Any]:
-    row = _table(task)
-    return {"messages": task.messages, **{name: row[name] for name in row if name not in ("prompt", "system")}}
+    return {"messages": task.messages, **_beside(task)}
 
 
 def _json(value: Json | None) -> str | None:

@@ -1,6 +1,7 @@
 from tasks.models.accounts import ApiKey, Membership, Team, User
 from tasks.models.datasets import Dataset, DatasetTask, DatasetVersion, DatasetVersionTask, Grader, GraderChange
 from tasks.models.events import Event, EventSeal
+from tasks.models.files import File, FileInParts, FilePart
 from tasks.models.heldout import HeldOutItem, HeldOutSuite
 from tasks.models.idempotency import IdempotencyRecord
 from tasks.models.reviews import Appeal, Review
@@ -18,6 +19,9 @@ __all__ = [
     "DatasetVersionTask",
     "Event",
     "EventSeal",
+    "File",
+    "FileInParts",
+    "FilePart",
     "Grader",
     "GraderChange",
     "HeldOutItem",

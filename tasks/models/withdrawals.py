@@ -9,6 +9,7 @@ from tasks.models.accounts import Team, User
 from tasks.models.datasets import Dataset
 from tasks.models.events import Event
 from tasks.models.tasks import Task
+from tasks.models.uploads import Upload
 
 
 class WithdrawalReceiptQuerySet(models.QuerySet["WithdrawalReceipt"]):
@@ -30,6 +31,7 @@ class WithdrawalReceipt(models.Model):
 
     team = models.ForeignKey(Team, on_delete=models.PROTECT, related_name="withdrawals")  # that withdrew
     dataset = models.ForeignKey(Dataset, null=True, on_delete=models.PROTECT, related_name="withdrawals")
+    upload = models.ForeignKey(Upload, null=True, on_delete=models.PROTECT, related_name="+")  # of the dataset: only its rows
     task = models.ForeignKey(
         Task, null=True, on_delete=models.PROTECT, related_name="receipts", db_index=False, db_constraint=False
     )
@@ -50,7 +52,10 @@ class WithdrawalReceipt(models.Model):
         constraints = [
             models.CheckConstraint(condition=Q(dataset__isnull=True) ^ Q(task__isnull=True), name="one_subject"),
             models.UniqueConstraint(
-                fields=["dataset"], condition=Q(finished_at=None), name="one_open_withdrawal_per_dataset"
+                fields=["dataset"], condition=Q(finished_at=None, upload=None), name="one_open_withdrawal_per_dataset"
+            ),
+            models.UniqueConstraint(
+                fields=["upload"], condition=Q(finished_at=None), name="one_open_withdrawal_per_upload"
             ),
             models.UniqueConstraint(
                 fields=["task", "team"], condition=Q(finished_at=None), name="one_open_withdrawal_per_task"
@@ -62,6 +67,8 @@ class WithdrawalReceipt(models.Model):
 
     @property
     def subject(self) -> str:
+        if self.upload is not None:
+            return f"the file {self.upload.filename} of dataset {self.dataset}"
         return f"dataset {self.dataset}" if self.dataset is not None else f"task {self.task_id}"
 
 

@@ -30,7 +30,7 @@ from django.utils import timezone
 
 from tasks.crash import crash_point
 from tasks.errors import Conflict, FlywheelError
-from tasks.models import Appeal, ProofFinding, RowIssue, Sample, Team, Upload
+from tasks.models import Appeal, File, ProofFinding, RowIssue, Sample, Team, Upload
 from tasks.models.events import Subject, record
 from tasks.services import resumable, storage, uploads
 from tasks.states import AppealState, ProofState, UploadState
@@ -219,7 +219,7 @@ def _incoming(before: datetime) -> Iterator[Chunk]:
 
 def _is_left(path: Path) -> bool:
     with suppress(FileNotFoundError), path.open("rb") as file:
-        return not uploads.has_a_writer(file) and (path.suffix != ".tus" or resumable.is_over(path))
+        return not storage.has_a_writer(file) and (path.suffix != ".tus" or resumable.is_over(path))
     return False
 
 
@@ -256,12 +256,15 @@ def _upload_files(before: datetime) -> Iterator[Chunk]:
 
 
 def _unneeded(team: int, before: datetime) -> Any:
-    """Hashes of a team's files whose every import has ended by then, with no question about their rows open."""
+    """Hashes of a team's files whose every import has ended by then, with no question about their rows open; but for
+    those that are kept until somebody deletes them."""
     ended = Q(state__in=_ENDED, finished_at__lt=before)
     asked = Exists(Appeal.objects.filter(upload=OuterRef("pk"), state=AppealState.OPEN))
     own = Upload.objects.filter(team=team).order_by("sha256")
     needed = own.filter(~ended | asked).values("sha256")
-    return own.filter(ended).exclude(sha256__in=needed).values_list("sha256", flat=True).distinct()
+    kept = File.objects.filter(team=team, kept=True, cleared_at=None).values("sha256")
+    unneeded = own.filter(ended).exclude(sha256__in=needed).exclude(sha256__in=kept)
+    return unneeded.values_list("sha256", flat=True).distinct()
 
 
 def _stored(team: int, sha256: str) -> Path:
@@ -294,13 +297,13 @@ def _locked(sha256s: Sequence[str]) -> Iterator[None]:
     numbers = sorted({int(sha256[:7], 16) for sha256 in sha256s})
     with connection.cursor() as cursor:
         for number in numbers:
-            cursor.execute("SELECT pg_advisory_lock(%s, %s)", [uploads._FILE_LOCK, number])
+            cursor.execute("SELECT pg_advisory_lock(%s, %s)", [storage.FILE_LOCK, number])
     try:
         yield
     finally:
         with connection.cursor() as cursor:
             for number in numbers:
-                cursor.execute("SELECT pg_advisory_unlock(%s, %s)", [uploads._FILE_LOCK, number])
+                cursor.execute("SELECT pg_advisory_unlock(%s, %s)", [storage.FILE_LOCK, number])
 
 
 # Rows

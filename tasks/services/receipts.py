@@ -30,6 +30,7 @@ def facts(receipt: WithdrawalReceipt) -> dict[str, Any]:
         "withdrawn_by": receipt.withdrawn_by_id,
         "dataset": receipt.dataset_id,
         "task": receipt.task_id,
+        **({} if receipt.upload_id is None else {"upload": receipt.upload_id}),
         "reason": receipt.reason,
         "withdrawn": receipt.withdrawn,
         "kept": receipt.kept,

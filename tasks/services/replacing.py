@@ -16,7 +16,7 @@ from django.db.models import Exists, OuterRef, QuerySet
 from django.utils import timezone
 
 from tasks.crash import crash_point
-from tasks.models import Dataset, DatasetTask, ProofFinding, ProofRun, RowIssue, Task, Upload, User
+from tasks.models import Dataset, DatasetTask, File, ProofFinding, ProofRun, RowIssue, Task, Upload, User
 from tasks.models.events import Subject, record
 from tasks.models.moves import ids_digest
 from tasks.services.access import require_role
@@ -148,5 +148,6 @@ def bring_back(upload: Upload, *, actor: User | None, mode: str = UploadMode.APP
 
 
 def has_left(upload: Upload) -> bool:
-    """Whether rows of it had to leave for a later file."""
-    return upload.state == UploadState.IMPORTED and upload.counts.get("gone", 0) > 0
+    """Whether rows of it had to leave for a later file, or because the file was deleted."""
+    deleted = File.objects.filter(upload=upload).exclude(cleared_at=None)
+    return upload.state == UploadState.IMPORTED and (upload.counts.get("gone", 0) > 0 or deleted.exists())

@@ -31,7 +31,7 @@ from tasks.errors import Busy, Conflict, Damaged, Forbidden, Invalid, Locked, No
 from tasks.models import Dataset, PartialUpload, User
 from tasks.services import uploads
 from tasks.services.access import require_role, who_brings
-from tasks.services.storage import incoming
+from tasks.services.storage import EMPTY, has_a_writer, incoming
 from tasks.services.uploads import AS_USUAL, LEFT_OVER_SECONDS, Options
 
 MAX_UNFINISHED = 100  # of one person
@@ -52,7 +52,7 @@ def begin(
     require_role(actor, dataset.team, who_brings(dataset))
     uploads.check(options, dataset)
     if length < 1:
-        raise Invalid("empty_file", uploads.EMPTY, "Upload-Length")
+        raise Invalid("empty_file", EMPTY, "Upload-Length")
     uploads.require_size(length)
     if length > shutil.disk_usage(incoming()).free:
         raise NoSpace("no_space", "The disk has no room for this file: tell an operator, then upload again.")
@@ -260,7 +260,7 @@ def reap_one(path: Path, older_than_seconds: float) -> bool:
     try:
         with path.open("rb") as file:
             idle = time.time() - os.fstat(file.fileno()).st_mtime
-            return idle > older_than_seconds and not uploads.has_a_writer(file) and _settle(path, file)
+            return idle > older_than_seconds and not has_a_writer(file) and _settle(path, file)
     except FileNotFoundError:
         return False
 

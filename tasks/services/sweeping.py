@@ -4,7 +4,18 @@ from collections.abc import Sequence
 from typing import Any
 
 from tasks.models import DatasetTask, GraderChange, ProofRun, Upload
-from tasks.services import fetching, heldout, idempotency, leases, rekeying, resumable, settling, uploads, wrapping
+from tasks.services import (
+    fetching,
+    files,
+    heldout,
+    idempotency,
+    leases,
+    rekeying,
+    resumable,
+    settling,
+    uploads,
+    wrapping,
+)
 from tasks.services.wake import wake
 from tasks.states import ChangeState, ProofState, TaskState, UploadState
 
@@ -22,6 +33,8 @@ def sweep() -> dict[str, int]:
     decided = wrapping.due().order_by("space_id").values_list("space_id", flat=True).distinct()[:AT_ONCE]
     spaces = sorted({*decided, *rekeying.behind(AT_ONCE)})
     fetches = [str(pk) for pk in _oldest(fetching.due(), "pk")]
+    files.expire()
+    deleted = _oldest(files.due(), "pk")
     jobs: dict[str, Sequence[int | str]] = {
         "import_upload": imports,
         "settle_upload": settled,
@@ -31,6 +44,7 @@ def sweep() -> dict[str, int]:
         "rescan_suite": suites,
         "rekey_space": spaces,
         "fetch_from_hub": fetches,
+        "clear_file": deleted,
     }
     for job, pks in jobs.items():
         for pk in pks:
@@ -44,6 +58,7 @@ def sweep() -> dict[str, int]:
         "suites": len(suites),
         "rekeyed": len(spaces),
         "fetches": len(fetches),
+        "deleted": len(deleted),
         "files": uploads.reap() + resumable.reap(),
         "replies": idempotency.forget_old(),
     }

@@ -1,50 +1,46 @@
-"""Receiving files: bytes to disk under their hash, then one row. What a client sent is never held in memory.
+"""Receiving files of rows: bytes to disk under their hash, then one row. What a client sent is never held in memory.
 
-Order of steps, so that a kill at any of them leaves nothing half-written: bytes into incoming/<random>.part, fsync;
-renamed to incoming/<team>-<sha-256>-<random>.ready; linked to its storage key; row committed; .ready removed.
-The writer holds a lock on the file for as long as it lives. A .part or .ready without one is left over: `reap` removes
-it, with the stored file where no row came to it.
+services.storage has the order of steps. A .part or .ready without a writer is left over: `reap` removes it, with the
+stored file where no row came to it.
 
 The file of an upload that is withdrawn goes behind the commit. A kill in between leaves it to `manage.py prune`.
 """
 
-import errno
-import fcntl
-import hashlib
 import os
 import time
-import uuid
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from django.conf import settings
-from django.db import connection, transaction
+from django.db import transaction
 from django.utils import timezone
 from django.utils.formats import number_format
 
 from tasks.crash import crash_point
-from tasks.errors import Conflict, Invalid, NoSpace, NotFound, TooLarge
-from tasks.models import Dataset, ProofRun, Upload, User
+from tasks.errors import Conflict, Invalid, NotFound, TooLarge
+from tasks.models import Dataset, File, ProofRun, Upload, User
 from tasks.models.events import Subject, record
 from tasks.models.uploads import WITHDRAWN
 from tasks.services import mapping
 from tasks.services.access import require_role, who_brings
-from tasks.services.storage import incoming, stored_file
+from tasks.services.storage import EMPTY, arriving, has_a_writer, incoming, link, lock_file, stored_file
 from tasks.services.wake import wake
-from tasks.states import ProofState, UploadMode, UploadState
+from tasks.states import FilePurpose, ProofState, UploadMode, UploadState
 
-__all__ = ["AS_USUAL", "Options", "check", "keep", "label_of", "reap", "receive", "retry", "stored_file", "withdraw"]
+__all__ = [
+    *("AS_USUAL", "EMPTY", "Options", "check", "drop", "give_up", "has_a_writer", "keep", "label_of", "reap"),
+    *("receive", "retry", "stored_file", "withdraw"),
+]
 
 MAPPED_OTHERWISE = (
     "This very file was taken with another mapping, by which its rows stay: save it with any change (a blank line at"
     " its end will do) and upload that with mode=replace, or upload the file into another dataset."
 )
-EMPTY = "The file is empty: upload rows, for example one JSON object a line."
+PIECES = (".tus", ".piece")  # which services.resumable and services.parts remove
 LEFT_OVER_SECONDS = 5.0  # since the last write: a file is locked a moment after it is made
-_FILE_LOCK = 0x66696C65  # advisory lock space: storing a file against reaping it
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,22 +72,10 @@ def receive(
     that is given is refused: it would change nothing."""
     require_role(actor, dataset.team, who_brings(dataset))
     check(options, dataset)
-    part = incoming() / f"{uuid.uuid4().hex}.part"
-    with part.open("xb") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        try:
-            sha256, size = _write(file, stream)
-            ready = part.with_name(f"{dataset.team_id}-{sha256}-{part.stem}.ready")
-            part.rename(ready)
-        except OSError as fault:
-            if fault.errno in (errno.ENOSPC, errno.EDQUOT):
-                raise NoSpace(
-                    "no_space", "The disk is full: nothing was kept. Tell an operator, then upload again."
-                ) from fault
-            raise
-        finally:
-            part.unlink(missing_ok=True)
-        return keep(dataset, ready, sha256=sha256, size=size, filename=filename, actor=actor, options=options)
+    with arriving(dataset.team_id, stream, require_size) as file:
+        return keep(
+            dataset, file.path, sha256=file.sha256, size=file.bytes, filename=filename, actor=actor, options=options
+        )
 
 
 def check(options: Options, dataset: Dataset) -> None:
@@ -106,20 +90,6 @@ def check(options: Options, dataset: Dataset) -> None:
         raise NotFound("not_found", f"{dataset} has no upload {options.corrects}: check the id.", "corrects")
     if options.mode == UploadMode.REPLACE:
         raise Invalid("corrects_and_replaces", "Corrected rows are appended: leave out mode=replace.", "mode")
-
-
-def _write(file: BinaryIO, stream: Iterable[bytes]) -> tuple[str, int]:
-    digest, size = hashlib.sha256(), 0
-    for block in stream:
-        size += len(block)
-        require_size(size)
-        digest.update(block)
-        file.write(block)
-    if not size:
-        raise Invalid("empty_file", EMPTY, "file")
-    file.flush()
-    os.fsync(file.fileno())
-    return digest.hexdigest(), size
 
 
 def require_size(size: int) -> None:
@@ -144,7 +114,7 @@ def keep(
     options: Options = AS_USUAL,
 ) -> tuple[Upload, bool]:
     """The row of a file that lies whole under its .ready name, locked by the caller."""
-    _lock_file(sha256)
+    lock_file(sha256)
     label = label_of(filename)
     given = {"mode": options.mode, "mapping": options.mapping, "corrects_id": options.corrects}
     upload, created = Upload.objects.get_or_create(
@@ -155,7 +125,7 @@ def keep(
     if not created and _is_mapped_otherwise(upload, options.mapping):
         ready.unlink(missing_ok=True)
         raise Conflict("mapped_otherwise", MAPPED_OTHERWISE, "mapping")
-    _link(ready, stored_file(upload))
+    link(ready, stored_file(upload))
     crash_point("upload.after_rename")
     transaction.on_commit(lambda: ready.unlink(missing_ok=True))
     if created:
@@ -166,7 +136,18 @@ def keep(
         wake("import_upload", upload.pk)
     elif _begin_again(upload, options, actor):
         upload.refresh_from_db()
+    _list(upload, actor)
     return upload, created
+
+
+def _list(upload: Upload, actor: User | None) -> None:
+    """Among the team's files: a new one, or one that was deleted and is here again."""
+    about = {"team": upload.team, "uploaded_by": actor, "filename": upload.filename, "bytes": upload.bytes}
+    file, created = File.objects.get_or_create(
+        upload=upload, defaults={"purpose": FilePurpose.FINE_TUNE, "sha256": upload.sha256, "kept": False, **about}
+    )
+    if not created and file.deleted_at is not None:
+        File.objects.filter(pk=file.pk).update(deleted_at=None, deleted_by=None, cleared_at=None, expires_at=None)
 
 
 def label_of(filename: str) -> str:
@@ -207,29 +188,6 @@ def _begin_again(upload: Upload, options: Options, actor: User | None) -> bool:
     return True
 
 
-def _lock_file(sha256: str) -> None:
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_advisory_xact_lock(%s, %s)", [_FILE_LOCK, int(sha256[:7], 16)])
-
-
-def _link(ready: Path, stored: Path) -> None:
-    stored.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        os.link(ready, stored)
-    except FileExistsError:  # the same bytes in another dataset of the team
-        return
-    for folder in (stored.parent, stored.parent.parent, stored.parent.parent.parent):
-        _sync_folder(folder)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 @transaction.atomic
 def retry(upload: Upload, *, actor: User | None) -> None:
     """Do again what failed: the import goes on behind the last chunk that was committed, the proof likewise."""
@@ -253,29 +211,40 @@ def withdraw(upload: Upload, *, actor: User | None) -> None:
     """Give up a file that waits for its mapping: no row of it comes in, and it is no longer kept. The same bytes
     uploaded again begin anew."""
     require_role(actor, upload.team, who_brings(upload.dataset))
-    ended: dict[str, Any] = {"failure": WITHDRAWN, "finished_at": timezone.now()}
-    told = {"withdrawn": True}
-    if not Upload.objects.advance(upload.pk, UploadState.UNMAPPED, UploadState.FAILED, actor=actor, data=told, **ended):
+    if not give_up(upload, UploadState.UNMAPPED, actor=actor):
         raise Conflict(
             "not_unmapped",
             "Only a file that waits for its mapping can be withdrawn: withdraw the tasks or the dataset of one that is "
             "imported.",
         )
-    transaction.on_commit(partial(_drop, upload.team_id, upload.sha256), robust=True)
+    now = timezone.now()
+    File.objects.filter(upload=upload).update(deleted_at=now, deleted_by=actor, cleared_at=now)
+    transaction.on_commit(partial(drop, upload.team_id, upload.sha256), robust=True)
+
+
+def give_up(upload: Upload, state: UploadState, *, actor: User | None) -> bool:
+    """End an upload of which no row has come in. False where it is not in this state."""
+    ended: dict[str, Any] = {"failure": WITHDRAWN, "finished_at": timezone.now()}
+    moved = Upload.objects.advance(
+        upload.pk, state, UploadState.FAILED, actor=actor, data={"withdrawn": True}, **ended
+    )
+    return bool(moved)
 
 
 @transaction.atomic
-def _drop(team_id: int, sha256: str) -> None:
-    """Under the file's lock: the same bytes may be another dataset's, or be uploaded again at this very moment."""
-    _lock_file(sha256)
-    alike = Upload.objects.filter(team_id=team_id, sha256=sha256)
-    if not alike.exclude(state=UploadState.FAILED, failure=WITHDRAWN).exists():
+def drop(team_id: int, sha256: str) -> None:
+    """Stored bytes that nobody refers to any more. Under the file's lock: the same bytes may be another dataset's, or
+    be uploaded again at this very moment."""
+    lock_file(sha256)
+    files = File.objects.filter(team_id=team_id, sha256=sha256)
+    needing = Upload.objects.filter(team_id=team_id, sha256=sha256).exclude(state=UploadState.FAILED, failure=WITHDRAWN)
+    if not files.filter(cleared_at=None).exists() and not needing.exclude(file__in=files).exists():
         stored_file(Upload(team_id=team_id, sha256=sha256)).unlink(missing_ok=True)
 
 
 def reap(older_than_seconds: float = LEFT_OVER_SECONDS) -> int:
     """Remove what killed uploads left over; returns how many files."""
-    paths = [path for path in incoming().iterdir() if path.suffix != ".tus"]  # a piece is resumable.reap's
+    paths = [path for path in incoming().iterdir() if path.suffix not in PIECES]
     return sum(reap_one(path, older_than_seconds) for path in paths)
 
 
@@ -291,21 +260,13 @@ def reap_one(path: Path, older_than_seconds: float) -> bool:
     return True
 
 
-def has_a_writer(file: BinaryIO) -> bool:
-    """The kernel drops a process's locks with the process, however that ends."""
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    return False
-
-
 @transaction.atomic
 def _remove(path: Path) -> None:
     if path.suffix == ".ready":
         team, sha256, _ = path.name.split("-")
-        _lock_file(sha256)
-        if not Upload.objects.filter(team_id=team, sha256=sha256).exists():
+        lock_file(sha256)
+        alike: dict[str, Any] = {"team_id": team, "sha256": sha256}
+        if not Upload.objects.filter(**alike).exists() and not File.objects.filter(cleared_at=None, **alike).exists():
             orphan = Upload(team_id=int(team), sha256=sha256)
             stored_file(orphan).unlink(missing_ok=True)
     path.unlink(missing_ok=True)

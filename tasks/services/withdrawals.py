@@ -1,6 +1,7 @@
 """Withdrawal by the contributor: final. Models already trained on a task stay, the next mixture is without it.
 
-A task that other teams brought too stays with them: only the withdrawing team's rows let go of it. Chunks are
+A task that other teams brought too stays with them: only the withdrawing team's rows let go of it. Of a single upload,
+a task stays that any other file brought too. Chunks are
 transactions of their own under one receipt, which the last one completes; a withdrawal that was killed in between goes
 on when it is asked for again, and ends with one receipt for all of it.
 """
@@ -69,9 +70,9 @@ def preview(subject: Task | Dataset, *, actor: User | None) -> Preview:
 
 
 def withdraw(
-    subject: Task | Dataset, *, actor: User | None, reason: str, told: Told | None = None
+    subject: Task | Dataset | Upload, *, actor: User | None, reason: str, told: Told | None = None
 ) -> WithdrawalReceipt:
-    """Take a task, or everything of a dataset, out of all that is built from now on.
+    """Take a task, or everything of a dataset or of one file in it, out of all that is built from now on.
 
     Repeated, it goes on where it was; where nothing is left to do, the receipt that there is.
     """
@@ -88,8 +89,11 @@ def withdraw(
     return receipt if receipt.finished_at else _finish(receipt, actor, told)
 
 
-def _rows(subject: Task | Dataset, actor: User | None) -> QuerySet[DatasetTask]:
+def _rows(subject: Task | Dataset | Upload, actor: User | None) -> QuerySet[DatasetTask]:
     """The rows that the actor's team may let go of."""
+    if isinstance(subject, Upload):
+        require_role(actor, subject.team, who_brings(subject.dataset))
+        return DatasetTask.objects.filter(upload=subject)
     if isinstance(subject, Dataset):
         require_role(actor, subject.team, who_brings(subject))
         return DatasetTask.objects.filter(dataset=subject)
@@ -115,17 +119,19 @@ def contributing(actor: User) -> QuerySet[Team]:
     return Team.objects.filter(memberships__user=actor, memberships__role__in=roles)
 
 
-def _team_of(subject: Task | Dataset, rows: QuerySet[DatasetTask]) -> Team:
-    if isinstance(subject, Dataset):
+def _team_of(subject: Task | Dataset | Upload, rows: QuerySet[DatasetTask]) -> Team:
+    if isinstance(subject, Dataset | Upload):
         return subject.team
     first = rows.select_related("dataset__team").order_by("pk").first()
     return first.dataset.team if first else subject.space
 
 
 @transaction.atomic
-def _open(subject: Task | Dataset, rows: QuerySet[DatasetTask], actor: User | None, reason: str) -> WithdrawalReceipt:
+def _open(
+    subject: Task | Dataset | Upload, rows: QuerySet[DatasetTask], actor: User | None, reason: str
+) -> WithdrawalReceipt:
     """The receipt of this withdrawal: the one that was begun, the finished one where nothing is left, or a new one."""
-    named = {"dataset": subject} if isinstance(subject, Dataset) else {"task": subject}
+    named = _named(subject)
     team = _team_of(subject, rows)
     Team.objects.select_for_update(no_key=True).get(pk=team.pk)  # two that are asked for at once are one
     of_this = WithdrawalReceipt.objects.filter(**named) if actor is None else _of(named, actor)
@@ -138,11 +144,19 @@ def _open(subject: Task | Dataset, rows: QuerySet[DatasetTask], actor: User | No
     return WithdrawalReceipt.objects.create(**named, team=team, reason=reason, withdrawn_by=actor)
 
 
+def _named(subject: Task | Dataset | Upload) -> dict[str, Any]:
+    if isinstance(subject, Upload):
+        return {"dataset": subject.dataset, "upload": subject}
+    return {"dataset": subject, "upload": None} if isinstance(subject, Dataset) else {"task": subject}
+
+
 def _of(named: Mapping[str, Any], actor: User) -> QuerySet[WithdrawalReceipt]:
     return WithdrawalReceipt.objects.filter(**named, team__in=contributing(actor).values("pk"))
 
 
-def _called(subject: Task | Dataset) -> str:
+def _called(subject: Task | Dataset | Upload) -> str:
+    if isinstance(subject, Upload):
+        return subject.filename
     return str(subject) if isinstance(subject, Dataset) else f"Task {subject.pk}"
 
 
@@ -151,7 +165,10 @@ def _next(rows: QuerySet[DatasetTask], after: int) -> list[int]:
     return list(pks[:CHUNK])
 
 
-def _brought_by_others(teams: Any) -> Exists:
+def _brought_by_others(teams: Any, upload: int | None = None) -> Exists:
+    """By other teams; of one upload: by any other."""
+    if upload is not None:
+        return Exists(DatasetTask.objects.filter(task=OuterRef("pk")).exclude(upload=upload))
     return Exists(DatasetTask.objects.filter(task=OuterRef("pk")).exclude(dataset__team__in=teams))
 
 
@@ -167,7 +184,7 @@ def _withdraw_chunk(
         Task.objects.select_for_update()
         .filter(pk__in=pks)
         .exclude(state=TaskState.WITHDRAWN)
-        .annotate(shared=_brought_by_others(teams))
+        .annotate(shared=_brought_by_others(teams, receipt.upload_id))
         .order_by("pk")
     )
     kept = [task.pk for task in tasks if task.shared]

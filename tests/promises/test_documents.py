@@ -313,7 +313,7 @@ def test_a_row_of_another_system_is_recognised_and_valid(dialect: str, line: str
 
 
 def test_the_formats_page_shows_every_dialect():
-    assert {dialect for dialect, _ in dialect_rows()} == set(mapping.DIALECTS) - {"native", "openai_rft"}
+    assert {dialect for dialect, _ in dialect_rows()} == set(mapping.DIALECTS) - {"native"}
 
 
 def test_the_formats_page_shows_every_field_of_a_row():

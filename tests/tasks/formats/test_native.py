@@ -42,6 +42,21 @@ def test_text_parts_are_joined():
 
 
 @pytest.mark.parametrize(
+    "roles",
+    [
+        ["user", "assistant", "user"],
+        ["system", "user", "assistant", "developer", "user"],
+        ["assistant", "user"],
+        ["user", "user"],
+    ],
+)
+def test_a_conversation_in_which_the_user_speaks_last_is_read_whole(roles):
+    read, issues = fields(messages=[message(role) for role in roles])
+
+    assert ([each.role for each in read.messages], issues) == (roles, [])
+
+
+@pytest.mark.parametrize(
     ("raw", "code"),
     [
         ({}, "prompt_missing"),
@@ -58,9 +73,9 @@ def test_text_parts_are_joined():
         ({"messages": [message("user", 5)]}, "messages_bad"),
         ({"messages": [message("user", [{"text": "a"}])]}, "messages_bad"),
         ({"messages": [message("user"), message("system")]}, "messages_bad"),
-        ({"messages": [message("user"), message("assistant"), message("user")]}, "several_turns"),
         ({"messages": [message("user"), message("assistant")]}, "several_turns"),
-        ({"messages": [message("user"), message("user")]}, "several_turns"),
+        ({"messages": [message("assistant")]}, "several_turns"),
+        ({"messages": [message("user"), message("assistant"), message("user", " ")]}, "prompt_missing"),
         ({"prompt": "a", "tools": [{"type": "function"}]}, "tools_unsupported"),
         ({"messages": [message("user"), message("tool")]}, "tools_unsupported"),
         ({"messages": [message("assistant", None, tool_calls=[{}])]}, "tools_unsupported"),

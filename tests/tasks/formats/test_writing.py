@@ -88,10 +88,19 @@ def test_the_rest_of_the_item_stands_where_a_grader_of_the_dialect_reads_it(tmp_
     assert row.item["unit"] == "m"
 
 
-def test_an_item_that_is_called_like_a_field_stays_in_the_item(tmp_path: Path):
-    (row,) = back(tmp_path, "openai_rft", [Record(ASKED, {"reference": "1", "prompt": "mine", "domain": "own"})])
+def test_an_item_that_is_called_like_a_field_stays_in_the_item():
+    item = {"reference": "1", "prompt": "mine", "domain": "own", "item": {"unit": "m"}, "grader": "Anna"}
+    (raw,) = (json.loads(line) for line in b"".join(writing.write("openai_rft", [Record(ASKED, item)])).splitlines())
 
-    assert (row.item["prompt"], row.item["domain"]) == ("mine", "own")
+    row = mapping.apply(mapping.Mapping("openai_rft"), raw)
+
+    assert row == {"messages": ASKED, "item": item}
+
+
+def test_a_conversation_has_no_place_in_a_csv():
+    turns = [*ASKED, {"role": "assistant", "content": "42"}, {"role": "user", "content": "Sure?"}]
+
+    assert b"Sure" not in b"".join(writing.write("csv", [Record(turns, {"reference": "yes"})]))
 
 
 @pytest.mark.parametrize("name", ["open_instruct", "dolci", "verl"])

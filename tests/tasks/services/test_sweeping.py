@@ -94,6 +94,7 @@ def test_where_nothing_was_lost_nothing_is_sent(dataset: Dataset, ungraded: Data
         "suites": 0,
         "rekeyed": 0,
         "fetches": 0,
+        "deleted": 0,
         "files": 0,
         "replies": 0,
     }
