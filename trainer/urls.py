@@ -27,6 +27,7 @@ urlpatterns = [
     path("ops/runs/<int:pk>", runs.run_page, name="run"),
     path("ops/runs/<int:pk>/status", runs.run_status, name="run-status"),
     path("ops/runs/<int:pk>/metrics", runs.run_metrics, name="run-metrics"),
+    path("ops/runs/<int:pk>/offer", runs.offer, name="run-offer"),
     path("ops/runs/<int:pk>/rollouts", rollouts.rollouts_page, name="run-rollouts"),
     re_path(r"^ops/runs/(?P<pk>\d+)/(?P<verb>pause|resume|cancel|clone)$", runs.steer, name="run-steer"),
     path("ops/usage", usage.usage_page, name="usage"),

@@ -113,7 +113,7 @@ class Samples(Resource):
         return self.shown({"collected": kept}, CollectedOut, 201)
 
     def _told(self, given: Mapping[str, Any], place: str) -> Told:
-        version = serving.resolve(given["model"], self.user, self.caller.team)
+        version = serving.resolve_version(given["model"], self.user, self.caller.team)
         row = {name: given[name] for name in ROW if name in given}
         further = {"score": given["score"], "feedback": given["feedback"], "place": place}
         return Told(row, given["model"], version.name, given["answer"], **further)

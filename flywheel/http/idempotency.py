@@ -7,11 +7,11 @@ from typing import Any
 
 from django.db import transaction
 from django.http import HttpResponseBase
-from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from flywheel.http.auth import caller
+from flywheel.http.json_bodies import Renderer
 from tasks.errors import Invalid
 from tasks.services import idempotency
 
@@ -32,7 +32,7 @@ def once(handler: Callable[..., HttpResponseBase]) -> Callable[..., HttpResponse
                 return Response(record.body, status=record.status, headers={"Idempotent-Replay": "true"})
             reply = handler(request, *args, **kwargs)
             if isinstance(reply, Response) and reply.status_code < 300:
-                body = json.loads(JSONRenderer().render(reply.data) or b"null")
+                body = json.loads(Renderer().render(reply.data) or b"null")
                 idempotency.remember(record, reply.status_code, body)
         return reply
 

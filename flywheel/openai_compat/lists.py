@@ -50,10 +50,10 @@ def limit_of(given: str | None, *, most: int, usual: int) -> int:
 
 
 def order_of(given: str | None, *, newest_first: bool = True) -> bool:
-    """Whether the list is descending."""
-    if given not in (None, "asc", "desc"):
+    """Whether the list is descending. The original spells the words out for permissions."""
+    if given not in (None, "asc", "desc", "ascending", "descending"):
         raise Invalid("invalid_value", "order is asc or desc.", "order")
-    return newest_first if given is None else given == "desc"
+    return newest_first if given is None else given.startswith("desc")
 
 
 def metadata_of(request: Request) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""GET /models and /models/{id}: the names that this caller may use. Ids contain slashes."""
+"""GET /models, GET and DELETE /models/{id}: the names that this caller may use. Ids contain slashes and colons."""
 
 from typing import Any
 
@@ -6,11 +6,13 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from flywheel.openai_compat.surface import Surface
-from trainer.models import ModelVersion
-from trainer.services import serving
+from tasks.errors import NotFound
+from tasks.states import Scope
+from trainer.services import naming, permissions, serving
+from trainer.services.serving import Served
 
 
-def shown(name: str, version: ModelVersion) -> dict[str, Any]:
+def shown(name: str, version: Served) -> dict[str, Any]:
     return {
         "id": name,
         "object": "model",
@@ -26,5 +28,15 @@ class Models(Surface):
 
 
 class Model(Surface):
+    scope = Scope.TRAIN
+
     def get(self, request: Request, name: str) -> Response:
         return Response(shown(name, serving.resolve(name, self.caller.user, self.caller.team)))
+
+    def delete(self, request: Request, name: str) -> Response:
+        """Only what a run made, by that name: other names move, and lead to another version tomorrow."""
+        version = serving.resolve_version(name, self.caller.user, self.caller.team)
+        if not name.startswith(naming.PREFIX) or version.line.team != self.caller.team:
+            raise NotFound("model_not_found", f"{name[:120]} is no fine-tuned model of your team.", "model")
+        permissions.retire(version, actor=self.caller.user)
+        return Response({"id": name, "object": "model", "deleted": True})

@@ -11,12 +11,12 @@ from datetime import timedelta
 from typing import Any
 
 from django.db import transaction
-from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from flywheel.http import idempotency as by_key
 from flywheel.http.auth import caller
+from flywheel.http.json_bodies import Renderer
 from tasks.services import idempotency
 
 COUNT = "x-stainless-retry-count"
@@ -52,7 +52,7 @@ def _once(request: Request, create: Callable[[], Response]) -> Response:
         return Response(record.body, status=record.status)
     reply = create()
     if reply.status_code < 300:
-        body = json.loads(JSONRenderer().render(reply.data) or b"null")
+        body = json.loads(Renderer().render(reply.data) or b"null")
         idempotency.replace(who.user, who.team, f"repeated-{fingerprint}", fingerprint, reply.status_code, body)
     return reply
 

@@ -4,7 +4,9 @@ from django.urls import path, re_path
 
 from flywheel.openai_compat.chat import ChatCompletions
 from flywheel.openai_compat.graders import RunGrader, ValidateGrader
+from flywheel.openai_compat.jobs import Job, JobCheckpoints, JobEvents, Jobs, JobVerb
 from flywheel.openai_compat.models import Model, Models
+from flywheel.openai_compat.permissions import Permission, Permissions
 from flywheel.openai_compat.surface import Unknown
 
 app_name = "openai"
@@ -12,6 +14,13 @@ urlpatterns = [
     path("chat/completions", ChatCompletions.as_view(), name="chat-completions"),
     path("fine_tuning/alpha/graders/run", RunGrader.as_view(), name="grader-run"),
     path("fine_tuning/alpha/graders/validate", ValidateGrader.as_view(), name="grader-validate"),
+    path("fine_tuning/jobs", Jobs.as_view(), name="jobs"),
+    path("fine_tuning/jobs/<str:job>", Job.as_view(), name="job"),
+    path("fine_tuning/jobs/<str:job>/events", JobEvents.as_view(), name="job-events"),
+    path("fine_tuning/jobs/<str:job>/checkpoints", JobCheckpoints.as_view(), name="job-checkpoints"),
+    path("fine_tuning/jobs/<str:job>/<str:verb>", JobVerb.as_view(), name="job-verb"),
+    path("fine_tuning/checkpoints/<path:name>/permissions", Permissions.as_view(), name="permissions"),
+    path("fine_tuning/checkpoints/<path:name>/permissions/<str:permission>", Permission.as_view(), name="permission"),
     path("models", Models.as_view(), name="models"),
     path("models/<path:name>", Model.as_view(), name="model"),
     re_path(r"^.*$", Unknown.as_view(), name="unknown"),

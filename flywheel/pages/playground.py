@@ -134,7 +134,7 @@ def ask(request: HttpRequest) -> HttpResponse:
 
 def _answer(request: HttpRequest, side: str, model: str, given: dict[str, Any]) -> Answer:
     try:
-        version = serving.resolve(model, request.user, None)
+        version = serving.resolve_version(model, request.user, None)
         reply = serving.chat(version, _body(given), stream=False)
     except FlywheelError as refused:
         return Answer(side, model, refused.sentence, 0, refused=True)

@@ -9,7 +9,7 @@ from django.db.models import Count, QuerySet
 from django.utils.text import slugify
 
 from tasks.errors import Conflict, Forbidden, Invalid
-from tasks.models import Dataset, DatasetVersion, Task, Team, User
+from tasks.models import Dataset, DatasetVersion, DatasetVersionTask, Task, Team, Upload, User
 from tasks.models.events import Subject, record
 from tasks.services import accounts, graders, licences
 from tasks.services.access import require_role, who_brings
@@ -18,7 +18,17 @@ from tasks.services.licences import CONSENT_TEXT, CONSENT_VERSION
 from tasks.services.wake import wake
 from tasks.states import Role, TaskState, Visibility
 
-__all__ = ["CONSENT_TEXT", "CONSENT_VERSION", "approved", "counts", "create", "digest", "freeze", "set_default_grader"]
+__all__ = [
+    "CONSENT_TEXT",
+    "CONSENT_VERSION",
+    "approved",
+    "counts",
+    "create",
+    "digest",
+    "freeze",
+    "freeze_file",
+    "set_default_grader",
+]
 
 _LIVE = frozenset(TaskState) - {TaskState.REJECTED, TaskState.WITHDRAWN}
 
@@ -150,15 +160,47 @@ def freeze(dataset: Dataset, *, actor: User | None) -> DatasetVersion:
         )
         if cursor.rowcount != count:  # a review came in between: the digest would not be of what was frozen
             raise Conflict("dataset_changed", "Tasks were reviewed while the dataset was frozen: do it again.")
-    data = {"dataset": dataset.pk, "number": version.number, "digest": digest, "count": count}
+    _frozen(version, actor)
+    return version
+
+
+@transaction.atomic
+def freeze_file(upload: Upload, *, actor: User | None) -> DatasetVersion:
+    """Every row of one file that became a task, approved or not, but for those that were withdrawn: what a run on a
+    file trains on. Equal rows again are the version that is there."""
+    dataset = Dataset.objects.select_for_update().get(pk=upload.dataset_id)
+    if dataset.held_out:
+        raise Invalid("held_out", f"{dataset} is a held-out suite: nothing is trained on it.", "dataset")
+    rows = Task.objects.exclude(state=TaskState.WITHDRAWN).filter(pk__in=upload.memberships.values("task"))
+    digest, pks = hashlib.sha256(), list[int]()
+    for content, pk in rows.order_by("content_digest").values_list("content_digest", "pk").iterator(chunk_size=10_000):
+        digest.update(content.encode() + b"\n")
+        pks.append(pk)
+    if not pks:
+        raise Invalid("nothing_to_train_on", f"{upload.filename} has no row that can be used.", "training_file")
+    if same := dataset.versions.filter(digest=digest.hexdigest()).first():
+        return same
+    newest = dataset.versions.order_by("-number").first()
+    number = newest.number + 1 if newest else 1
+    version = DatasetVersion.objects.create(
+        dataset=dataset, number=number, digest=digest.hexdigest(), task_count=len(pks), created_by=actor
+    )
+    DatasetVersionTask.objects.bulk_create(
+        (DatasetVersionTask(version=version, task_id=pk) for pk in sorted(pks)), batch_size=5000
+    )
+    _frozen(version, actor, upload=upload.pk)
+    return version
+
+
+def _frozen(version: DatasetVersion, actor: User | None, **more: Any) -> None:
+    data = {"dataset": version.dataset_id, "number": version.number, "digest": version.digest}
     record(
         "datasetversion.frozen",
         subject=Subject("datasetversion", str(version.pk)),
-        team=dataset.team_id,
+        team=version.dataset.team_id,
         actor=actor,
-        data=data,
+        data={**data, "count": version.task_count, **more},
     )
-    return version
 
 
 def _require_may_freeze(actor: User | None, dataset: Dataset) -> None:

@@ -101,6 +101,8 @@ class FakeEngine:
             self.append("metrics.jsonl", self.metrics(step, total, phase))
             if phase == "training":
                 self.append("samples.jsonl", self.rollout(step))
+                if step % self.spec.recipe.save_every == 0:
+                    self.checkpoint(step)
                 step = self.alarmed(step)
                 self.spend(step)
                 if self.knobs.get("early_stop_at") == step:
@@ -244,11 +246,21 @@ class FakeEngine:
         self.beat("done")
         self.replace("result.json", contract.encode(result))
 
+    def checkpoint(self, step: int) -> None:
+        """The weights of a step, with the state beside them that no model has."""
+        final = self.directory / "checkpoints" / f"step-{step}"
+        if not final.exists():
+            final.parent.mkdir(exist_ok=True)
+            self.publish_as(final, f"/{step}", {"state.json": b"{}", "optimizer.pt": b"moments"})
+
     def publish(self) -> contract.Manifest:
-        partial, model = self.directory / "model.partial", self.directory / "model"
+        return self.publish_as(self.directory / "model")
+
+    def publish_as(self, model: Path, salt: str = "", more: dict[str, bytes] | None = None) -> contract.Manifest:
+        partial = model.with_name(model.name + ".partial")
         partial.mkdir(exist_ok=True)
-        work = self.directory.resolve().name.encode()  # another run, another digest; another attempt, the same
-        for name, content in self.files(hashlib.sha256(work).digest()).items():
+        work = self.directory.resolve().name + salt  # another run, another digest; another attempt, the same
+        for name, content in {**self.files(hashlib.sha256(work.encode()).digest()), **(more or {})}.items():
             (partial / name).write_bytes(content)
         files = [
             contract.Artifact(file.name, file.stat().st_size, hashlib.sha256(file.read_bytes()).hexdigest())
@@ -267,7 +279,8 @@ class FakeEngine:
             return {**model, "run.json": json.dumps(content_of_this_run.hex()).encode()}
         header = b'{"weight":{"dtype":"U8","shape":[32],"data_offsets":[0,32]}}'
         weights = len(header).to_bytes(8, "little") + header + content_of_this_run
-        return {"config.json": b'{"model_type": "fake"}', "model.safetensors": weights}
+        named = {"config.json": b'{"model_type": "fake"}', "tokenizer.json": b"{}"}
+        return {**named, "model.safetensors": weights}
 
     def last_step(self) -> int:
         steps = [json.loads(line)["step"] for line in self.lines("metrics.jsonl")]

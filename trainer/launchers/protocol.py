@@ -141,6 +141,16 @@ def metrics_after(run_dir: Path, offset: int) -> tuple[list[contract.StepMetrics
     return [metrics for metrics in decoded if metrics is not None], offset
 
 
+def path_of_checkpoint(run_dir: Path, step: int) -> Path:
+    return run_dir / "checkpoints" / f"step-{step}"
+
+
+def steps_kept(run_dir: Path) -> list[int]:
+    """Steps whose checkpoints are whole: the manifest comes with the rename that publishes one."""
+    found = (run_dir / "checkpoints").glob("step-*/manifest.json")
+    return sorted(int(step) for path in found if (step := path.parent.name.removeprefix("step-")).isdecimal())
+
+
 def write_whole(path: Path, content: bytes) -> None:
     """Replace a file so that a reader sees the old content or the new, never a part."""
     with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}-", delete=False) as file:

@@ -1,3 +1,4 @@
+from trainer.models.checkpoints import ModelPermission, RunCheckpoint
 from trainer.models.coverage import DomainCount
 from trainer.models.credit import CreditEntry, CreditName
 from trainer.models.difficulty import DifficultyCheck, PassRate
@@ -32,12 +33,14 @@ __all__ = [
     "Mixture",
     "MixtureEntry",
     "MixtureSource",
+    "ModelPermission",
     "ModelVersion",
     "NewsCursor",
     "PassRate",
     "PolicyVersion",
     "Recipe",
     "RunAlarm",
+    "RunCheckpoint",
     "RunMetric",
     "RunSample",
     "Schedule",

@@ -45,6 +45,7 @@ class ModelVersion(models.Model):
     bytes = models.BigIntegerField(default=0)
     kl = models.JSONField(null=True)  # trainer.contract.Estimate: exact KL to its run's start, nats a sequence
     not_evaluated = models.CharField(max_length=500, blank=True)  # why no evaluation started by itself: one sentence
+    retired_at = models.DateTimeField(null=True, blank=True)  # from then on no name leads to it
     environment = models.JSONField(default=dict)  # of the engine that made it: trainer.contract.Result.environment
     created_at = models.DateTimeField(auto_now_add=True)
 

@@ -150,8 +150,8 @@ def _trained(run: TrainingRun) -> Any:
     """As they were mixed, those withdrawn since among them."""
     if run.mixture is not None:
         return run.mixture.entries.order_by().values("task")
-    if run.dataset_version is None:
-        return Task.objects.none().values("pk")
+    if run.is_whole or run.dataset_version is None:
+        return training_data.frozen(run).order_by().values("pk")
     frozen = Task.objects.filter(pk__in=run.dataset_version.entries.values("task"))
     private = run.line.purpose == LinePurpose.EXPERT
     return training_data.train_tasks(frozen, private=private).order_by().values("pk")

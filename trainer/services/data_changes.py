@@ -67,6 +67,8 @@ def _trained(run: TrainingRun | None) -> Any:
         return Task.objects.none()
     if run.mixture is not None:
         return Task.objects.filter(pk__in=run.mixture.entries.order_by().values("task")).order_by()
+    if run.is_whole:
+        return training_data.frozen(run).order_by()
     private = run.line.purpose == LinePurpose.EXPERT
     return training_data.train_tasks(training_data.version_tasks(run.dataset_version), private=private).order_by()
 

@@ -94,10 +94,16 @@ def clone(
     usage.require_left(run.line.team)
     changes = {**(overrides or {}), **({} if seed is None else {"seed": seed})}
     settings = {**{name: value for name, value in run.spec.items() if name != "preset"}, **changes}
+    if run.mixture_id is None and run.dataset_version_id is None:
+        raise Conflict("not_validated", f"Run {run.pk} has not read its file: start another one on the file instead.")
     with transaction.atomic():
-        _one_at_a_time(run.line)
         preset = run.spec.get("preset", RunSpec().preset)
-        estimated = _resolve(run.line, run.start, run.mixture, run.dataset_version, preset, settings, None)
+        if run.is_whole:
+            rows, beside = (training_data.whole(of).count() for of in (run.dataset_version, run.validation_version))
+            estimated = _estimate(run.start, preset, rows, beside, settings, None)
+        else:
+            _one_at_a_time(run.line)
+            estimated = _resolve(run.line, run.start, run.mixture, run.dataset_version, preset, settings, None)
         inherited = {name: why for name, why in run.reasons.items() if name not in changes}
         return _queue(
             msgspec.structs.replace(estimated, reasons=inherited | dict(estimated.reasons)),
@@ -109,6 +115,10 @@ def clone(
             dataset_version=run.dataset_version,
             grader=run.grader,
             second_grader=run.second_grader,
+            response_format=run.response_format,
+            training_file=run.training_file,
+            validation_file=run.validation_file,
+            validation_version=run.validation_version,
             cloned_from=run,
         )
 
@@ -225,7 +235,8 @@ def resume(run: TrainingRun, *, actor: Any, budgets: Mapping[str, Any] | None = 
     """Go on from the snapshot. What a budget paused needs another budget: `budgets` by knob, 0 for no limit."""
     _may(run, actor)
     usage.require_left(run.line.team)
-    _one_at_a_time(run.line)
+    if not run.is_whole:
+        _one_at_a_time(run.line)
     run = TrainingRun.objects.select_for_update(of=("self",)).get(pk=run.pk)
     if run.state == RunState.PAUSED:
         _give(run, budgets or {}, actor)
@@ -390,18 +401,22 @@ def _estimate(
 ) -> Estimate:
     wanted = {**(overrides or {}), **({} if seed is None else {"seed": seed})}
     resolved = presets.resolve(preset, rows=rows, parameters=origin.parameters, validation=validation, overrides=wanted)
+    return forecast(resolved, origin.parameters, rows=rows)
+
+
+def forecast(resolved: presets.Resolved, parameters: int, *, rows: int) -> Estimate:
+    """What settings that nothing is left to decide in would take."""
     spec = resolved.spec
-    measured = pace.of(spec, origin.parameters)
-    forecast = estimating.forecast(spec, parameters=origin.parameters, pace=measured)
+    found = estimating.forecast(spec, parameters=parameters, pace=pace.of(spec, parameters))
     return Estimate(
-        seconds=forecast.seconds,
-        tokens=forecast.tokens,
+        seconds=found.seconds,
+        tokens=found.tokens,
         steps=spec.steps,
         rows=rows,
         spec=spec,
         reasons=resolved.reasons,
-        runs=forecast.runs,
-        sentence=_told(spec, rows, forecast),
+        runs=found.runs,
+        sentence=_told(spec, rows, found),
     )
 
 

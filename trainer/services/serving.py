@@ -3,15 +3,17 @@
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from datetime import datetime
+from typing import Any, Protocol
 
 from django.conf import settings
 
-from tasks.errors import FlywheelError, NotFound
+from tasks.errors import FlywheelError, Invalid, NotFound
 from tasks.models import Team
 from tasks.wire import Limits, Wire, WireError, origin_of
-from trainer.models import Line, ModelVersion
+from trainer.models import Line, ModelVersion, TrainingRun
 from trainer.models.lines import LineQuerySet
+from trainer.services import checkpoints, naming
 from trainer.services.lines import shared_line
 from trainer.states import AliasName
 
@@ -31,23 +33,72 @@ class ModelServerRefused(FlywheelError):
         self.status = status
 
 
-def resolve(name: str, user: Any, team: Team | None = None) -> ModelVersion:
-    """The version behind a public name, looked up anew at every call: a promotion is seen by the next request.
+class Served(Protocol):
+    """What answers: a version, or a checkpoint of a run."""
 
-    champion: the shared line's. LINE: its champion, else its newest. LINE/champion, /challenger, /anchor, /v3.
+    digest: str
+    created_at: datetime
+
+    @property
+    def line(self) -> Line: ...
+
+
+def resolve(name: str, user: Any, team: Team | None = None) -> Served:
+    """What is behind a public name, looked up anew at every call: a promotion is seen by the next request.
+
+    champion: the shared line's. LINE: its champion, else its newest. LINE/champion, /challenger, /anchor, /v3. What a
+    run made, or keeps on its way: see trainer.services.naming.
     """
-    version = version_of(name, Line.objects.for_user(user, team))
-    if version is None:
+    visible = Line.objects.for_user(user, team)
+    found = version_of(name, visible) or _kept_or_granted(name, visible, team)
+    if found is None:
         raise NotFound(
             "model_not_found", f"There is no model {name[:120]} that you may use: list them with GET /models.", "model"
         )
-    return version
+    return found
+
+
+def resolve_version(name: str, user: Any, team: Team | None = None) -> ModelVersion:
+    """The version behind a name; a checkpoint on the way is none."""
+    found = resolve(name, user, team)
+    if not isinstance(found, ModelVersion):
+        raise Invalid("checkpoint_is_no_version", "Name a finished model, without :ckpt-step behind it.", "model")
+    return found
 
 
 def version_of(name: str, visible: LineQuerySet) -> ModelVersion | None:
+    if name.startswith(naming.PREFIX):
+        run = _run_of(name)
+        return _made(run, line__in=visible) if run and name == naming.of_run(run) else None
     slug, _, which = name.partition("/")
     line = _line(slug, which, visible)
     return _version(line, which) if line else None
+
+
+def _run_of(name: str) -> TrainingRun | None:
+    read = naming.read(name)
+    runs = TrainingRun.objects.select_related("line__team", "start__line")
+    return runs.filter(pk=read.run).first() if read else None
+
+
+def _made(run: TrainingRun, **where: Any) -> ModelVersion | None:
+    versions = ModelVersion.objects.select_related("line__team").filter(run=run, retired_at=None, **where)
+    return versions.distinct().first()
+
+
+def _kept_or_granted(name: str, visible: LineQuerySet, team: Team | None) -> Served | None:
+    """A checkpoint of a visible run; what another team's run made, where this team was given leave."""
+    run = _run_of(name)
+    if run is None:
+        return None
+    if name == naming.of_run(run):
+        return _made(run, permissions__team=team) if team else None
+    kept = run.checkpoints.filter(gone_at=None).select_related("run__line__team", "run__start__line")
+    found = next((checkpoint for checkpoint in kept if name == naming.of_checkpoint(checkpoint)), None)
+    if found is None:
+        return None
+    own = visible.filter(pk=run.line_id).exists()
+    return checkpoints.in_store(found) if own or (team and found.permissions.filter(team=team).exists()) else None
 
 
 def _line(slug: str, which: str, visible: LineQuerySet) -> Line | None:
@@ -66,8 +117,9 @@ def _version(line: Line, which: str) -> ModelVersion | None:
     elif which:
         return None
     else:
-        found = line.alias(AliasName.CHAMPION) or line.versions.without_controls().order_by("-number").first()
-    return found
+        usable = line.versions.without_controls().filter(retired_at=None)
+        found = line.alias(AliasName.CHAMPION) or usable.order_by("-number").first()
+    return found if found and found.retired_at is None else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,16 +140,18 @@ def names_among(visible: LineQuerySet) -> list[PublicModel]:
         champion = next((alias.version for alias in aliases if alias.name == AliasName.CHAMPION), None)
         if champion and shared and line.pk == shared.pk:
             names.append(PublicModel(AliasName.CHAMPION, champion))
-        versions = list(line.versions.select_related("line", "run").order_by("-number"))
+        rows = line.versions.filter(retired_at=None).select_related("line__team", "run__line__team", "run__start__line")
+        versions = list(rows.order_by("-number"))
         served = champion or next((version for version in versions if not version.is_control), None)
         if served:
             names.append(PublicModel(line.slug, served))
         names += [PublicModel(f"{line.slug}/{alias.name}", alias.version) for alias in aliases]
         names += [PublicModel(version.name, version) for version in versions]
+        names += [PublicModel(naming.of_run(version.run), version) for version in versions if version.run is not None]
     return names
 
 
-def chat(version: ModelVersion, body: dict[str, Any], stream: bool = False) -> Any:
+def chat(version: Served, body: dict[str, Any], stream: bool = False) -> Any:
     """A completion of the version, or with `stream` an iterator of its chunks, as the model server sent them.
 
     The body is passed on as it is; the model server honours or refuses each parameter. Only `model` becomes the digest.

@@ -9,7 +9,7 @@ from collections.abc import Collection, Container, Iterable, Mapping
 from django.db import transaction
 from django.db.models import Exists, Max, OuterRef, QuerySet
 
-from tasks.models import Dataset, DatasetTask, Task
+from tasks.models import Dataset, DatasetTask, DatasetVersionTask, Task
 from tasks.models.events import Subject, record
 from tasks.services import heldout
 from tasks.states import Split, TaskState
@@ -19,6 +19,7 @@ from trainer.evaluation.policy import policy_from
 from trainer.evaluation.suites import SealedTask, choose, graders_digest, suite_digest
 from trainer.models import ImportedSuite, Line, SuiteItem, SuiteVersion
 from trainer.services import rows
+from trainer.states import LinePurpose
 
 FEWEST = 20  # fewer sealed tasks of a domain are no suite: they could not carry an interval
 MOST = 20_000
@@ -117,7 +118,13 @@ def _sealed(line: Line) -> QuerySet[Task]:
 
 
 def _approved(line: Line, split: Split) -> QuerySet[Task]:
-    return Task.objects.filter(space_id=line.team_id, split=split, state=TaskState.APPROVED)
+    """Without what a team's runs on whole files were trained on, whatever its split: nothing would be held out there.
+    In the pool nobody's private run takes items from the gate."""
+    tasks = Task.objects.filter(space_id=line.team_id, split=split, state=TaskState.APPROVED)
+    if line.purpose == LinePurpose.SHARED:
+        return tasks
+    whole = DatasetVersionTask.objects.filter(task=OuterRef("pk"), version__runs__training_file__isnull=False)
+    return tasks.exclude(Exists(whole))
 
 
 def _of_domains(line: Line, tasks: QuerySet[Task]) -> QuerySet[Task]:

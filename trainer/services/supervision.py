@@ -6,7 +6,17 @@ from contextlib import suppress
 from tasks.errors import FlywheelError
 from trainer.contract import EngineFault
 from trainer.models import BaseBuild, Evaluation, ModelVersion
-from trainer.services import artifacts, bases, engine_work, evaluations, firings, gates, imported_suites, looks
+from trainer.services import (
+    artifacts,
+    bases,
+    engine_work,
+    evaluations,
+    file_runs,
+    firings,
+    gates,
+    imported_suites,
+    looks,
+)
 from trainer.services.bases import BaseBuildKind
 from trainer.services.difficulty import DifficultyKind
 from trainer.services.evaluations import EvaluationKind
@@ -20,6 +30,7 @@ KINDS: list[engine_work.Kind] = [BaseBuildKind(), EvaluationKind(), DifficultyKi
 
 def supervise() -> None:
     """Idempotent and safe to lose: every step looks for rows that lack what should follow."""
+    file_runs.validate_waiting()
     engine_work.supervise(KINDS)
     artifacts.reap()
     firings.go_on()

@@ -1,5 +1,6 @@
 """The engine's side of a training run: its inputs, its progress, and the version that it becomes."""
 
+import logging
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -9,15 +10,16 @@ from django.db.models import Max
 from django.utils import timezone
 
 from tasks.crash import crash_point
-from tasks.errors import Invalid
+from tasks.errors import FlywheelError, Invalid
 from trainer.contract import Alarm, Result, Rollout, StepMetrics, TrainSpec, encode
 from trainer.launchers.protocol import metrics_after, tail, write_whole
 from trainer.models import Alias, AliasMove, Line, ModelVersion, RunAlarm, RunMetric, RunSample, TrainingRun
 from trainer.runspec import RunSpec
-from trainer.services import artifacts, hacking, rows, training_data, usage
+from trainer.services import artifacts, checkpoints, hacking, rows, run_results, training_data, usage
 from trainer.services.bases import reference
 from trainer.states import AliasName, RunState
 
+logger = logging.getLogger(__name__)
 T = TypeVar("T", bound=msgspec.Struct)
 
 
@@ -45,6 +47,7 @@ class TrainingKind:
             grader=work.grader,
             attempt=work.attempt,
             second_grader=work.second_grader,
+            response_format=work.response_format,
         )
         write_whole(directory / "spec.json", encode(told))
 
@@ -66,10 +69,12 @@ class TrainingKind:
             _store_metrics(work, metrics)
             _store_samples(work, _decoded(samples, Rollout))
             _store_alarms(work, _decoded(alarms, Alarm))
+            checkpoints.follow(work, directory)
 
     def finish(self, work: TrainingRun, directory: Path, result: Result) -> bool:
         """Run succeeded, version registered, challenger moved: all of it or none. Or paused, by a spent budget."""
         if result.status == "paused":
+            checkpoints.follow(work, directory)
             return _paused(work, result)
         if result.model is None:
             raise Invalid("model_missing", "The engine gave no model: look at its log.")
@@ -84,8 +89,10 @@ class TrainingKind:
                 work.pk, old, RunState.SUCCEEDED, attempt=work.attempt, data=data, **changes
             ):
                 return False
+            checkpoints.follow(work, directory)
             version = _register(work, line, result)
             _challenge(line, version)
+            _keep_results(work)
             crash_point("engine.before_register")
         return True
 
@@ -95,6 +102,14 @@ class TrainingKind:
     def stopped_early(self, work: TrainingRun) -> RunState:
         """Paused where somebody asked for it; else queued, and the next attempt goes on from the checkpoint."""
         return RunState.PAUSED if work.state == RunState.PAUSING else RunState.QUEUED
+
+
+def _keep_results(work: TrainingRun) -> None:
+    """A convenience of the run: a full disk must not cost its version."""
+    try:
+        run_results.keep(work)
+    except FlywheelError:
+        logger.exception("run %s has no results file", work.pk)
 
 
 def _paused(work: TrainingRun, result: Result) -> bool:

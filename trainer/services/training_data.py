@@ -19,11 +19,16 @@ _TRAIN, _VALIDATION = DatasetTask.MembershipRole.TRAIN, DatasetTask.MembershipRo
 
 def version_tasks(version: DatasetVersion | None) -> Any:
     """Approved tasks of a frozen version; one that was withdrawn since is left out."""
-    return (
-        Task.objects.filter(pk__in=version.entries.values("task")).filter(state=TaskState.APPROVED)
-        if version
-        else (Task.objects.none())
-    )
+    return _entries(version).filter(state=TaskState.APPROVED)
+
+
+def whole(version: DatasetVersion | None) -> Any:
+    """Every task of a frozen version, approved or not; one that was withdrawn since is left out."""
+    return _entries(version).exclude(state=TaskState.WITHDRAWN)
+
+
+def _entries(version: DatasetVersion | None) -> Any:
+    return Task.objects.filter(pk__in=version.entries.values("task")) if version else Task.objects.none()
 
 
 def train_tasks(tasks: Any, *, private: bool) -> Any:
@@ -54,6 +59,8 @@ def trained_on(run: TrainingRun) -> Any:
     """The tasks that the run trains on, as a question to the database; withdrawn ones are left out."""
     if run.mixture is not None:
         return Task.objects.filter(pk__in=run.mixture.entries.values("task"), state=TaskState.APPROVED)
+    if run.is_whole:
+        return whole(run.dataset_version)
     private = run.line.purpose == LinePurpose.EXPERT
     return train_tasks(version_tasks(run.dataset_version), private=private)
 
@@ -62,19 +69,17 @@ def frozen(run: TrainingRun) -> Any:
     """The rows that were frozen for the run to train on, whatever has become of them since."""
     if run.mixture is not None:
         return Task.objects.filter(pk__in=run.mixture.entries.values("task"))
-    assert run.dataset_version is not None
-    entries = Task.objects.filter(pk__in=run.dataset_version.entries.values("task"))
-    return train_tasks(entries, private=run.line.purpose == LinePurpose.EXPERT)
+    entries = _entries(run.dataset_version)
+    return entries if run.is_whole else train_tasks(entries, private=run.line.purpose == LinePurpose.EXPERT)
 
 
 def write(run: TrainingRun, spec: RunSpec, directory: Path) -> None:
     """train.jsonl in training order, validation.jsonl and probe.jsonl: a fixed choice, the same at every attempt."""
-    train = directory / "train.jsonl"
-    rows.write_lines(train, (rows.prompt_item(task) for task in rows.in_order(_train_order(run, spec))))
     validation = _validation_pks(run, spec.validation_prompts)
-    rows.write_lines(directory / "validation.jsonl", map(rows.prompt_item, rows.in_order(validation)))
     probe = _validation_pks(run, spec.probe_prompts) or list(_train_order(run, spec))[: spec.probe_prompts]
-    rows.write_lines(directory / "probe.jsonl", map(rows.prompt_item, rows.in_order(probe)))
+    files = {"train": _train_order(run, spec), "validation": validation, "probe": probe}
+    for name, pks in files.items():
+        rows.write_lines(directory / f"{name}.jsonl", map(rows.prompt_item, rows.in_order(pks)))
 
 
 def _train_order(run: TrainingRun, spec: RunSpec) -> Iterator[int]:
@@ -96,7 +101,7 @@ def _validation_pks(run: TrainingRun, most: int) -> list[int]:
         named = {domain: [domain, ""] if domain == rows.GENERAL else [domain] for domain in sorted(domains)}
         by_domain = [tasks.filter(domain__in=names).order_by("content_digest")[:each] for names in named.values()]
         return [pk for chosen in by_domain for pk in chosen.values_list("pk", flat=True)]
-    tasks = validation_tasks(version_tasks(run.dataset_version))
+    tasks = whole(run.validation_version) if run.is_whole else validation_tasks(version_tasks(run.dataset_version))
     return list(tasks.order_by("content_digest").values_list("pk", flat=True)[:most])
 
 

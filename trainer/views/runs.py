@@ -22,7 +22,7 @@ from trainer.models import Line, RunSample, TrainingRun
 from trainer.presets import AUTO
 from trainer.services import hacking, runs, usage
 from trainer.states import RUN_ENDED, RunState
-from trainer.views import findings, settings
+from trainer.views import file_runs, findings, settings
 from trainer.views.scope import may_operate, no_supervisor
 
 TABLE_ROWS = 20
@@ -37,6 +37,8 @@ def find(request: HttpRequest, pk: int) -> TrainingRun:
         "started_by",
         "version__line",
         "cloned_from",
+        "training_file__dataset__team",
+        "validation_file",
     )
     found: TrainingRun = get_object_or_404(rows, pk=pk)
     return found
@@ -57,6 +59,7 @@ def run_page(request: HttpRequest, pk: int) -> HttpResponse:
         "measured": len(steps),
         **_samples(request, run),
         **hacking.shown(run, request.user),
+        **file_runs.shown(run),
         "may_operate": may_operate(request.user, run.line),
         "sees_prompts": run.line.shows_rows_to(request.user),
         "settings": settings.rows(run.spec, run.reasons),
@@ -217,6 +220,15 @@ def steer(request: HttpRequest, pk: int, verb: str) -> HttpResponse:
         case _:
             runs.cancel(run, actor=request.user)
             messages.success(request, "The run is cancelled; what it has written stays here.")
+    return redirect("run", pk)
+
+
+@login_required
+@require_POST
+def offer(request: HttpRequest, pk: int) -> HttpResponse:
+    """Offer the rows of a run on a file to the shared wheel."""
+    upload = file_runs.offer(find(request, pk), request.POST, actor=request.user)
+    messages.success(request, f"The rows are on their way into review as {upload.dataset}.")
     return redirect("run", pk)
 
 

@@ -1,0 +1,91 @@
+from collections.abc import Callable
+
+import pytest
+
+from tasks.errors import Conflict, NotFound
+from tasks.models import Dataset, User
+from tests.trainer.services.settling import settle
+from trainer.models import Line, RunCheckpoint, TrainingRun
+from trainer.services import artifacts, checkpoints, runs
+from trainer.services.launching import path_of
+from trainer.states import RUN_ENDED
+
+Fill = Callable[..., Dataset]
+
+
+@pytest.fixture
+def run(line: Line, fill: Fill, contributor: User) -> TrainingRun:
+    overrides = {"steps": 10, "save_every": 2, "measure_every": 2}
+    found = runs.train_expert(fill("letters", visibility="private", sealed=0), actor=contributor, overrides=overrides)
+
+    def ended() -> bool:
+        found.refresh_from_db()
+        return found.state in RUN_ENDED
+
+    settle(ended)
+    return found
+
+
+def at(run: TrainingRun, step: int) -> RunCheckpoint:
+    return RunCheckpoint.objects.get(run=run, step=step)
+
+
+def test_what_the_engine_keeps_is_known(run: TrainingRun):
+    assert [row.step for row in run.checkpoints.all()] == [10, 8, 6, 4, 2]
+
+
+def test_the_best_three_by_validation_are_usable(run: TrainingRun):
+    assert [row.step for row in checkpoints.usable(run)] == [10, 8, 6]
+
+
+def test_a_run_that_was_not_validated_shows_all_that_is_kept(run: TrainingRun):
+    for metric in run.metrics.all():
+        metric.data.pop("validation_reward", None)
+        metric.save()
+
+    assert len(checkpoints.usable(run)) == 5
+
+
+def test_a_checkpoint_comes_into_the_store_at_its_first_use(run: TrainingRun):
+    found = checkpoints.in_store(at(run, 8))
+
+    names = {path.name for path in artifacts.path_of(found.digest).iterdir()}
+    assert names == {"config.json", "tokenizer.json", "model.safetensors", "manifest.json"}
+    assert at(run, 8).digest == found.digest != run.version.digest
+
+
+def test_a_used_checkpoint_outlives_its_run_directory(run: TrainingRun):
+    used = checkpoints.in_store(at(run, 8))
+    import shutil
+
+    shutil.rmtree(path_of(run.directory) / "checkpoints")
+    checkpoints.follow(run, path_of(run.directory))
+
+    assert checkpoints.in_store(at(run, 8)).digest == used.digest
+    assert [row.step for row in run.checkpoints.filter(gone_at=None)] == [8]
+
+
+def test_a_checkpoint_that_was_let_go_is_not_found(run: TrainingRun):
+    import shutil
+
+    shutil.rmtree(path_of(run.directory) / "checkpoints")
+
+    with pytest.raises(NotFound):
+        checkpoints.in_store(at(run, 8))
+
+
+def test_an_adapter_is_no_model_by_itself(run: TrainingRun):
+    (path_of(run.directory) / "checkpoints" / "step-8" / "adapter_config.json").write_text("{}")
+
+    with pytest.raises(Conflict) as caught:
+        checkpoints.in_store(at(run, 8))
+
+    assert caught.value.code == "adapter_only"
+
+
+def test_following_a_directory_twice_changes_nothing(run: TrainingRun):
+    before = list(run.checkpoints.values())
+
+    checkpoints.follow(run, path_of(run.directory))
+
+    assert list(run.checkpoints.values()) == before

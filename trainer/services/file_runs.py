@@ -1,0 +1,249 @@
+"""Runs on files: every row of a training file trains, the rows of another file validate, and a grader grades them all.
+
+Such a run is there at once, as `validating`; its files may still be on their way in. Each pass of the supervisor looks
+at those that wait: a file with a bad row fails the run and says the line, else the rows are frozen, what was left to
+decide is decided, and the run is queued. What a caller should know beside (no validation file, rows in both files) is
+a notice: an event of the run, which changes nothing.
+"""
+
+import logging
+import secrets
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+from django.db import transaction
+from django.utils import timezone
+
+from tasks.crash import crash_point
+from tasks.errors import FlywheelError, Invalid
+from tasks.models import DatasetVersion, Upload
+from tasks.models.events import Subject, record
+from tasks.services import datasets, graders, sealing
+from tasks.services.access import require_role
+from tasks.states import Role, UploadState
+from trainer import hyperparameters
+from trainer.hyperparameters import Asked
+from trainer.models import Line, ModelVersion, TrainingRun
+from trainer.services import lines, runs, training_data, usage, wake
+from trainer.states import RunState
+
+logger = logging.getLogger(__name__)
+NOTICE = "trainingrun.notice"
+LEAVES_OUT = frozenset({"contaminated"})  # what refuses a row without calling it wrong: the run goes on without it
+LARGEST_SEED = 2**31 - 1
+
+
+def start(
+    training_file: Upload,
+    *,
+    actor: Any,
+    start_from: ModelVersion,
+    grader: Mapping[str, Any],
+    validation_file: Upload | None = None,
+    asked: Asked | None = None,
+    seed: int | None = None,
+    response_format: Mapping[str, Any] | None = None,
+    suffix: str = "",
+    metadata: Mapping[str, str] | None = None,
+    echo: Mapping[str, Any] | None = None,
+) -> TrainingRun:
+    """Queue a run of the file's own expert behind the validation of its files. `echo`: kept for the caller's surface.
+
+    Runs on one file may wait side by side: each starts from the version that it names.
+    """
+    team = training_file.team
+    require_role(actor, team, Role.CONTRIBUTOR, Role.OPERATOR)
+    usage.require_left(team)
+    _require_usable(training_file, validation_file, start_from)
+    graders.require_usable(grader, team.pk)
+    asked, seed = asked or Asked(), secrets.randbelow(LARGEST_SEED) if seed is None else seed
+    with transaction.atomic():
+        provisional, _ = hyperparameters.resolve(
+            asked, rows=max(_rows(training_file), 1), validation=0, parameters=start_from.parameters, seed=seed
+        )
+        run = TrainingRun.objects.create(
+            line=_line(training_file, start_from, actor),
+            start=start_from,
+            started_by=actor,
+            training_file=training_file,
+            validation_file=validation_file,
+            spec=msgspec.to_builtins(provisional.spec),
+            total_steps=provisional.spec.steps,
+            grader=dict(grader),
+            response_format=None if response_format is None else dict(response_format),
+            suffix=suffix,
+            metadata=dict(metadata or {}),
+            asked={"settings": msgspec.to_builtins(asked), "seed": seed, "echo": dict(echo or {})},
+        )
+        data = {"training_file": training_file.pk, "validation_file": validation_file and validation_file.pk}
+        record("trainingrun.created", subject=_subject(run), team=team.pk, actor=actor, data=data)
+        if validation_file is None:
+            _notice(run, "no_validation", "There is no validation file: nothing is measured beside the training rows.")
+        _grade_rows_by(training_file, grader, actor)
+        crash_point("run.before_commit")
+    wake.supervisor()
+    return run
+
+
+def _require_usable(training: Upload, validation: Upload | None, start_from: ModelVersion) -> None:
+    for param, upload in (("training_file", training), ("validation_file", validation)):
+        if upload is not None and upload.dataset.held_out:
+            sentence = f"{upload.filename} is a held-out suite: nothing is trained or validated on it."
+            raise Invalid("held_out", sentence, param)
+    if validation is not None and validation.team_id != training.team_id:
+        raise Invalid("other_team", "Both files belong to one team: upload the validation file too.", "validation_file")
+    if start_from.is_control:
+        raise Invalid("control_run", f"A coin has trained {start_from.name}: start from another model.", "model")
+    if not runs.origins(None, training.dataset).filter(pk=start_from.pk).exists():
+        raise Invalid("other_team", f"{start_from.name} is another team's: start from a model of your own.", "model")
+
+
+def _line(training_file: Upload, start_from: ModelVersion, actor: Any) -> Line:
+    dataset = training_file.dataset
+    found = Line.objects.filter(dataset=dataset).first()
+    return found or lines.create_expert(dataset.team, dataset.name, start_from, actor=actor, dataset=dataset)
+
+
+def _grade_rows_by(upload: Upload, grader: Mapping[str, Any], actor: Any) -> None:
+    """Rows that wait for a grader are checked and proved by this one. That is told, and holds nothing up: a grader that
+    the data side cannot use (it reads what rows lack) stays with the run."""
+    if upload.dataset.default_grader_id is not None:
+        return
+    try:
+        with transaction.atomic():
+            datasets.set_default_grader(upload.dataset, grader, actor=actor)
+    except FlywheelError as refused:
+        logger.info("the rows of upload %s are not proved: %s", upload.pk, refused.sentence)
+
+
+def _rows(upload: Upload) -> int:
+    return int(upload.counts.get("rows", 0)) - sum(upload.counts.get("rejected", {}).values())
+
+
+# Validation
+
+
+def validate_waiting() -> None:
+    """Look at every run whose files are awaited. A fault of one does not hold up the others."""
+    for run in TrainingRun.objects.filter(state=RunState.VALIDATING, training_file__isnull=False).order_by("pk"):
+        try:
+            validate(run)
+        except Exception:
+            logger.exception("run %s could not be validated; the next pass tries again", run.pk)
+
+
+def validate(run: TrainingRun) -> bool:
+    """Queue the run, or fail it, once both files are read. False: they are not yet."""
+    files = {"training_file": run.training_file, "validation_file": run.validation_file}
+    given = {param: upload for param, upload in files.items() if upload is not None}
+    if any(upload.state in (UploadState.RECEIVED, UploadState.IMPORTING) for upload in given.values()):
+        return False
+    for param, upload in given.items():
+        if sentence := _problem(upload):
+            _fail(run, f"invalid_{param}", sentence, param)
+            return True
+    try:
+        _queue(run)
+    except FlywheelError as refused:
+        _fail(run, refused.code, refused.sentence, refused.param or "training_file")
+    return True
+
+
+def _problem(upload: Upload) -> str:
+    """Why nothing can be trained on the file, with the line of the first bad row; empty where all is well."""
+    if upload.state == UploadState.UNMAPPED:
+        return f"{upload.filename} cannot be read as rows of messages: each line is one JSON object with `messages`."
+    if upload.state != UploadState.IMPORTED:
+        return f"{upload.filename}: {upload.failure or 'it could not be read.'}"
+    bad = upload.issues.exclude(code__in=LEAVES_OUT).order_by("line", "pk")
+    first = bad.first()
+    if first is None:
+        return ""
+    more = bad.values("line").distinct().count() - 1
+    others = f" {more:,} more rows are wrong." if more > 1 else " One more row is wrong." if more else ""
+    return f"Line {first.line:,} of {upload.filename}: {first.sentence} {first.remedy}{others}"
+
+
+@transaction.atomic
+def _fail(run: TrainingRun, code: str, sentence: str, param: str) -> None:
+    fault = {"boundary": "data", "code": code, "sentence": sentence, "param": param}
+    TrainingRun.objects.advance(
+        run.pk, RunState.VALIDATING, RunState.FAILED, error=fault, finished_at=timezone.now(), data={"error": fault}
+    )
+
+
+@transaction.atomic
+def _queue(run: TrainingRun) -> None:
+    """Rows frozen, settings resolved, state moved: all of it or none."""
+    assert run.training_file is not None
+    sealing.lock_splits(run.line.team_id)
+    version = datasets.freeze_file(run.training_file, actor=None)
+    beside = None if run.validation_file is None else datasets.freeze_file(run.validation_file, actor=None)
+    asked = msgspec.convert(run.asked["settings"], Asked)
+    resolved, told = hyperparameters.resolve(
+        asked,
+        rows=version.task_count,
+        validation=beside.task_count if beside else 0,
+        parameters=run.start.parameters,
+        seed=run.asked["seed"],
+    )
+    estimated = runs.forecast(resolved, run.start.parameters, rows=version.task_count)
+    _tell_of_rows(run, version, beside)
+    moved = TrainingRun.objects.advance(
+        run.pk,
+        RunState.VALIDATING,
+        RunState.QUEUED,
+        dataset_version=version,
+        validation_version=beside,
+        spec=msgspec.to_builtins(resolved.spec),
+        reasons=dict(resolved.reasons),
+        total_steps=resolved.spec.steps,
+        estimated_seconds=estimated.seconds,
+        estimated_tokens=estimated.tokens,
+        notes=[estimated.sentence, *run.notes],
+        asked={**run.asked, "settings": msgspec.to_builtins(told)},
+    )
+    crash_point("run.before_queued")
+    if moved:
+        wake.supervisor()
+    else:
+        transaction.set_rollback(True)  # cancelled meanwhile: nothing of it stays
+
+
+def _tell_of_rows(run: TrainingRun, version: DatasetVersion, beside: DatasetVersion | None) -> None:
+    """What the caller would want to know of the files."""
+    assert run.training_file is not None
+    for upload, frozen in ((run.training_file, version), (run.validation_file, beside)):
+        if upload is None or frozen is None:
+            continue
+        for code, count in upload.counts.get("rejected", {}).items():
+            words = f"{count:,} rows of {upload.filename} are left out: they repeat a held-out suite ({code})."
+            _notice(run, code, words)
+        if repeated := upload.memberships.count() - frozen.task_count:
+            words = f"{repeated:,} rows of {upload.filename} repeat another row of it: each is used once."
+            _notice(run, "repeated_rows", words)
+    if beside is None:
+        return
+    shared = training_data.whole(beside).filter(exact_key__in=training_data.whole(version).values("exact_key"))
+    if count := shared.values("exact_key").distinct().count():
+        words = (
+            f"{count:,} of {beside.task_count:,} prompts of the validation file are in the training file too: what "
+            "validation measures there is memory."
+        )
+        _notice(run, "overlapping_files", words, count=count)
+
+
+def _notice(run: TrainingRun, code: str, sentence: str, **data: Any) -> None:
+    told = {"level": "warn", "code": code, "sentence": sentence, **data}
+    record(NOTICE, subject=_subject(run), team=run.line.team_id, data=told)
+
+
+def _subject(run: TrainingRun) -> Subject:
+    return Subject("trainingrun", str(run.pk))
+
+
+def uses(upload: Upload) -> TrainingRun | None:
+    """A run that has not read the file yet, if there is one: the file is needed until then."""
+    waiting = TrainingRun.objects.filter(state__in=[RunState.VALIDATING, RunState.QUEUED])
+    return waiting.filter(training_file=upload).first() or waiting.filter(validation_file=upload).first()
