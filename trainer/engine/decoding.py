@@ -55,7 +55,7 @@ def decode(model: PreTrainedModel, prompts: Sequence[Sequence[int]], how: Decodi
 def _decode(model: PreTrainedModel, prompts: Sequence[Sequence[int]], how: Decoding) -> list[Completion]:
     state = _Prefilled(model, prompts, how)
     total = len(prompts) * how.answers
-    held = _Held([how.begin() for _ in range(total)], how.ends) if how.begin else None
+    held = _Held([how.begin() for _ in range(total)]) if how.begin else None
     noise = torch.Generator(device="cpu").manual_seed(how.seed)
     written = _Written(total, how, model.device)
     ends = torch.tensor(sorted(how.ends), device=model.device)
@@ -66,7 +66,7 @@ def _decode(model: PreTrainedModel, prompts: Sequence[Sequence[int]], how: Decod
         written.add(at, state.rows, token_b, logprob_b, drawn_b)
         ended_b = state.going_b & torch.isin(token_b, ends)
         if held:
-            ended_b |= held.finished(state.rows, state.going_b, token_b)
+            held.accept(state.rows[state.going_b], token_b[state.going_b])
         written.end(at, state.rows[ended_b])
         state.going_b = state.going_b & ~ended_b
         if at + 1 == how.max_tokens or not state.go_on(token_b):
@@ -104,8 +104,8 @@ class _Written:
 class _Held:
     """The states of all rows, of which a step asks those that still go on."""
 
-    def __init__(self, states: Sequence[Constraint], ends: frozenset[int]) -> None:
-        self._states, self._ends = states, ends
+    def __init__(self, states: Sequence[Constraint]) -> None:
+        self._states = states
 
     def shut(self, rows: torch.Tensor, going_b: torch.Tensor) -> torch.Tensor:
         """Which tokens may not follow, by row; none is shut to a row that has ended and is only carried along."""
@@ -117,17 +117,10 @@ class _Held:
             open_b_v.append(mask if going else np.ones_like(mask))
         return ~torch.from_numpy(np.stack(open_b_v)).to(rows.device)
 
-    def finished(self, rows: torch.Tensor, going_b: torch.Tensor, token_b: torch.Tensor) -> torch.Tensor:
-        """Take the tokens in. True for a row that is whole by them where the model has no end token to say so.
-
-        Where it has one, that is drawn like any other token, so that the model learns to say it.
-        """
-        over = []
-        for row, going, token in zip(rows.tolist(), going_b.tolist(), token_b.tolist(), strict=True):
-            if going:
-                self._states[row].accept(token)
-            over.append(going and not self._ends and self._states[row].finished)
-        return torch.tensor(over, device=rows.device)
+    def accept(self, rows: torch.Tensor, token_b: torch.Tensor) -> None:
+        """Also where nothing but an end may follow, it is drawn like any token: the model learns to say it."""
+        for row, token in zip(rows.tolist(), token_b.tolist(), strict=True):
+            self._states[row].accept(token)
 
 
 class _Prefilled:

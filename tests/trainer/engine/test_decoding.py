@@ -6,7 +6,6 @@ import pytest
 import torch
 from transformers import TopPLogitsWarper
 
-from trainer import constraint
 from trainer.contract import ChatMessage
 from trainer.engine import decoding, loading, sampling
 from trainer.engine.decoding import Decoding, decode
@@ -247,15 +246,3 @@ def test_a_row_in_a_format_does_not_depend_on_the_rows_beside_it(model, prompts,
 
     assert len(beside) == 2
     assert alone.tokens[0] == beside[0].tokens[0]
-
-
-def test_a_model_without_an_end_token_is_done_when_the_format_is(opened, prompts, held):
-    rows = decode(opened[0], prompts, replace(held, ends=frozenset(), begin=_endless(opened)))
-
-    assert not any(row.truncated for row in rows)
-    assert all(opened[1].decode(row.tokens).endswith("}") for row in rows)
-
-
-def _endless(opened):
-    vocabulary = constraint.Vocabulary(opened[1].backend_tokenizer.to_str(), opened[0].config.vocab_size, ())
-    return lambda: vocabulary.begin(constraint.grammar(FORMAT))
