@@ -61,7 +61,11 @@ def grammar(response_format: Mapping[str, Any] | None) -> str | None:
     schema = (read.json_schema.schema if isinstance(read, AsSchema) else None) or {"type": "object"}
     # `lenient` off also where the schema asks for it: a keyword that is passed over would be a promise not kept.
     options: Any = {"whitespace_flexible": True, "whitespace_pattern": WHITESPACE, "lenient": False}
-    return str(LLMatcher.grammar_from_json_schema(json.dumps(schema), overrides=options))
+    try:
+        return str(LLMatcher.grammar_from_json_schema(json.dumps(schema), overrides=options))
+    except (ValueError, RecursionError) as error:
+        _require(str(error))
+        raise
 
 
 def check(response_format: Mapping[str, Any] | None) -> None:
@@ -79,7 +83,7 @@ class Constraint:
     def allowed(self) -> Mask:
         """The next tokens; the model's end tokens are among them where the answer may be over.
 
-        All false: the answer cannot be finished with this vocabulary.
+        All false: the answer cannot be finished, and `dead_end` says why.
         """
         bits = np.frombuffer(self._matcher.compute_bitmask(), dtype=np.uint8)
         known = np.unpackbits(bits, bitorder="little")[: min(self._end, self._width)]
@@ -90,6 +94,15 @@ class Constraint:
             mask[:] = False
         mask[self._ends] = self._matcher.is_accepting()
         return mask
+
+    @property
+    def dead_end(self) -> str:
+        """One sentence, where nothing is allowed any more."""
+        if self._matcher.get_error():  # only tokens that were allowed are ever taken in: it is a limit of the library
+            return (
+                "The schema of response_format is too large to hold an answer to: give it fewer or simpler properties."
+            )
+        return "The model's tokens cannot write what response_format asks for: use another model or schema."
 
     def accept(self, token: int) -> None:
         if token not in self._ends:
@@ -135,8 +148,9 @@ class Vocabulary:
         _require(LLMatcher.validate_grammar(wanted, self._tokenizer))
         compiled = LLMatcher(self._tokenizer, wanted, log_level=0)
         _require(compiled.get_error())
-        if not Constraint(compiled.deep_copy(), self._width, self._end, self._ends).allowed().any():
-            raise Unusable("The model's tokens cannot write what response_format asks for: use another model.")
+        first = Constraint(compiled.deep_copy(), self._width, self._end, self._ends)
+        if not first.allowed().any():
+            raise Unusable(first.dead_end)
         return compiled
 
 

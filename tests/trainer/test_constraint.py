@@ -169,3 +169,22 @@ def test_a_grammar_is_compiled_once(spelling: Vocabulary, monkeypatch: pytest.Mo
     monkeypatch.setattr(spelling, "_compile", lambda wanted: pytest.fail("It was compiled again."))
 
     assert spelling.begin(grammar).allowed().any()
+
+
+def test_a_schema_that_is_too_large_to_follow_says_so(spelling: Vocabulary) -> None:
+    many = {"type": "object", "properties": {f"p{number}": {"type": "string"} for number in range(3000)}}
+    answer = spelling.begin(wanted(format_of(many)))
+
+    answer.accept(next(t for t in range(4, 320) if spelling.bytes_of(t) == b"{"))
+
+    assert not answer.allowed().any()
+    assert "too large" in answer.dead_end
+
+
+def test_a_schema_that_is_too_deep_is_refused() -> None:
+    deep: dict[str, Any] = {"type": "null"}
+    for _ in range(200):
+        deep = {"type": "array", "items": deep}
+
+    with pytest.raises(Unusable, match="recursion limit"):
+        constraint.grammar(format_of(deep))

@@ -113,7 +113,7 @@ class _Held:
         for row, going in zip(rows.tolist(), going_b.tolist(), strict=True):
             mask = self._states[row].allowed()
             if going and not mask.any():
-                raise Unusable("The model's tokens cannot finish what response_format asks for: use another model.")
+                raise Unusable(self._states[row].dead_end)
             open_b_v.append(mask if going else np.ones_like(mask))
         return ~torch.from_numpy(np.stack(open_b_v)).to(rows.device)
 

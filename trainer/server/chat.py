@@ -147,6 +147,8 @@ def _body(raw: bytes) -> Body:
         fields = msgspec.json.decode(raw)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise invalid(None, f"The body is not JSON: {error}.", code="invalid_json") from error
+    except RecursionError as error:
+        raise invalid(None, "The body is nested too deeply.", code="invalid_json") from error
     if not isinstance(fields, dict):
         raise invalid(None, "The body must be a JSON object.", code="invalid_json")
     for name, value in fields.items():

@@ -97,8 +97,7 @@ class Choice:
             return None
         mask = self._constraint.allowed()
         if not mask.any():
-            sentence = "The model's tokens cannot finish what response_format asks for. Use another model or schema."
-            self.fail(invalid("response_format", sentence, code="invalid_response_format"))
+            self.fail(invalid("response_format", self._constraint.dead_end, code="invalid_response_format"))
         return mask
 
     def accept(self, token: int, told: Told | None = None) -> None:

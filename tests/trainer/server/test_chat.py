@@ -145,7 +145,7 @@ def test_a_missing_model_is_named() -> None:
     assert raised.value.param == "model"
 
 
-@pytest.mark.parametrize("raw", [b"", b"{", b"[]", b"\xff\xfe", b'"text"', b"null"])
+@pytest.mark.parametrize("raw", [b"", b"{", b"[]", b"\xff\xfe", b'"text"', b"null", b"[" * 99_999])
 def test_what_is_not_a_json_object_is_refused(raw: bytes) -> None:
     with pytest.raises(Fault) as raised:
         chat.parse(raw, max_choices=4, max_tokens=100)
