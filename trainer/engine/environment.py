@@ -12,7 +12,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-PACKAGES = ("torch", "transformers", "trl", "peft", "accelerate", "tokenizers", "datasets", "numpy", "vllm")
+PACKAGES = tuple("torch transformers trl peft accelerate tokenizers datasets numpy llguidance vllm".split())
 SOURCES = Path(__file__).parents[1]  # of the package trainer
 
 
@@ -29,8 +29,8 @@ def describe() -> dict[str, str]:
 
 
 def sources_digest() -> str:
-    """Of the code that decides what is learned: the engine, and the rewards beside it."""
-    files = [*(SOURCES / "engine").glob("*.py"), SOURCES / "rewards.py"]
+    """Of the code that decides what is learned: the engine, with the rewards and the formats beside it."""
+    files = [*(SOURCES / "engine").glob("*.py"), SOURCES / "rewards.py", SOURCES / "constraint.py"]
     digest = hashlib.sha256()
     for path in sorted(files):
         digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
