@@ -12,7 +12,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-PACKAGES = tuple("torch transformers trl peft accelerate tokenizers datasets numpy llguidance vllm".split())
+LEARNING = ("torch", "transformers", "trl", "peft", "accelerate", "tokenizers", "datasets", "numpy")
+DRAWING = ("llguidance", "vllm")
 SOURCES = Path(__file__).parents[1]  # of the package trainer
 
 
@@ -21,7 +22,7 @@ def describe() -> dict[str, str]:
     return {
         "engine": sources_digest()[:12],
         "python": platform.python_version(),
-        **{name: version for name in PACKAGES if (version := _version(name))},
+        **{name: version for name in (*LEARNING, *DRAWING) if (version := _version(name))},
         "platform": f"{platform.system()} {platform.machine()}",
         "processor": processor(),
         **_torch(sys.modules.get("torch")),

@@ -23,7 +23,7 @@ from trainer.server.sampling import Batch, Told
 from trainer.server.text import TextStream
 
 GATHER_SECONDS = 0.004  # an idle worker waits this long for company
-ROWS_A_BATCH = 32
+ROWS_A_BATCH = 64  # fifty who ask at once share one batch: half as many rows cost a fifth of the tokens a second
 BATCHES = 4  # at once
 
 log = logging.getLogger(__name__)
