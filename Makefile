@@ -14,7 +14,7 @@ PYTEST_WORKERS ?= 2
 SEED ?= 1
 TURNS ?= 1
 
-.PHONY: help install up turn test proof bench-graders bench-ingest bench-train bench-gates lint browser skypilot clean
+.PHONY: help install up turn test proof bench-graders bench-ingest bench-train bench-gates bench-serving lint browser skypilot clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | column -t -s "$$(printf '\t')"
@@ -61,6 +61,9 @@ bench-train: install ## a step's cost, time to a pass rate, few-shot, collapse d
 
 bench-gates: install ## false promotions, power, coverage, early stopping, beside other rules (about half an hour; FAST=1: under a minute)
 	@$(PYTHON) -m flywheel.bench.gates
+
+bench-serving: install ## tokens a second and waiting times of fifty chats at once, beside one at a time (FAST=1: under a minute)
+	@$(PYTHON) -m flywheel.bench.serving
 
 lint: install ## linters, types, import contracts, Dockerfile and compose file
 	@$(PYTHON) -m ruff check .

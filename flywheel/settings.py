@@ -288,6 +288,14 @@ DEFAULT_FROM_EMAIL = _word(
 # The model server and the engine.
 MODEL_SERVER_URL = env.str("MODEL_SERVER_URL", default="http://127.0.0.1:8001")
 MODEL_SERVER_TOKEN = _secret("MODEL_SERVER_TOKEN", "model_server_token")
+# What the server at that address calls a version. Ours goes by digests, vLLM by its --served-model-name, which is the
+# path that it was given where it was given no name. One fixed name for all versions would answer for the wrong ones.
+MODEL_SERVER_MODEL = _word(
+    "MODEL_SERVER_MODEL",
+    "{digest}",
+    pattern=r"[^{}]*\{(digest|path|name)\}[^{}]*",
+    such_as="{digest}, {path} or {name}",
+)
 ENGINE_COMMAND = env.str("ENGINE_COMMAND", default="")  # "" : this interpreter with -m trainer.engine
 ENGINE_SLOTS = _whole("ENGINE_SLOTS", 1, low=1, high=64)  # engine processes at a time
 ENGINE_THREADS = _whole("ENGINE_THREADS", 0, low=0, high=1024)  # of one engine; 0: all cores

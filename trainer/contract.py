@@ -104,7 +104,7 @@ class TrainSpec(msgspec.Struct, frozen=True, tag="train", tag_field="kind", forb
     grader: dict[str, Any] | None = None  # replaces every row's grader
     attempt: int = 1
     second_grader: dict[str, Any] | None = None  # trains nothing: the report compares it with the first on a sample
-    response_format: dict[str, Any] | None = None  # what answers are held to as they are drawn
+    response_format: dict[str, Any] | None = None  # what answers are held to (trainer/constraint.py)
 
 
 class EvaluateSpec(msgspec.Struct, frozen=True, tag="evaluate", tag_field="kind", forbid_unknown_fields=True):

@@ -1,4 +1,4 @@
-"""A model server without a model: the real wire format (trainer.server.chat), answers that repeat the question."""
+"""A model server without a model: the real wire format (trainer.server), answers that repeat the question."""
 
 import json
 import threading
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from trainer.server import chat
+from trainer.server import chat, replies
 from trainer.server.faults import Fault
 
 TOKEN = "for-tests-only"
@@ -46,13 +46,13 @@ def running() -> Iterator[FakeModelServer]:
             if ask.stream:
                 self._stream(ask, words)
             else:
-                self._json(200, chat.Reply(ask).whole([" ".join(words)] * ask.n, ["stop"] * ask.n, 3, len(words)))
+                self._json(200, replies.Reply(ask).whole([" ".join(words)] * ask.n, ["stop"] * ask.n, 3, len(words)))
 
         def _stream(self, ask: chat.Ask, words: list[str]) -> None:
             self.send_response(200)
             self.send_header("Content-Type", "text/event-stream")
             self.end_headers()
-            reply = chat.Reply(ask)
+            reply = replies.Reply(ask)
             self.wfile.write(reply.opening(0))
             for count, word in enumerate(words):
                 if count == fake.breaks_after:
@@ -61,7 +61,7 @@ def running() -> Iterator[FakeModelServer]:
             self.wfile.write(reply.closing(0, "stop"))
             if ask.include_usage:
                 self.wfile.write(reply.usage(3, len(words)))
-            self.wfile.write(chat.DONE)
+            self.wfile.write(replies.DONE)
 
         def _json(self, status: int, body: Any) -> None:
             raw = json.dumps(body).encode()

@@ -1,4 +1,4 @@
-"""Models that take a moment to make: random weights, a tokenizer of ninety tokens, a chat template.
+"""Models that take a moment to make: random weights, a tokenizer of ninety tokens or of every byte, a chat template.
 
 They are published as the engine publishes its own, and know nothing of it.
 """
@@ -20,12 +20,15 @@ TEMPLATE = (
 TEXT = "the quick brown fox jumps over the lazy dog 0 1 2 3 4 5 6 7 8 9 , . ! ? + - = say hello to a small model"
 
 
-def make_tokenizer() -> PreTrainedTokenizerFast:
+def make_tokenizer(vocabulary: int = 90) -> PreTrainedTokenizerFast:
+    """Of ninety tokens, which can spell what TEXT is made of; with 256 and more it can spell anything."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     special = ["<|end|>", "<|system|>", "<|user|>", "<|assistant|>"]
-    tokenizer.train_from_iterator([TEXT], trainers.BpeTrainer(vocab_size=90, special_tokens=special))
+    alphabet = pre_tokenizers.ByteLevel.alphabet() if vocabulary > 256 else []
+    trainer = trainers.BpeTrainer(vocab_size=vocabulary, special_tokens=special, initial_alphabet=alphabet)
+    tokenizer.train_from_iterator([TEXT], trainer)
     # No end token: random weights would draw it now and then. A test that wants one gives it to the model.
     wrapped = PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="<|end|>")
     wrapped.chat_template = TEMPLATE
@@ -60,9 +63,16 @@ class Shelf:
 
     path: Path
 
-    def add(self, seed: int, end_token: int | None = None, context: int = 1024, template: bool = True) -> str:
+    def add(
+        self,
+        seed: int,
+        end_token: int | None = None,
+        context: int = 1024,
+        template: bool = True,
+        vocabulary: int = 90,
+    ) -> str:
         partial = self.path / f"partial-{seed}"
-        tokenizer = make_tokenizer()
+        tokenizer = make_tokenizer(vocabulary)
         if not template:
             tokenizer.chat_template = None
         make_model(len(tokenizer), seed, end_token, context).save_pretrained(partial)

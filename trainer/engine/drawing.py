@@ -128,7 +128,7 @@ class GroupSource:
             return _by_vllm(trainer, prompts, recipe.group_size)
         policy = trainer.accelerator.unwrap_model(trainer.model)
         how = Sampling(recipe.group_size, recipe.temperature, 1.0, recipe.max_completion_tokens, seed)
-        return sampling.draw(policy, self._run.tokenizer, prompts, how)
+        return sampling.draw(policy, self._run.tokenizer, prompts, how, self._run.held_to)
 
     def _graded(self, rows: Sequence[int], answers: Sequence[Sequence[sampling.Answer]], seed: int) -> list[Group]:
         began = time.perf_counter()

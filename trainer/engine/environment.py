@@ -12,7 +12,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-PACKAGES = ("torch", "transformers", "trl", "peft", "accelerate", "tokenizers", "datasets", "numpy", "vllm")
+LEARNING = ("torch", "transformers", "trl", "peft", "accelerate", "tokenizers", "datasets", "numpy")
+DRAWING = ("llguidance", "vllm")
 SOURCES = Path(__file__).parents[1]  # of the package trainer
 
 
@@ -21,7 +22,7 @@ def describe() -> dict[str, str]:
     return {
         "engine": sources_digest()[:12],
         "python": platform.python_version(),
-        **{name: version for name in PACKAGES if (version := _version(name))},
+        **{name: version for name in (*LEARNING, *DRAWING) if (version := _version(name))},
         "platform": f"{platform.system()} {platform.machine()}",
         "processor": processor(),
         **_torch(sys.modules.get("torch")),
@@ -29,8 +30,8 @@ def describe() -> dict[str, str]:
 
 
 def sources_digest() -> str:
-    """Of the code that decides what is learned: the engine, and the rewards beside it."""
-    files = [*(SOURCES / "engine").glob("*.py"), SOURCES / "rewards.py"]
+    """Of the code that decides what is learned: the engine, with the rewards and the formats beside it."""
+    files = [*(SOURCES / "engine").glob("*.py"), SOURCES / "rewards.py", SOURCES / "constraint.py"]
     digest = hashlib.sha256()
     for path in sorted(files):
         digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")

@@ -54,7 +54,7 @@ def _sample(run: Run) -> list[PromptItem]:
 def _answered(run: Run, policy: PreTrainedModel, items: Sequence[PromptItem]) -> list[Row]:
     """One answer to each, as the run measures: at temperature 1."""
     how = Sampling(1, 1.0, 1.0, run.recipe.max_completion_tokens, run.recipe.seed)
-    answers = sampling.draw(policy, run.tokenizer, run.encoded(items), how)
+    answers = sampling.draw(policy, run.tokenizer, run.encoded(items), how, run.held_to)
     return [_row(run, item, several[0]) for item, several in zip(items, answers, strict=True)]
 
 

@@ -44,12 +44,14 @@ def measure(
     drawn_as: Sampling,
     *,
     known: Sequence[Sequence[int] | None] = (),
+    held_to: sampling.Begin | None = None,
 ) -> Probe:
     """One completion a prompt, drawn at `drawn_as`; both models are compared on every prefix of it.
 
     `known` may hold completions that were drawn from this policy at this temperature already: they are not drawn again.
+    A format that answers are held to chooses the prefixes with the policy; the divergence at each is the policies' own.
     """
-    drawn = _one_each(policy, tokenizer, prompts, drawn_as, known or [None] * len(prompts))
+    drawn = _one_each(policy, tokenizer, prompts, drawn_as, known or [None] * len(prompts), held_to)
     order = sorted(range(len(prompts)), key=lambda at: len(drawn[at]))
     kls, entropies = [0.0] * len(prompts), [0.0] * len(prompts)
     for begin in range(0, len(order), ROWS_AT_ONCE):
@@ -67,12 +69,13 @@ def _one_each(
     prompts: Sequence[Sequence[int]],
     drawn_as: Sampling,
     known: Sequence[Sequence[int] | None],
+    held_to: sampling.Begin | None,
 ) -> list[Sequence[int]]:
     missing = [at for at, completion in enumerate(known) if completion is None]
     drawn: list[Sequence[int]] = [completion or () for completion in known]
     if missing:
         once = Sampling(1, drawn_as.temperature, 1.0, drawn_as.max_completion_tokens, drawn_as.seed)
-        answers = sampling.draw(policy, tokenizer, [prompts[at] for at in missing], once)
+        answers = sampling.draw(policy, tokenizer, [prompts[at] for at in missing], once, held_to)
         for at, (answer,) in zip(missing, answers, strict=True):
             drawn[at] = answer.tokens
     return drawn

@@ -50,8 +50,14 @@ class Decision(msgspec.Struct, frozen=True):
 class Run:
     def __init__(self, spec: TrainSpec, directory: Path, progress: Progress) -> None:
         self.spec, self.recipe, self.directory, self.progress = spec, spec.recipe, directory, progress
+        if spec.response_format and self.recipe.vllm != "off":
+            # TRL can pass a schema on to vLLM, but takes its log probabilities after the mask, where the update has
+            # them before it: every forced token would be told as a gap to the sampler, and weighed down for it.
+            sentence = "Answers are held to a response_format by the engine's own sampler only: set vllm to off."
+            raise Fault("spec", "response_format_with_vllm", sentence)
         self.items = rows.read(directory / "train.jsonl", PromptItem)
         self.policy, self.tokenizer = loading.load(spec.model)
+        self.held_to = sampling.held_to(self.policy, self.tokenizer, spec.response_format)
         self.initial = None if self.recipe.lora_rank else loading.load(spec.model)[0]
         self.validation = self._some("validation.jsonl", self.recipe.validation_prompts)
         self.probe = self._some("probe.jsonl", self.recipe.probe_prompts)

@@ -1,23 +1,35 @@
 """Drawing answers from a model: seeded, batched, the same for validation, probes and evaluation."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from trainer import constraint
+from trainer.constraint import Constraint
 from trainer.contract import ChatMessage, Sampling
 from trainer.engine.decoding import Decoding, decode
 from trainer.engine.faults import Fault
 from trainer.engine.loading import context_tokens
+
+Begin = Callable[[], Constraint]  # the state of an answer that is held to a format
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
     text: str
     tokens: tuple[int, ...]  # with the end token where the model set one
-    logprobs: tuple[float, ...]  # of each token under the distribution that it was drawn from, nats
+    logprobs: tuple[float, ...]  # of each token, nats: under the distribution that it was drawn from, before any format
     truncated: bool  # the model had not finished at the token limit
+    drawn_logprobs: tuple[float, ...] = ()  # after the format's mask, where the answer was held to one
+
+    @property
+    def surprises(self) -> list[float]:
+        """Of each token when it was drawn, nats: what a format forces is no surprise."""
+        return [-logprob for logprob in self.drawn_logprobs or self.logprobs]
 
 
 def conversation(messages: Sequence[ChatMessage]) -> list[dict[str, str]]:
@@ -49,6 +61,7 @@ def draw(
     tokenizer: PreTrainedTokenizerBase,
     prompts: Sequence[Sequence[int]],
     sampling: Sampling,
+    held_to: Begin | None = None,
 ) -> list[list[Answer]]:
     """`answers_per_item` answers to every prompt, in one pass. The global random state stays as it was.
 
@@ -65,17 +78,43 @@ def draw(
         seed=sampling.seed,
         ends=end_tokens(model, tokenizer),
         pad=tokenizer.pad_token_id,
+        begin=held_to,
     )
-    with evaluating(model):
-        drawn = decode(model, prompts, how)
+    try:
+        with evaluating(model):
+            drawn = decode(model, prompts, how)
+    except constraint.Unusable as error:
+        raise Fault("model", "format_not_writable", str(error)) from error
     texts = tokenizer.batch_decode([completion.tokens for completion in drawn], skip_special_tokens=True)
     answers = [
-        Answer(text, tuple(completion.tokens), tuple(completion.logprobs), completion.truncated)
+        Answer(
+            text,
+            tuple(completion.tokens),
+            tuple(completion.logprobs),
+            completion.truncated,
+            tuple(completion.drawn_logprobs) if held_to else (),
+        )
         for text, completion in zip(texts, drawn, strict=True)
     ]
     if greedy:
         return [[answer] * k for answer in answers]
     return [answers[at : at + k] for at in range(0, len(answers), k)]
+
+
+def held_to(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, response_format: Mapping[str, Any] | None
+) -> Begin | None:
+    """How an answer of this model begins that is held to the format; None: any text. Raises Fault."""
+    try:
+        if (grammar := constraint.grammar(response_format)) is None:
+            return None
+        width = model.config.get_text_config().vocab_size
+        described = tokenizer.backend_tokenizer.to_str()
+        vocabulary = constraint.Vocabulary(described, width, end_tokens(model, tokenizer))
+        vocabulary.begin(grammar)  # compiled now: a schema that cannot be used ends the run before its first step
+    except constraint.Unusable as error:
+        raise Fault("spec", "unusable_response_format", str(error)) from error
+    return partial(vocabulary.begin, grammar)
 
 
 @contextmanager

@@ -2,6 +2,13 @@
 
 Only groups with spread reach the loss; rows are sorted by length before they are cut into micro-batches, so that little
 padding is computed. Token-level DAPO loss over the whole batch is the same sum however it is cut.
+
+Of answers that are held to a response_format, the log probabilities before the format's mask are learned from, in the
+sampler as in the loss. The ratio of new to old policy is then 1 before the first update and moves by what the policy
+learned, not by what the mask forced; what is published answers without a mask too, and learns to need it less. Masked
+on both sides, the loss would have to keep a mask of the whole vocabulary for every token, and nothing would ever move
+the policy towards the format. The price: a forced token counts as if the policy had chosen it. Its advantage is that of
+its group, which is zero on average.
 """
 
 import os

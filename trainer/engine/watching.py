@@ -175,7 +175,8 @@ class Watch(TrainerCallback):
         run = self._run
         if not run.validation:
             return {}
-        drawn = sampling.draw(self._policy(), run.tokenizer, run.encoded(run.validation), _measuring(run.recipe))
+        prompts, how = run.encoded(run.validation), _measuring(run.recipe)
+        drawn = sampling.draw(self._policy(), run.tokenizer, prompts, how, run.held_to)
         return {item.key: several for item, several in zip(run.validation, drawn, strict=True)}
 
     def _probed(self, answers: Mapping[str, Sequence[sampling.Answer]]) -> dict[str, Any]:
@@ -256,7 +257,9 @@ def probed(
     prompts = run.encoded(run.probe)
     known = [answers[item.key][0].tokens if answers and item.key in answers else None for item in run.probe]
     how = _measuring(run.recipe)
-    return probes.measure(policy, trainer.initial_logits(), run.tokenizer, prompts, how, known=known)
+    return probes.measure(
+        policy, trainer.initial_logits(), run.tokenizer, prompts, how, known=known, held_to=run.held_to
+    )
 
 
 def _why(run: Run, step: int, sighting: Sighting) -> str:
@@ -300,7 +303,7 @@ def _entropy(groups: Sequence[drawing.Group]) -> float:
 
     Over all groups of the first round: those that an update is made of are the undecided ones.
     """
-    surprises = [-logprob for group in groups for answer in group.answers for logprob in answer.logprobs]
+    surprises = [surprise for group in groups for answer in group.answers for surprise in answer.surprises]
     return sum(surprises) / max(len(surprises), 1)
 
 

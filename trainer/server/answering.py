@@ -5,7 +5,8 @@ import contextlib
 from collections.abc import AsyncGenerator, Callable, Iterator
 from dataclasses import dataclass, replace
 
-from trainer.server.chat import Ask, Settings
+from trainer.constraint import Constraint, Unusable
+from trainer.server.chat import Ask, Settings, unusable_format
 from trainer.server.faults import Fault, busy, invalid, too_slow
 from trainer.server.resident import Resident
 from trainer.server.residents import Residents
@@ -31,9 +32,13 @@ class Answering:
                     async with asyncio.timeout_at(deadline):
                         resident = await stack.enter_async_context(self._residents.lease(ask.model))
                         prompt = await asyncio.to_thread(resident.render, ask.messages)
+                        constraints = await asyncio.to_thread(_constraints, resident, ask)
                 settings = _within_context(ask.settings, len(prompt), resident.context)
                 inbox: asyncio.Queue[Event] = asyncio.Queue()
-                job = Job(prompt, ask.n, settings, resident.decode, resident.ends, _deliver_to(inbox))
+                job = Job(
+                    prompt, ask.n, settings, resident.decode, resident.ends, _deliver_to(inbox),
+                    spell=resident.spell, constraints=constraints,
+                )  # fmt: skip
                 stack.callback(job.cancel)
                 resident.worker.submit(job)
                 yield Begun(len(prompt))
@@ -68,6 +73,16 @@ class Answering:
             yield
         except TimeoutError as error:
             raise too_slow(self._max_seconds) from error
+
+
+def _constraints(resident: Resident, ask: Ask) -> list[Constraint]:
+    """One a choice; none where any text may be answered. A large schema takes a second to compile."""
+    if ask.grammar is None:
+        return []
+    try:
+        return [resident.constrain(ask.grammar) for _ in range(ask.n)]
+    except Unusable as error:
+        raise unusable_format(error) from error
 
 
 def _within_context(settings: Settings, prompt_tokens: int, context: int) -> Settings:

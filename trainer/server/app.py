@@ -20,11 +20,13 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from trainer.server import chat, resident
+from trainer.server import chat, replies, resident
 from trainer.server.answering import Answering, Begun
-from trainer.server.chat import Ask, Reply
+from trainer.server.chat import Ask
 from trainer.server.faults import Fault
 from trainer.server.limits import Limits
+from trainer.server.odds import Odds
+from trainer.server.replies import Reply
 from trainer.server.residents import Residents
 from trainer.server.store import Store
 from trainer.server.worker import Ended, Piece
@@ -117,18 +119,20 @@ class Stream(StreamingResponse):
 
 async def _collect(ask: Ask, events: Events) -> dict[str, Any]:
     texts, reasons = [""] * ask.n, [""] * ask.n
+    told: list[list[Odds]] = [[] for _ in range(ask.n)]
     prompt_tokens = completion_tokens = 0
     async with contextlib.aclosing(events):
         async for event in events:
             match event:
                 case Begun(tokens):
                     prompt_tokens = tokens
-                case Piece(index, text):
+                case Piece(index, text, odds):
                     texts[index] += text
+                    told[index] += odds
                 case Ended(index, reason, tokens):
                     reasons[index] = reason
                     completion_tokens += tokens
-    return Reply(ask).whole(texts, reasons, prompt_tokens, completion_tokens)
+    return Reply(ask).whole(texts, reasons, prompt_tokens, completion_tokens, told)
 
 
 async def _stream(ask: Ask, begun: Begun, events: Events) -> AsyncIterator[bytes]:
@@ -139,17 +143,17 @@ async def _stream(ask: Ask, begun: Begun, events: Events) -> AsyncIterator[bytes
         try:
             async for event in events:
                 match event:
-                    case Piece(index, text):
-                        yield reply.piece(index, text)
+                    case Piece(index, text, odds):
+                        yield reply.piece(index, text, odds)
                     case Ended(index, reason, tokens):
                         completion_tokens += tokens
                         yield reply.closing(index, reason)
         except Fault as fault:
-            yield chat.sse_fault(fault)
+            yield replies.sse_fault(fault)
             return
         if ask.include_usage:
             yield reply.usage(begun.prompt_tokens, completion_tokens)
-        yield chat.DONE
+        yield replies.DONE
 
 
 async def _unless_gone(request: Request, work: Awaitable[T]) -> T:

@@ -1,11 +1,9 @@
-"""The wire format of POST /v1/chat/completions: what is asked, and the shapes of the answers.
+"""The wire format of POST /v1/chat/completions: what is asked. The shapes of the answers are in replies.py.
 
 A parameter is honoured or refused; none is silently ignored.
 """
 
 import re
-import time
-import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -13,18 +11,19 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
+from trainer import constraint
 from trainer.server.faults import Fault, invalid
 
 DEFAULT_TOKENS = 512  # where the request names no limit
 ROLES = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant"}
 
 # Labels for the caller's own books: no answer depends on them.
-LABELS = frozenset({"user", "metadata", "safety_identifier", "prompt_cache_key"})
-# Known but not built: accepted only with the value that asks for nothing.
+LABELS = frozenset({"user", "metadata", "safety_identifier", "prompt_cache_key", "prompt_cache_retention"})
+# Known but not built: accepted only with the value that asks for nothing. A model here neither thinks before it answers
+# nor has a tone to set, so "none" and "medium" are what it does anyway.
 NEUTRAL: Mapping[str, tuple[Any, ...]] = {
-    "response_format": ({"type": "text"},),
-    "logprobs": (False,),
-    "top_logprobs": (0,),
+    "reasoning_effort": ("none",),
+    "verbosity": ("medium",),
     "frequency_penalty": (0,),
     "presence_penalty": (0,),
     "logit_bias": ({},),
@@ -40,13 +39,17 @@ NEUTRAL: Mapping[str, tuple[Any, ...]] = {
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """How the tokens of one choice are drawn. Temperature 0 is greedy; without a seed every call differs."""
+    """How the tokens of one choice are drawn. Temperature 0 is greedy; without a seed every call differs.
+
+    The same seed gives the same text, whoever else is in the batch (trainer/server/sampling.py).
+    """
 
     temperature: float
     top_p: float
     max_tokens: int
     stops: tuple[str, ...]
     seed: int | None
+    top_logprobs: int | None = None  # the likeliest tokens told at each place besides the chosen one; None: none at all
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +60,7 @@ class Ask:
     settings: Settings
     stream: bool
     include_usage: bool
+    grammar: str | None = None  # what the answer is held to (trainer/constraint.py); None: any text
 
 
 class Part(msgspec.Struct):
@@ -87,6 +91,9 @@ class Body(msgspec.Struct):
     seed: int | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
+    response_format: dict[str, Any] | None = None
+    logprobs: bool | None = None
+    top_logprobs: Annotated[int, Meta(ge=0, le=20)] | None = None
 
 
 READ = frozenset(Body.__struct_fields__)
@@ -95,25 +102,44 @@ READ = frozenset(Body.__struct_fields__)
 def parse(raw: bytes, *, max_choices: int, max_tokens: int) -> Ask:
     """Raises Fault, which names the parameter."""
     body = _body(raw)
-    stops = (body.stop,) if isinstance(body.stop, str) else tuple(body.stop or ())
-    if "" in stops:
-        raise invalid("stop", "A stop string must not be empty.")
     n = body.n or 1
     if n > max_choices:
         raise invalid("n", f"n is at most {max_choices} here.")
+    messages = [_message(index, message) for index, message in enumerate(body.messages)]
+    usage = bool(body.stream_options and body.stream_options.include_usage)
+    grammar = _grammar(body.response_format)
+    return Ask(body.model, messages, n, _settings(body, max_tokens), bool(body.stream), usage, grammar)
+
+
+def _settings(body: Body, max_tokens: int) -> Settings:
+    stops = (body.stop,) if isinstance(body.stop, str) else tuple(body.stop or ())
+    if "" in stops:
+        raise invalid("stop", "A stop string must not be empty.")
     tokens = body.max_completion_tokens or body.max_tokens or min(DEFAULT_TOKENS, max_tokens)
     if tokens > max_tokens:
-        raise invalid("max_completion_tokens", f"At most {max_tokens} tokens can be asked for here.")
-    settings = Settings(
+        name = "max_completion_tokens" if body.max_completion_tokens else "max_tokens"
+        raise invalid(name, f"At most {max_tokens} tokens can be asked for here.")
+    if body.top_logprobs and not body.logprobs:
+        raise invalid("top_logprobs", "top_logprobs needs logprobs: set it to true, or leave both out.")
+    return Settings(
         temperature=1.0 if body.temperature is None else body.temperature,
         top_p=body.top_p or 1.0,
         max_tokens=tokens,
         stops=stops,
         seed=body.seed,
+        top_logprobs=(body.top_logprobs or 0) if body.logprobs else None,
     )
-    messages = [_message(index, message) for index, message in enumerate(body.messages)]
-    usage = bool(body.stream_options and body.stream_options.include_usage)
-    return Ask(body.model, messages, n, settings, bool(body.stream), usage)
+
+
+def _grammar(response_format: dict[str, Any] | None) -> str | None:
+    try:
+        return constraint.grammar(response_format)
+    except constraint.Unusable as error:
+        raise unusable_format(error) from error
+
+
+def unusable_format(error: constraint.Unusable) -> Fault:
+    return invalid("response_format", str(error), code="invalid_response_format")
 
 
 def _body(raw: bytes) -> Body:
@@ -121,6 +147,8 @@ def _body(raw: bytes) -> Body:
         fields = msgspec.json.decode(raw)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise invalid(None, f"The body is not JSON: {error}.", code="invalid_json") from error
+    except RecursionError as error:
+        raise invalid(None, "The body is nested too deeply.", code="invalid_json") from error
     if not isinstance(fields, dict):
         raise invalid(None, "The body must be a JSON object.", code="invalid_json")
     for name, value in fields.items():
@@ -165,67 +193,3 @@ def _message(index: int, message: Message) -> dict[str, str]:
         text = "".join(part.text for part in message.content)
     named = {"name": message.name} if message.name else {}
     return {"role": ROLES[message.role], "content": text, **named}
-
-
-class Reply:
-    """The JSON bodies that answer one request: one completion, or the chunks of a stream."""
-
-    def __init__(self, ask: Ask) -> None:
-        self._ask = ask
-        self._same = {
-            "id": f"chatcmpl-{uuid.uuid4().hex}",
-            "created": int(time.time()),
-            "model": ask.model,
-            "system_fingerprint": f"fp_{ask.model[:12]}",
-        }
-
-    def whole(self, texts: list[str], reasons: list[str], prompt_tokens: int, completion_tokens: int) -> dict[str, Any]:
-        choices = [
-            {
-                "index": index,
-                "message": {"role": "assistant", "content": text, "refusal": None},
-                "logprobs": None,
-                "finish_reason": reason,
-            }
-            for index, (text, reason) in enumerate(zip(texts, reasons, strict=True))
-        ]
-        usage = _usage(prompt_tokens, completion_tokens)
-        return {**self._same, "object": "chat.completion", "choices": choices, "usage": usage}
-
-    def opening(self, index: int) -> bytes:
-        return self._chunk(index, {"role": "assistant", "content": ""}, None)
-
-    def piece(self, index: int, text: str) -> bytes:
-        return self._chunk(index, {"content": text}, None)
-
-    def closing(self, index: int, reason: str) -> bytes:
-        return self._chunk(index, {}, reason)
-
-    def usage(self, prompt_tokens: int, completion_tokens: int) -> bytes:
-        usage = _usage(prompt_tokens, completion_tokens)
-        return sse({**self._same, "object": "chat.completion.chunk", "choices": [], "usage": usage})
-
-    def _chunk(self, index: int, delta: dict[str, str], reason: str | None) -> bytes:
-        choice = {"index": index, "delta": delta, "logprobs": None, "finish_reason": reason}
-        usage = {"usage": None} if self._ask.include_usage else {}
-        return sse({**self._same, "object": "chat.completion.chunk", "choices": [choice], **usage})
-
-
-DONE = b"data: [DONE]\n\n"
-
-
-def sse(value: Any) -> bytes:
-    return b"data: " + msgspec.json.encode(value) + b"\n\n"
-
-
-def sse_fault(fault: Fault) -> bytes:
-    """After the first chunk there is no status left to change; the clients raise on an `error` in the stream."""
-    return sse(fault.envelope())
-
-
-def _usage(prompt_tokens: int, completion_tokens: int) -> dict[str, int]:
-    return {
-        "prompt_tokens": prompt_tokens,
-        "completion_tokens": completion_tokens,
-        "total_tokens": prompt_tokens + completion_tokens,
-    }

@@ -3,6 +3,7 @@
 import gc
 import threading
 from collections.abc import Iterable, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import torch
 from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
+from trainer.constraint import Constraint, Unusable, Vocabulary
 from trainer.server.faults import invalid
 from trainer.server.store import Store, corrupt
 from trainer.server.worker import Worker
@@ -27,6 +29,8 @@ class Resident:
         self._rendering = threading.Lock()  # a fast tokenizer is not made for two callers at once
         self.context = int(getattr(model.config.get_text_config(), "max_position_embeddings", None) or NO_LIMIT)
         self.ends = _end_tokens(model, tokenizer)
+        self._width = int(model.config.get_text_config().vocab_size)
+        self._spelt: dict[int, tuple[str, bytes | None]] = {}
         self.worker = Worker(model, name)
         self.worker.start()
 
@@ -44,6 +48,33 @@ class Resident:
     def decode(self, tokens: Sequence[int]) -> str:
         text: str = self._tokenizer.decode(tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False)
         return text
+
+    def constrain(self, grammar: str) -> Constraint:
+        """The state of a new answer that is held to the grammar. Raises Unusable."""
+        if isinstance(self._vocabulary, Unusable):
+            raise self._vocabulary
+        return self._vocabulary.begin(grammar)
+
+    def spell(self, token: int) -> tuple[str, bytes | None]:
+        """A token's text and its bytes; None where the tokenizer does not tell them."""
+        if token not in self._spelt:
+            text = str(self._tokenizer.decode([token], skip_special_tokens=False, clean_up_tokenization_spaces=False))
+            known = self._vocabulary
+            written = None if isinstance(known, Unusable) else known.bytes_of(token)
+            self._spelt[token] = (text, written)
+        return self._spelt[token]
+
+    @cached_property
+    def _vocabulary(self) -> Vocabulary | Unusable:
+        """Made for the first answer that needs it: of a large vocabulary it takes a second."""
+        backend = getattr(self._tokenizer, "backend_tokenizer", None)
+        if backend is None:
+            return Unusable("This model has no fast tokenizer, so its answers cannot be held to a format.")
+        try:
+            with self._rendering:
+                return Vocabulary(backend.to_str(), self._width, self.ends)
+        except Unusable as error:
+            return error
 
     def close(self) -> None:
         self.worker.close()

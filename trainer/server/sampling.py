@@ -6,11 +6,17 @@ last bits; on CPU weights are float32, where that does not decide a draw in prac
 """
 
 import inspect
+import math
 from collections.abc import Sequence
 from typing import Generic, Protocol, TypeVar
 
+import numpy as np
 import torch
 from transformers import DynamicCache, PreTrainedModel
+
+from trainer.constraint import Mask
+
+Told = tuple[float, list[tuple[int, float]]]  # log probability of the token, and the likeliest tokens with theirs
 
 
 class Row(Protocol):
@@ -19,6 +25,7 @@ class Row(Protocol):
     prompt: Sequence[int]
     temperature: float
     top_p: float
+    top_logprobs: int | None  # None: the row does not ask for log probabilities
 
     @property
     def ended(self) -> bool: ...
@@ -27,7 +34,11 @@ class Row(Protocol):
         """The row's next random number in [0, 1)."""
         ...
 
-    def accept(self, token: int) -> None:
+    def allowed(self) -> Mask | None:
+        """The tokens that may come next; None: any."""
+        ...
+
+    def accept(self, token: int, told: Told | None) -> None:
         """Take the next token; `ended` is true after the last."""
         ...
 
@@ -52,20 +63,49 @@ class Batch(Generic[R]):
         """One more token for every row."""
         positions_bt = (self._mask_bt.cumsum(1) - 1).clamp(min=0)[:, -self._next_bt.shape[1] :]
         logits_bv = self._forward(positions_bt)
+        open_bv = self._masked(logits_bv)
         live = [row for row in self.rows if not row.ended]
         draws = {id(row): row.draw() for row in live if row.temperature > 0}
         tokens = choose(
-            logits_bv,
+            open_bv,
             [0.0 if row.ended else row.temperature for row in self.rows],
             [row.top_p for row in self.rows],
             [draws.get(id(row), 0.0) for row in self.rows],
         )
-        for row, token in zip(self.rows, tokens, strict=True):
+        told = self._told(logits_bv, tokens)
+        for at, (row, token) in enumerate(zip(self.rows, tokens, strict=True)):
             if not row.ended:
-                row.accept(token)
+                row.accept(token, told.get(at))
         self._next_bt = torch.tensor(tokens, device=self._mask_bt.device)[:, None]
         self._mask_bt = torch.cat([self._mask_bt, torch.ones_like(self._next_bt)], dim=1)
         self._drop_ended()
+
+    def _masked(self, logits_bv: torch.Tensor) -> torch.Tensor:
+        """Without the tokens that a row's format rules out. A row that asks for no format is left as it is."""
+        masks = {at: mask for at, row in enumerate(self.rows) if not row.ended and (mask := row.allowed()) is not None}
+        masks = {at: mask for at, mask in masks.items() if not self.rows[at].ended}  # at a dead end: nothing is allowed
+        if not masks:
+            return logits_bv
+        at = torch.tensor(list(masks), device=logits_bv.device)
+        shut_nv = ~torch.from_numpy(np.stack(list(masks.values()))).to(logits_bv.device)
+        return logits_bv.index_copy(0, at, logits_bv[at].masked_fill(shut_nv, -math.inf))
+
+    def _told(self, logits_bv: torch.Tensor, tokens: Sequence[int]) -> dict[int, Told]:
+        """By row, for those that ask: what the model itself thought of the token and which were the likeliest.
+
+        Of its own distribution, at temperature 1, before nucleus and mask: how sure it was does not depend on how it
+        was asked to draw.
+        """
+        asking = {at: row.top_logprobs for at, row in enumerate(self.rows) if row.top_logprobs is not None}
+        if not asking:
+            return {}
+        logps_nv = logits_bv[list(asking)].float().log_softmax(-1)
+        values_nk, tokens_nk = logps_nv.topk(min(max(asking.values()), logps_nv.shape[-1]))
+        told = {}
+        for place, (at, count) in enumerate(asking.items()):
+            top = list(zip(tokens_nk[place].tolist(), values_nk[place].tolist(), strict=True))[:count]
+            told[at] = (float(logps_nv[place, tokens[at]]), top)
+        return told
 
     def _forward(self, positions_bt: torch.Tensor) -> torch.Tensor:
         optional = {"position_ids": positions_bt, "logits_to_keep": 1}
@@ -108,7 +148,9 @@ def choose(
     if any(top_p < 1 for top_p in top_ps):
         shares_bv = _nucleus(shares_bv, torch.tensor(top_ps, dtype=torch.float64, device=logits_bv.device))
     cumulative_bv = shares_bv.cumsum(dim=-1)
-    at_b = torch.tensor(draws, dtype=torch.float64, device=logits_bv.device) * cumulative_bv[:, -1]
+    total_b = cumulative_bv[:, -1]
+    at_b = torch.tensor(draws, dtype=torch.float64, device=logits_bv.device) * total_b
+    at_b = torch.minimum(at_b, total_b.nextafter(torch.zeros_like(total_b)))  # the product may round up to the total
     drawn_b = torch.searchsorted(cumulative_bv, at_b[:, None], right=True)[:, 0].clamp(max=logits_bv.shape[-1] - 1)
     return [
         int(drawn if heat else likeliest)

@@ -15,7 +15,13 @@ class TextStream:
         # differently at the beginning of a text (a blank that disappears).
         self._context = self._read = 0
         self._held = ""  # text that may be the beginning of a stop string
+        self.released = 0  # characters handed out
         self.stopped = False
+
+    @property
+    def known(self) -> int:
+        """Characters read so far, those included that are held back."""
+        return self.released + len(self._held)
 
     def push(self, token: int) -> str:
         self._tokens.append(token)
@@ -30,8 +36,11 @@ class TextStream:
         text = self._new_text()
         self._read = len(self._tokens)
         released = self._release(text)
+        if self.stopped:
+            return released
         held, self._held = self._held, ""
-        return released if self.stopped else released + held
+        self.released += len(held)
+        return released + held
 
     def _new_text(self) -> str:
         known = self._decode(self._tokens[self._context : self._read])
@@ -43,10 +52,12 @@ class TextStream:
         if found:
             self.stopped = True
             released, self._held = self._held[: min(found)], ""
+            self.released += len(released)
             return released
         keep = max((_overlap(self._held, stop) for stop in self._stops), default=0)
         cut = len(self._held) - keep
         released, self._held = self._held[:cut], self._held[cut:]
+        self.released += len(released)
         return released
 
 

@@ -15,13 +15,15 @@ from dataclasses import dataclass
 
 from transformers import PreTrainedModel
 
+from trainer.constraint import Constraint, Mask
 from trainer.server.chat import Settings
-from trainer.server.faults import Fault
-from trainer.server.sampling import Batch
+from trainer.server.faults import Fault, invalid
+from trainer.server.odds import Likely, Odds
+from trainer.server.sampling import Batch, Told
 from trainer.server.text import TextStream
 
 GATHER_SECONDS = 0.004  # an idle worker waits this long for company
-ROWS_A_BATCH = 32
+ROWS_A_BATCH = 64  # fifty who ask at once share one batch: half as many rows cost a fifth of the tokens a second
 BATCHES = 4  # at once
 
 log = logging.getLogger(__name__)
@@ -31,6 +33,7 @@ log = logging.getLogger(__name__)
 class Piece:
     index: int
     text: str
+    odds: tuple[Odds, ...] = ()  # of the tokens that the text is made of, where they were asked for
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +44,7 @@ class Ended:
 
 
 Event = Piece | Ended | Fault
+Spell = Callable[[int], tuple[str, bytes | None]]  # a token's text and its bytes
 
 
 class Job:
@@ -54,8 +58,12 @@ class Job:
         decode: Callable[[Sequence[int]], str],
         ends: frozenset[int],
         emit: Callable[[Event], None],
+        *,
+        spell: Spell = lambda token: (str(token), None),
+        constraints: Sequence[Constraint] = (),  # one a choice, where the answer is held to a format
     ) -> None:
         self.prompt, self.settings, self.decode, self.ends, self.emit = prompt, settings, decode, ends, emit
+        self.spell, self.constraints = spell, constraints
         self.cancelled = False  # written by the event loop, read by the worker: one bool needs no lock
         self.choices = [Choice(self, index) for index in range(n)]
 
@@ -69,8 +77,11 @@ class Choice:
     def __init__(self, job: Job, index: int) -> None:
         self.job, self.index = job, index
         self.prompt, self.temperature, self.top_p = job.prompt, job.settings.temperature, job.settings.top_p
+        self.top_logprobs = job.settings.top_logprobs
         self._random = random.Random(choice_seed(job.settings.seed, index))
         self._text = TextStream(job.decode, job.settings.stops)
+        self._constraint = job.constraints[index] if job.constraints else None
+        self._odds: deque[tuple[int, Odds]] = deque()  # not told yet, with the character that each token begins at
         self._tokens = 0
         self._over = False
 
@@ -81,12 +92,24 @@ class Choice:
     def draw(self) -> float:
         return self._random.random()
 
-    def accept(self, token: int) -> None:
+    def allowed(self) -> Mask | None:
+        if self._constraint is None:
+            return None
+        mask = self._constraint.allowed()
+        if not mask.any():
+            self.fail(invalid("response_format", self._constraint.dead_end, code="invalid_response_format"))
+        return mask
+
+    def accept(self, token: int, told: Told | None = None) -> None:
         self._tokens += 1
         if token in self.job.ends:
             return self._end("stop")
+        if told is not None:
+            self._odds.append((self._text.known, self._spelt(token, told)))
         self._say(self._text.push(token))
-        if self._text.stopped:
+        if self._constraint is not None:
+            self._constraint.accept(token)
+        if self._text.stopped or (self._constraint is not None and self._constraint.finished):
             return self._end("stop")
         if self._tokens >= self.job.settings.max_tokens:
             return self._end("length")
@@ -100,12 +123,22 @@ class Choice:
     def _end(self, reason: str) -> None:
         self._over = True
         if not self._text.stopped:
-            self._say(self._text.close())
+            self._say(self._text.close(), last=True)
         self.job.emit(Ended(self.index, "stop" if self._text.stopped else reason, self._tokens))
 
-    def _say(self, text: str) -> None:
-        if text:
-            self.job.emit(Piece(self.index, text))
+    def _say(self, text: str, *, last: bool = False) -> None:
+        """A token is told with the piece that its text begins in; those of a stop string, in none, are not told."""
+        told = []
+        while self._odds and ((last and not self._text.stopped) or self._odds[0][0] < self._text.released):
+            told.append(self._odds.popleft()[1])
+        if text or told:
+            self.job.emit(Piece(self.index, text, tuple(told)))
+
+    def _spelt(self, token: int, told: Told) -> Odds:
+        logprob, top = told
+        return Odds(
+            Likely(*self.job.spell(token), logprob), tuple(Likely(*self.job.spell(t), value) for t, value in top)
+        )
 
 
 def choice_seed(seed: int | None, index: int) -> int:

@@ -19,7 +19,7 @@ def served(model: str, team_id: int | None) -> Endpoint | None:
         return None
     with _no_connection_left_behind():
         version = serving.version_of(model, Line.objects.for_team(team_id))
-    return _endpoint(version) if version else None
+        return _endpoint(version) if version else None
 
 
 @contextmanager
@@ -44,4 +44,5 @@ def for_engine(team_id: int | None) -> Judges:
 
 
 def _endpoint(version: ModelVersion) -> Endpoint:
-    return Endpoint(f"{settings.MODEL_SERVER_URL.rstrip('/')}/v1", settings.MODEL_SERVER_TOKEN, version.digest)
+    url = f"{settings.MODEL_SERVER_URL.rstrip('/')}/v1"
+    return Endpoint(url, settings.MODEL_SERVER_TOKEN, serving.served_name(version))

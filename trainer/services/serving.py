@@ -13,7 +13,7 @@ from tasks.models import Team
 from tasks.wire import Limits, Wire, WireError, origin_of
 from trainer.models import Line, ModelVersion, TrainingRun
 from trainer.models.lines import LineQuerySet
-from trainer.services import checkpoints, naming
+from trainer.services import artifacts, checkpoints, naming
 from trainer.services.lines import shared_line
 from trainer.states import AliasName
 
@@ -154,13 +154,20 @@ def names_among(visible: LineQuerySet) -> list[PublicModel]:
 def chat(version: Served, body: dict[str, Any], stream: bool = False) -> Any:
     """A completion of the version, or with `stream` an iterator of its chunks, as the model server sent them.
 
-    The body is passed on as it is; the model server honours or refuses each parameter. Only `model` becomes the digest.
+    The body is passed on as it is; the model server honours or refuses each parameter. Only `model` becomes what that
+    server calls the version: ours its digest, another one what MODEL_SERVER_MODEL says.
     """
-    asked = {**body, "model": version.digest, "stream": stream}
+    asked = {**body, "model": served_name(version), "stream": stream}
     try:
         return _told(_wire().chat_stream(asked)) if stream else _wire().chat(asked)
     except WireError as error:
         raise refusal(error) from error
+
+
+def served_name(version: ModelVersion) -> str:
+    """What the model server calls the version: {name} is shared/v3, {path} the directory of its files."""
+    path = artifacts.path_of(version.digest)
+    return str(settings.MODEL_SERVER_MODEL).format(digest=version.digest, path=path, name=version.name)
 
 
 def _told(chunks: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
@@ -189,14 +196,22 @@ def _wire(limits: Limits | None = None) -> Wire:
 
 
 def refusal(error: WireError) -> FlywheelError:
-    """The model server's refusal of the request goes on to the caller; every fault of the server itself is a 503."""
+    """The model server's refusal of the request goes on to the caller; every fault of the server itself is a 503.
+
+    Another server than ours may word a refusal without OpenAI's envelope (vLLM's own checks do); it stays a refusal, so
+    that nobody asks the same again.
+    """
     told = error.body.get("error") if isinstance(error.body, dict) else None
-    if isinstance(told, dict) and error.status not in (None, 401, 403, 404):
-        return ModelServerRefused(
-            error.status, str(told.get("code") or "refused"), str(told.get("message")), told.get("param")
-        )
     if error.status == 404:
-        return ModelServerDown(
-            "artifact_missing", "The model server does not have this model's files: ask an operator."
+        return ModelServerDown("artifact_missing", "The model server does not have this model: ask an operator.")
+    if error.status in (None, 401, 403):
+        return ModelServerDown("model_server_down", "The model server does not answer: try again in a moment.")
+    if isinstance(told, dict):
+        param = told.get("param")
+        return ModelServerRefused(
+            error.status, str(told.get("code") or "refused"), str(told.get("message")), str(param) if param else None
         )
+    if 400 <= error.status < 500:
+        sentence = f"The model server refuses the request (status {error.status}): check its parameters."
+        return ModelServerRefused(error.status, "refused", sentence, None)
     return ModelServerDown("model_server_down", "The model server does not answer: try again in a moment.")

@@ -96,9 +96,9 @@ def test_a_parameter_that_the_model_server_refuses_is_named(
     contributor: Person, expert: ModelVersion, served: FakeModelServer, live_server: Any
 ):
     with pytest.raises(openai.BadRequestError) as caught:
-        client(contributor, live_server).chat.completions.create(model="carla-sums", messages=HELLO, logprobs=True)
+        client(contributor, live_server).chat.completions.create(model="carla-sums", messages=HELLO, store=True)
 
-    assert (caught.value.param, caught.value.code) == ("logprobs", "unsupported_value")
+    assert (caught.value.param, caught.value.code) == ("store", "unsupported_value")
 
 
 def test_a_refused_stream_has_a_status_of_its_own(

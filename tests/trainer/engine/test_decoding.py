@@ -1,3 +1,4 @@
+import json
 from collections import Counter
 from dataclasses import replace
 
@@ -113,7 +114,7 @@ def test_the_ends_of_the_noise_draw_no_impossible_token(how, uniform):
     logits = torch.full((300, 50), float("-inf"))
     logits[:, 5:25] = torch.randn(300, 20, generator=torch.Generator().manual_seed(0))
 
-    _, logprobs = decoding._choose(logits, torch.full((300,), uniform), how)
+    _, logprobs, _ = decoding._choose(logits, torch.full((300,), uniform), how)
 
     assert torch.isfinite(logprobs).all()
 
@@ -203,3 +204,45 @@ def test_answers_come_in_the_order_of_the_prompts(model, prompts, how):
     together = [row.tokens for row in decode(model, prompts, greedy)]
 
     assert together == [decode(model, [prompt], greedy)[0].tokens for prompt in prompts]
+
+
+ANSWER = {"type": "object", "properties": {"n": {"enum": [1, 2]}}, "required": ["n"], "additionalProperties": False}
+FORMAT = {"type": "json_schema", "json_schema": {"name": "answer", "schema": ANSWER}}
+
+
+@pytest.fixture(scope="module")
+def held(opened, how):
+    model, tokenizer = opened
+    begin = sampling.held_to(model, tokenizer, FORMAT)
+    return replace(how, max_tokens=96, ends=sampling.end_tokens(model, tokenizer), begin=begin)
+
+
+@pytest.mark.parametrize("temperature", [0.0, 0.7, 1.0])
+def test_answers_that_are_held_to_a_format_are_all_of_it(opened, prompts, held, temperature):
+    rows = decode(opened[0], prompts, replace(held, temperature=temperature))
+
+    written = [json.loads(opened[1].decode(row.tokens, skip_special_tokens=True)) for row in rows]
+    assert all(answer["n"] in (1, 2) for answer in written)
+    assert not any(row.truncated for row in rows)
+
+
+def test_what_a_format_forces_is_told_as_the_policy_would_have_had_it(model, prompts, held):
+    """Not under the mask: the update computes without one."""
+    row = decode(model, prompts, held)[0]
+
+    assert row.logprobs == pytest.approx(_logprobs(model, prompts[0], row.tokens).tolist(), abs=1e-4)
+
+
+def test_under_the_mask_every_token_is_at_least_as_likely(model, prompts, held):
+    row = decode(model, prompts, held)[0]
+
+    assert all(drawn >= own - 1e-5 for own, drawn in zip(row.logprobs, row.drawn_logprobs, strict=True))
+
+
+def test_a_row_in_a_format_does_not_depend_on_the_rows_beside_it(model, prompts, held):
+    alone = decode(model, prompts[:1], replace(held, answers=1))[0]
+
+    beside = decode(model, [prompts[0], prompts[0]], replace(held, answers=1))
+
+    assert len(beside) == 2
+    assert alone.tokens[0] == beside[0].tokens[0]

@@ -40,7 +40,8 @@ def test_it_does_not_load_torch_for_itself():
 
 def test_the_digest_of_the_sources_changes_with_the_engine(tmp_path, monkeypatch):
     (tmp_path / "engine").mkdir()
-    (tmp_path / "rewards.py").write_text("")
+    for beside in ("rewards.py", "constraint.py"):
+        (tmp_path / beside).write_text("")
     monkeypatch.setattr(environment, "SOURCES", tmp_path)
     before = environment.sources_digest()
 

@@ -6,6 +6,8 @@ from pathlib import Path
 import msgspec
 import pytest
 import torch
+from msgspec.structs import replace
+from pyarrow.parquet import read_table
 from safetensors.torch import load_file
 
 from tasks.sandbox import grading
@@ -19,7 +21,7 @@ from tests.trainer.engine.conftest import (
 )
 from trainer import rewards
 from trainer.contract import StepMetrics
-from trainer.engine import checkpoints, grpo
+from trainer.engine import checkpoints, grpo, rollouts
 from trainer.engine.faults import Fault, Stopped
 from trainer.engine.history import History
 from trainer.engine.progress import Progress
@@ -193,6 +195,68 @@ def test_a_spent_budget_pauses_the_run_at_a_checkpoint(tiny, tmp_path, budget, c
 
     assert caught.value.ending.code == code
     assert _newest(tmp_path).name == "step-1"
+
+
+ANSWER = {"type": "object", "properties": {"n": {"enum": [1, 2]}}, "required": ["n"], "additionalProperties": False}
+FORMAT = {"type": "json_schema", "json_schema": {"name": "answer", "strict": True, "schema": ANSWER}}
+FIRST = {"type": "python", "source": "def grade(sample, item):\n    return float(sample['output_json']['n'] == 1)"}
+
+
+def _held(tiny, **recipe):
+    """A token limit that every answer of the format fits into, blanks and all."""
+    recipe = {"steps": 1, "max_completion_tokens": 96, "validation_prompts": 4, "probe_prompts": 4, **recipe}
+    return replace(train_spec(tiny, grader=FIRST, **recipe), response_format=FORMAT)
+
+
+@pytest.fixture(scope="module")
+def held(tiny, tmp_path_factory):
+    directory = tmp_path_factory.mktemp("held")
+    _train(directory, _held(tiny, steps=2))
+    return directory
+
+
+def test_every_rollout_of_a_run_with_a_format_is_of_the_format(held):
+    said = [line["completion"] for file in rollouts.files(held / "rollouts") for line in read_table(file).to_pylist()]
+
+    assert len(said) >= 32
+    assert {json.loads(completion)["n"] for completion in said} == {1, 2}
+
+
+def test_a_format_opens_no_gap_between_sampler_and_update(held):
+    assert [_metrics(held)[step].sampler_gap < 1e-4 for step in (1, 2)] == [True, True]
+
+
+def test_a_format_clips_nothing_before_the_first_update(held):
+    assert _metrics(held)[1].clip_share == 0
+
+
+def test_validation_answers_are_held_to_the_format_too(held):
+    """An answer that were not would be ungradable: the grader reads its JSON."""
+    assert [_metrics(held)[step].validation_reward.n for step in (0, 2)] == [4, 4]
+
+
+def test_two_updates_of_a_step_learn_from_a_format_without_a_gap(tiny, tmp_path):
+    _train(tmp_path, _held(tiny, updates_per_step=2))
+
+    assert _metrics(tmp_path)[1].sampler_gap < 1e-4
+
+
+def test_a_schema_that_cannot_be_used_fails_the_run_as_its_spec(tiny, tmp_path):
+    spec = replace(
+        _held(tiny), response_format={"type": "json_schema", "json_schema": {"name": "n", "schema": {"not": {}}}}
+    )
+
+    with pytest.raises(Fault) as raised:
+        _train(tmp_path, spec)
+
+    assert (raised.value.record.boundary, raised.value.record.code) == ("spec", "unusable_response_format")
+
+
+def test_a_format_with_vllm_is_refused_before_anything_is_loaded(tiny, tmp_path):
+    with pytest.raises(Fault) as raised:
+        _train(tmp_path, _held(tiny, vllm="colocate"))
+
+    assert raised.value.record.code == "response_format_with_vllm"
 
 
 def test_a_prompt_that_leaves_no_room_fails_before_training(tiny, tmp_path):

@@ -56,6 +56,12 @@ def beta(shelf: Shelf) -> str:
 
 
 @pytest.fixture(scope="session")
+def speller(shelf: Shelf) -> str:
+    """It knows every byte, and an end token."""
+    return shelf.add(seed=3, end_token=0, vocabulary=320)
+
+
+@pytest.fixture(scope="session")
 def start_server() -> Iterator[Callable[..., Running]]:
     """Starts the real server on a free port. What is still running at the end is killed."""
     started: list[Running] = []

@@ -33,6 +33,9 @@ class Played:
     def decode(self, tokens: object) -> str:
         return ""
 
+    def spell(self, token: int) -> tuple[str, None]:
+        return str(token), None
+
     def submit(self, job: Job) -> None:
         self.jobs.append(job)
         for choice in job.choices if self._answers else ():

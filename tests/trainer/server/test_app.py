@@ -173,9 +173,9 @@ def test_health_tells_what_importing_torch_took(server: Running) -> None:
 
 def test_a_parameter_that_is_not_built_is_refused_by_name(server: Running, alpha: str) -> None:
     with pytest.raises(openai.BadRequestError) as raised:
-        complete(server, alpha, response_format={"type": "json_object"})
+        complete(server, alpha, frequency_penalty=1)
 
-    assert (raised.value.param, raised.value.code) == ("response_format", "unsupported_value")
+    assert (raised.value.param, raised.value.code) == ("frequency_penalty", "unsupported_value")
 
 
 def test_a_conversation_longer_than_the_model_reads_is_refused(server: Running, alpha: str) -> None:

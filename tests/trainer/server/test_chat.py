@@ -62,7 +62,10 @@ def test_a_developer_is_the_system_to_a_template() -> None:
     "harmless",
     [
         {"response_format": {"type": "text"}},
-        {"logprobs": False},
+        {"logprobs": False, "top_logprobs": 0},
+        {"reasoning_effort": "none"},
+        {"verbosity": "medium"},
+        {"prediction": None},
         {"frequency_penalty": 0},
         {"tools": []},
         {"user": "ann"},
@@ -78,9 +81,15 @@ def test_a_parameter_that_asks_for_nothing_is_accepted(harmless: dict[str, Any])
     ("fields", "param"),
     [
         ({"response_format": {"type": "json_schema", "json_schema": {}}}, "response_format"),
-        ({"response_format": {"type": "json_object"}}, "response_format"),
-        ({"logprobs": True}, "logprobs"),
+        ({"response_format": {"type": "xml"}}, "response_format"),
+        ({"response_format": {"type": "json_schema", "json_schema": {"name": "a b"}}}, "response_format"),
+        ({"response_format": "json"}, "response_format"),
+        ({"logprobs": "yes"}, "logprobs"),
         ({"top_logprobs": 3}, "top_logprobs"),
+        ({"logprobs": True, "top_logprobs": 21}, "top_logprobs"),
+        ({"verbosity": "low"}, "verbosity"),
+        ({"prediction": {"type": "content", "content": "x"}}, "prediction"),
+        ({"max_tokens": 101}, "max_tokens"),
         ({"frequency_penalty": 0.5}, "frequency_penalty"),
         ({"tools": [{"type": "function"}]}, "tools"),
         ({"store": True}, "store"),
@@ -110,6 +119,25 @@ def test_what_cannot_be_honoured_is_refused_by_name(fields: dict[str, Any], para
     assert (refused.status, (refused.param or "").replace("[...]", "[0]")) == (400, param)
 
 
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [({}, None), ({"logprobs": True}, 0), ({"logprobs": True, "top_logprobs": 20}, 20)],
+)
+def test_log_probabilities_are_told_to_those_who_ask(fields: dict[str, Any], told: int | None) -> None:
+    assert parse(**fields).settings.top_logprobs == told
+
+
+@pytest.mark.parametrize("kind", ["json_object", "json_schema"])
+def test_a_format_is_read_as_a_grammar(kind: str) -> None:
+    schema = {"json_schema": {"name": "n", "schema": {"type": "object"}, "strict": True}} if kind[-1] == "a" else {}
+
+    assert "whitespace" in str(parse(response_format={"type": kind, **schema}).grammar)
+
+
+def test_text_is_held_to_no_grammar() -> None:
+    assert parse(response_format={"type": "text"}).grammar is None
+
+
 def test_a_missing_model_is_named() -> None:
     with pytest.raises(Fault) as raised:
         chat.parse(json.dumps({"messages": MESSAGES}).encode(), max_choices=4, max_tokens=100)
@@ -117,7 +145,7 @@ def test_a_missing_model_is_named() -> None:
     assert raised.value.param == "model"
 
 
-@pytest.mark.parametrize("raw", [b"", b"{", b"[]", b"\xff\xfe", b'"text"', b"null"])
+@pytest.mark.parametrize("raw", [b"", b"{", b"[]", b"\xff\xfe", b'"text"', b"null", b"[" * 99_999])
 def test_what_is_not_a_json_object_is_refused(raw: bytes) -> None:
     with pytest.raises(Fault) as raised:
         chat.parse(raw, max_choices=4, max_tokens=100)

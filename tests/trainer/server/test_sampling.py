@@ -1,10 +1,11 @@
 """Drawing tokens: each row by its own settings, whoever shares the batch."""
 
+import numpy as np
 import pytest
 import torch
 
 from tests.fakes.tiny_model import make_model
-from trainer.server.sampling import Batch, choose
+from trainer.server.sampling import Batch, Told, choose
 
 LOGITS = torch.log(torch.tensor([[0.1, 0.2, 0.3, 0.4]]))
 
@@ -14,7 +15,10 @@ class Written:
 
     def __init__(self, prompt: list[int], length: int, temperature: float = 0.0) -> None:
         self.prompt, self.length, self.temperature, self.top_p = prompt, length, temperature, 1.0
+        self.top_logprobs: int | None = None
+        self.mask: np.ndarray | None = None
         self.tokens: list[int] = []
+        self.told: list[Told | None] = []
 
     @property
     def ended(self) -> bool:
@@ -23,8 +27,12 @@ class Written:
     def draw(self) -> float:
         return 0.5
 
-    def accept(self, token: int) -> None:
+    def allowed(self) -> np.ndarray | None:
+        return self.mask
+
+    def accept(self, token: int, told: Told | None) -> None:
         self.tokens.append(token)
+        self.told.append(told)
 
 
 def write(*rows: Written) -> None:

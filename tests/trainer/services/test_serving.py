@@ -94,6 +94,47 @@ def test_a_completion_is_asked_for_by_digest(base: ModelVersion, served: FakeMod
     assert (reply["model"], served.asked[0]["model"]) == (base.digest, base.digest)
 
 
+@pytest.mark.parametrize("template", ["{digest}", "{path}", "models/{name}"])
+def test_another_server_is_asked_by_the_name_that_it_knows(
+    base: ModelVersion, served: FakeModelServer, settings: Any, template: str
+):
+    settings.MODEL_SERVER_MODEL = template
+
+    serving.chat(base, ASK)
+
+    path = f"{settings.DATA_DIR}/models/{base.digest}"
+    assert served.asked[0]["model"] == template.format(digest=base.digest, path=path, name="carla-sums/v0")
+
+
+def test_another_server_that_does_not_know_the_name_is_an_operators_matter(
+    base: ModelVersion, served: FakeModelServer, settings: Any
+):
+    settings.MODEL_SERVER_MODEL = "{name}"
+    served.missing.add("carla-sums/v0")
+
+    with pytest.raises(FlywheelError) as caught:
+        serving.chat(base, ASK)
+
+    assert (caught.value.status, caught.value.code) == (503, "artifact_missing")
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (400, {"object": "error", "message": "Said by an older vLLM.", "code": 400}),
+        (422, {"detail": [{"loc": ["body", "n"], "msg": "not a number"}]}),
+        (413, None),
+    ],
+)
+def test_a_refusal_in_another_wording_is_still_a_refusal(status: int, body: Any):
+    assert serving.refusal(WireError("refused", "x", status, body)).status == status
+
+
+@pytest.mark.parametrize("status", [500, 502, 503])
+def test_a_server_that_breaks_without_a_word_is_a_503(status: int):
+    assert serving.refusal(WireError("refused", "x", status, None)).status == 503
+
+
 def test_a_stream_is_an_iterator_of_chunks(base: ModelVersion, served: FakeModelServer):
     chunks = list(serving.chat(base, ASK, stream=True))
 
