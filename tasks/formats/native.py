@@ -83,7 +83,7 @@ def _turn(given: list[Any], field: str, line: int, issues: list[Issue]) -> tuple
         read.append(message)
     turns = [message for message in read if message.role not in _INSTRUCTIONS]
     fault = None
-    if not turns or turns[-1].role == "user" and not turns[-1].content.strip():
+    if not turns or (turns[-1].role == "user" and not turns[-1].content.strip()):
         fault = issue("prompt_missing", line=line, field=field)
     elif turns[-1].role == "assistant":
         fault = issue("several_turns", line=line, field=field)

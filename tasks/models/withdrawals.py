@@ -31,7 +31,9 @@ class WithdrawalReceipt(models.Model):
 
     team = models.ForeignKey(Team, on_delete=models.PROTECT, related_name="withdrawals")  # that withdrew
     dataset = models.ForeignKey(Dataset, null=True, on_delete=models.PROTECT, related_name="withdrawals")
-    upload = models.ForeignKey(Upload, null=True, on_delete=models.PROTECT, related_name="+")  # of the dataset: only its rows
+    upload = models.ForeignKey(
+        Upload, null=True, on_delete=models.PROTECT, related_name="+"
+    )  # of the dataset: only its rows
     task = models.ForeignKey(
         Task, null=True, on_delete=models.PROTECT, related_name="receipts", db_index=False, db_constraint=False
     )

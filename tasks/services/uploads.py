@@ -26,7 +26,7 @@ from tasks.models.events import Subject, record
 from tasks.models.uploads import WITHDRAWN
 from tasks.services import mapping
 from tasks.services.access import require_role, who_brings
-from tasks.services.storage import EMPTY, arriving, has_a_writer, incoming, link, lock_file, stored_file
+from tasks.services.storage import arriving, has_a_writer, incoming, link, lock_file, stored_file
 from tasks.services.wake import wake
 from tasks.states import FilePurpose, ProofState, UploadMode, UploadState
 
@@ -225,9 +225,7 @@ def withdraw(upload: Upload, *, actor: User | None) -> None:
 def give_up(upload: Upload, state: UploadState, *, actor: User | None) -> bool:
     """End an upload of which no row has come in. False where it is not in this state."""
     ended: dict[str, Any] = {"failure": WITHDRAWN, "finished_at": timezone.now()}
-    moved = Upload.objects.advance(
-        upload.pk, state, UploadState.FAILED, actor=actor, data={"withdrawn": True}, **ended
-    )
+    moved = Upload.objects.advance(upload.pk, state, UploadState.FAILED, actor=actor, data={"withdrawn": True}, **ended)
     return bool(moved)
 
 
