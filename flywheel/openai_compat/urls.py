@@ -4,6 +4,7 @@ from django.urls import path, re_path
 
 from flywheel.openai_compat.chat import ChatCompletions
 from flywheel.openai_compat.files import Content, Files, OneFile
+from flywheel.openai_compat.graders import RunGrader, ValidateGrader
 from flywheel.openai_compat.models import Model, Models
 from flywheel.openai_compat.surface import Unknown
 from flywheel.openai_compat.uploads import Cancellation, Completion, Parts, Uploads
@@ -18,6 +19,8 @@ urlpatterns = [
     path("uploads/<str:upload_id>/parts", Parts.as_view(), name="upload-parts"),
     path("uploads/<str:upload_id>/complete", Completion.as_view(), name="upload-completion"),
     path("uploads/<str:upload_id>/cancel", Cancellation.as_view(), name="upload-cancellation"),
+    path("fine_tuning/alpha/graders/run", RunGrader.as_view(), name="grader-run"),
+    path("fine_tuning/alpha/graders/validate", ValidateGrader.as_view(), name="grader-validate"),
     path("models", Models.as_view(), name="models"),
     path("models/<path:name>", Model.as_view(), name="model"),
     re_path(r"^.*$", Unknown.as_view(), name="unknown"),

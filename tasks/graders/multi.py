@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
@@ -47,6 +47,7 @@ Answers = Sequence[tuple[str, Mapping[str, Any]]]
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, tag="multi", tag_field="type"):
     graders: Annotated[dict[str, Any], Meta(min_length=1, max_length=MAX_GRADERS)]  # key -> its parsed configuration
     calculate_output: str
+    score_units: Literal["share", "range"] = "share"  # what the formula reads of a score_model: 0 to 1, or its number
     name: str = ""
     pass_threshold: float = 1.0
 
@@ -80,7 +81,21 @@ def _child(key: str, given: Any) -> registry.Config:
 def canonical(config: Config, fields: dict[str, Any]) -> dict[str, Any]:
     """The children's names decide nothing either."""
     children = {key: msgspec.json.decode(registry.canonical(child)) for key, child in config.graders.items()}
-    return {**fields, "graders": children}
+    units = fields.pop("score_units")  # of digests that were taken before there was a choice
+    return {**fields, "graders": children, **({} if units == "share" else {"score_units": units})}
+
+
+def in_range(child: registry.Config, score: float) -> float:
+    """A judge's score in the units of its range, every other grader's as it is. Ten digits: 1 + 9 · ⅓ is 4."""
+    low, high = getattr(child, "range", (0.0, 1.0))
+    return float(f"{low + (high - low) * score:.10g}")
+
+
+def _value(config: Config, parsed: Formula, scores: Mapping[str, float]) -> float:
+    """What the formula makes of the scores; raises FormulaError."""
+    if config.score_units == "range":
+        scores = {key: in_range(config.graders[key], score) for key, score in scores.items()}
+    return round(parsed.value(scores), 12)  # 0.1 + 0.2 + 0.7 is 1
 
 
 def compile_many(config: Config) -> CheckMany:
@@ -132,7 +147,7 @@ def _combined(config: Config, parsed: Formula, grades: Mapping[str, Grade], scor
     if stuck := sorted(parsed.names - scores.keys()):
         return ungradable(f"'{stuck[0]}' cannot grade this: {grades[stuck[0]].reason}")
     try:
-        value = round(parsed.value(scores), 12)  # 0.1 + 0.2 + 0.7 is 1
+        value = _value(config, parsed, scores)
     except FormulaError as fault:
         return ungradable(f"The formula has no value here: {fault}.", "formula_parse_error")
     if not 0 <= value <= 1:
@@ -142,18 +157,21 @@ def _combined(config: Config, parsed: Formula, grades: Mapping[str, Grade], scor
 
 
 def gold(config: Config, item: Mapping[str, Any]) -> str | None:
-    """A child's gold that every other child with a gold also gives full score, if the formula then does.
+    """A child's gold that every other child which answers at once also gives full score, if the formula then does.
 
-    Children without a gold (judges, programs) are taken to agree: proof asks them with what is found here. Where the
-    formula has no value from 0 to 1 for a candidate, that candidate is the gold all the same, so that proof shows it.
+    Judges and programs are taken to agree: proof asks them with what is found here. Where the formula has no value from
+    0 to 1 for a candidate, or a child without a gold cannot grade it, that candidate is the gold all the same, so that
+    proof shows it.
     """
     parsed = formula.parse(config.calculate_output, list(config.graders))
     golds = {key: found for key, child in config.graders.items() if (found := registry.gold(child, item)) is not None}
+    at_once = {key: child for key, child in config.graders.items() if key in golds or not _waits(child)}
     worthless: str | None = None
     for candidate in dict.fromkeys(golds.values()):
-        scores = {key: registry.grade(config.graders[key], candidate, item).score for key in golds}
+        grades = {key: registry.grade(child, candidate, item) for key, child in at_once.items()}
+        scores = {key: grade.score for key, grade in grades.items() if key in golds or grade.outcome in _GRADED}
         try:
-            value = round(parsed.value(dict.fromkeys(config.graders, 1.0) | scores), 12)
+            value = _value(config, parsed, dict.fromkeys(config.graders, 1.0) | scores)
         except FormulaError:
             value = -1.0
         if value == 1:

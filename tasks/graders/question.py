@@ -32,13 +32,13 @@ class Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 class Message(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     role: Literal["system", "developer", "user", "assistant"]
-    content: str | Part | list[Part]
+    content: str | Part | list[str | Part]
     type: Literal["message"] = "message"
 
     @property
     def texts(self) -> tuple[str, ...]:
-        parts = [self.content] if isinstance(self.content, Part) else self.content
-        return (parts,) if isinstance(parts, str) else tuple(part.text for part in parts)
+        parts = self.content if isinstance(self.content, list) else [self.content]
+        return tuple(part if isinstance(part, str) else part.text for part in parts)
 
 
 Model = Annotated[str, Meta(min_length=1, max_length=200)]
@@ -52,7 +52,7 @@ class SamplingParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     top_p: Annotated[float, Meta(gt=0, le=1)] | None = None
     seed: int | None = None
     max_completions_tokens: Annotated[int, Meta(ge=1)] | None = None
-    reasoning_effort: Literal["none", "minimal", "low", "medium", "high", "xhigh"] | None = None
+    reasoning_effort: Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"] | None = None
 
 
 def schema_of(name: str, kind: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -25,6 +25,7 @@ and what its users need to know before they rely on it
 
 import hashlib
 import pkgutil
+import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache, partial
 from importlib import import_module
@@ -108,10 +109,19 @@ def _parse(raw: bytes) -> Config:
         config: Config = msgspec.json.decode(raw, type=modules()[kind].Config)
     except msgspec.ValidationError as fault:
         sentence, _, path = str(fault).partition(" - at `$")
-        field = f"grader{path.rstrip('`')}"
+        field = f"grader{path.rstrip('`')}{_field_meant(sentence)}"
         raise Invalid("bad_grader", f"The {kind} grader is not right at `{field}`: {sentence}.", field) from None
     _check_shared(kind, config)
     return config
+
+
+_MEANT = re.compile(r"(?:Object (?:missing required|contains unknown) field )?`(\w+)`")
+
+
+def _field_meant(sentence: str) -> str:
+    """The field below the place of a fault that its sentence begins with: one that is missing, unknown or no good."""
+    meant = _MEANT.match(sentence)
+    return f".{meant[1]}" if meant else ""
 
 
 def _decode(raw: bytes) -> Any:
@@ -127,15 +137,24 @@ def _check_shared(kind: str, config: Config) -> None:
     if not low <= getattr(config, "pass_threshold", high) <= high:
         sentence = f"The {kind} grader's `pass_threshold` must lie between {low:g} and {high:g}."
         raise Invalid("bad_grader", sentence, "grader.pass_threshold")
+    for source in template_sources(config):
+        _check_template(kind, config, source)
     try:
-        for source in template_sources(config):
-            templates.parse(source)
         module = modules()[kind]
         (module.compile_many if hasattr(module, "compile_many") else module.compile)(config)
     except ValueError as fault:
         raise Invalid("bad_grader", f"The {kind} grader is not right: {fault}.", "grader") from None
     except (AuthorFault, ModelFault) as fault:
         raise Invalid("bad_grader", f"The {kind} grader is not right: {fault.reason}", "grader") from None
+
+
+def _check_template(kind: str, config: Config, source: str) -> None:
+    try:
+        templates.parse(source)
+    except ValueError as fault:
+        fields = msgspec.to_builtins(config)
+        field = next((f".{name}" for name, value in fields.items() if source in templates.strings(value)), "")
+        raise Invalid("bad_grader", f"The {kind} grader is not right: {fault}.", f"grader{field}") from None
 
 
 def canonical(config: Mapping[str, Any] | Config) -> bytes:

@@ -57,7 +57,7 @@ class Config(
 
     def __post_init__(self) -> None:
         if self.evaluation_metric == "cosine":
-            raise ValueError("`cosine` needs an embedding model, which is not offered: choose another metric")
+            raise ValueError("`evaluation_metric` cosine needs an embedding model, which is not offered here")
 
 
 def compile(config: Config) -> Check:

@@ -364,3 +364,62 @@ def test_a_formula_without_a_score_for_a_right_answer_is_shown_by_its_gold_not_h
 
     assert gold == "4"
     assert registry.grade(config, gold, {"reference": 4}).outcome is Outcome.UNGRADABLE
+
+
+def test_what_a_child_without_a_gold_marks_down_is_no_gold():
+    """Or proof would reject a row whose right answer nobody has told."""
+    config = multi("0.5 * a + 0.5 * x", a=NUMBER, x=JSON_X)
+
+    assert registry.gold(config, {"reference": 4}) is None
+
+
+def test_a_child_without_a_gold_that_cannot_grade_the_row_is_shown_by_its_gold():
+    broken = {**JSON_X, "input": "{{ item.absent }}"}
+    config = multi("0.5 * a + 0.5 * x", a=NUMBER, x=broken)
+
+    gold = registry.gold(config, {"reference": 4})
+
+    assert gold == "4"
+    assert registry.grade(config, gold, {"reference": 4}).outcome is Outcome.UNGRADABLE
+
+
+# Units
+
+
+OF_TEN = {**JUDGE, "range": [1, 10]}
+
+
+@pytest.mark.parametrize(("formula", "value"), [("judge / 10", 0.4), ("floor(judge) / 10", 0.4), ("judge - 3.5", 0.5)])
+def test_a_formula_may_read_a_judge_in_the_units_of_its_range(judge: FakeJudge, formula: str, value: float):
+    judge.answers = [score(4)]
+
+    found = registry.grade({**multi(formula, judge=OF_TEN), "score_units": "range"}, "A reply.", {})
+
+    assert found.score == value
+
+
+def test_the_sub_score_of_a_judge_stays_a_share_of_its_range(judge: FakeJudge):
+    judge.answers = [score(5.5)]
+
+    found = registry.grade({**multi("judge / 10", judge=OF_TEN), "score_units": "range"}, "A reply.", {})
+
+    assert found.sub_scores == {"judge": 0.5}
+
+
+def test_a_formula_reads_shares_unless_it_says_otherwise(judge: FakeJudge):
+    judge.answers = [score(5.5)]
+
+    assert registry.grade(multi("judge", judge=OF_TEN), "A reply.", {}).score == 0.5
+
+
+def test_a_multi_that_reads_shares_keeps_the_digest_it_had_before_there_was_a_choice():
+    config = multi("a", a=NUMBER)
+
+    assert registry.digest({**config, "score_units": "share"}) == registry.digest(config)
+    assert b"score_units" not in registry.canonical(config)
+
+
+def test_the_units_of_the_formula_are_part_of_the_digest():
+    config = multi("judge / 10", judge=OF_TEN)
+
+    assert registry.digest({**config, "score_units": "range"}) != registry.digest(config)

@@ -67,11 +67,17 @@ def test_a_grader_without_a_type_is_unknown(config):
 @pytest.mark.parametrize(
     ("config", "param"),
     [
-        ({"type": "number", "tolerance": 1}, "grader"),
+        ({"type": "number", "tolerance": 1}, "grader.tolerance"),
         ({"type": "number", "absolute_tolerance": "wide"}, "grader.absolute_tolerance"),
-        ({"type": "number", "absolute_tolerance": -1}, "grader"),
+        ({"type": "number", "absolute_tolerance": -1}, "grader.absolute_tolerance"),
         ({"type": "number", "pass_threshold": 2}, "grader.pass_threshold"),
-        ({"type": "number", "reference": "{{ item.x | int }}"}, "grader"),
+        ({"type": "number", "reference": "{{ item.x | int }}"}, "grader.reference"),
+        ({"type": "string_check", "input": "", "reference": ""}, "grader.operation"),
+        (
+            {"type": "score_model", "model": "judge", "input": [{"role": "user", "content": "{{ x }}"}]},
+            "grader.input",
+        ),
+        ({"type": "score_model", "model": "judge", "input": [{"role": "user"}]}, "grader.input[0].content"),
         ({"type": "number", "reference": "many"}, "grader"),
         ({"type": "number", "name": "x" * 300_000}, "grader"),
         ({"type": "number", "reference": object()}, "grader"),

@@ -260,6 +260,7 @@ def test_the_schema_asks_for_steps_and_then_a_number(judge: FakeJudge):
             {"type": "input_text", "text": "Score this from 1 to 10: "},
             {"type": "output_text", "text": "{{ sample.output_text }}"},
         ],
+        ["Score this from 1 to 10: ", {"type": "input_text", "text": "{{ sample.output_text }}"}],
     ],
 )
 def test_content_may_come_in_parts(judge: FakeJudge, content: Any):
@@ -277,6 +278,11 @@ def test_sampling_parameters_are_sent_by_their_names_on_the_wire(judge: FakeJudg
 
     wanted = {"temperature": 0, "top_p": 0.5, "seed": 7, "max_completion_tokens": 99, "reasoning_effort": "low"}
     assert wanted.items() <= judge.asked[0].items()
+
+
+@pytest.mark.parametrize("effort", ["none", "minimal", "low", "medium", "high", "xhigh", "max"])
+def test_every_effort_of_the_official_client_is_accepted(effort: str):
+    assert registry.parse({**GRADER, "sampling_params": {"reasoning_effort": effort}})
 
 
 def test_what_is_not_given_is_left_to_the_server(judge: FakeJudge):

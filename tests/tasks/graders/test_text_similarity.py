@@ -126,7 +126,7 @@ def test_the_threshold_decides_what_is_correct():
 
 
 def test_cosine_is_refused_in_a_sentence():
-    with pytest.raises(Invalid, match="`cosine` needs an embedding model, which is not offered"):
+    with pytest.raises(Invalid, match="cosine needs an embedding model, which is not offered"):
         registry.parse(config("cosine"))
 
 
