@@ -1,6 +1,6 @@
 """Large request bodies, read as they arrive: nothing is held in memory and no form parser sees them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from django.http import HttpRequest
@@ -10,6 +10,7 @@ from django.utils.http import parse_header_parameters
 from tasks.errors import Invalid
 
 CHUNK_BYTES = 256 * 1024
+_MOST_FIELDS = 100
 _FIELD_BYTES = 4096  # a form field beside a file is a name, never content
 
 
@@ -40,7 +41,8 @@ class WholeBody:
 
 
 def file_of_form(request: HttpRequest) -> tuple[dict[str, str], str, Iterator[bytes]]:
-    """Fields ahead of the first file of a multipart form, the file's name, and its bytes as they arrive."""
+    """Fields of a multipart form, its first file's name, and that file's bytes as they arrive. Fields that stand behind
+    the file are there once it has been read."""
     _, options = parse_header_parameters(request.headers.get("Content-Type", ""))
     boundary = options.get("boundary", "")
     if not boundary or not boundary.isascii() or len(boundary) > 200:
@@ -51,18 +53,25 @@ def file_of_form(request: HttpRequest) -> tuple[dict[str, str], str, Iterator[by
     for kind, headers, content in parts:
         about = headers.get("content-disposition", ("", {}))[1]
         if kind == FIELD:
-            fields[_text(about.get("name"))] = content.read(_FIELD_BYTES).decode(errors="replace")
+            _take(fields, about, content)
         elif kind == FILE:
-            return fields, _text(about.get("filename")), _to_the_end(content, parts)
+            return fields, _text(about.get("filename")), _to_the_end(content, parts, fields)
     raise Invalid("file_missing", "The form has no file: send it in a field called file.", "file")
+
+
+def _take(fields: dict[str, str], about: Mapping[str, Any], content: Any) -> None:
+    if len(fields) >= _MOST_FIELDS:
+        raise Invalid("form_unreadable", f"The form has more than {_MOST_FIELDS} fields beside its file.")
+    fields[_text(about.get("name"))] = content.read(_FIELD_BYTES).decode(errors="replace")
 
 
 def _text(value: bytes | str | None) -> str:
     return value.decode(errors="replace") if isinstance(value, bytes) else value or ""
 
 
-def _to_the_end(content: Iterator[bytes], parts: Iterator[Any]) -> Iterator[bytes]:
+def _to_the_end(content: Iterator[bytes], parts: Iterator[Any], fields: dict[str, str]) -> Iterator[bytes]:
     """The file, then the rest of the form, so that a form that was cut off is noticed while the file is stored."""
     yield from content
-    for _ in parts:
-        pass
+    for kind, headers, later in parts:
+        if kind == FIELD:
+            _take(fields, headers.get("content-disposition", ("", {}))[1], later)

@@ -1,6 +1,6 @@
 """What the paths of /openai/v1 share: bearer keys, the envelope of errors, JSON whatever Accept says."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 from django.conf import settings
 from drf_spectacular.utils import extend_schema
@@ -12,6 +12,7 @@ from flywheel.http.errors import openai_envelope
 from flywheel.http.json_bodies import ObjectParser
 from flywheel.http.negotiation import AlwaysFirst
 from tasks.errors import NotFound, TooLarge
+from tasks.models import Team
 from tasks.states import Scope
 
 
@@ -22,12 +23,15 @@ class Surface(APIView):
     parser_classes = [ObjectParser]
     scope = Scope.READ
     schema = None
+    streams: ClassVar[frozenset[str]] = frozenset()  # methods that read their body as it arrives
 
     def get_exception_handler(self) -> Any:
         return openai_envelope
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         super().initial(request, *args, **kwargs)
+        if request.method in self.streams:
+            return
         if int(request.META.get("CONTENT_LENGTH") or 0) > settings.DATA_UPLOAD_MAX_MEMORY_SIZE:
             limit = settings.DATA_UPLOAD_MAX_MEMORY_SIZE // 2**20
             raise TooLarge("body_too_large", f"The request is larger than {limit} MiB: shorten it.")
@@ -35,6 +39,12 @@ class Surface(APIView):
     @property
     def caller(self) -> Caller:
         return caller(self.request)
+
+    @property
+    def team(self) -> Team:
+        """Whose key it is."""
+        assert self.caller.team is not None  # keys are the only way in
+        return self.caller.team
 
     def body(self) -> dict[str, Any]:
         return dict(self.request.data)

@@ -3,15 +3,24 @@
 from django.urls import path, re_path
 
 from flywheel.openai_compat.chat import ChatCompletions
+from flywheel.openai_compat.files import Content, Files, OneFile
 from flywheel.openai_compat.graders import RunGrader, ValidateGrader
 from flywheel.openai_compat.jobs import Job, JobCheckpoints, JobEvents, Jobs, JobVerb
 from flywheel.openai_compat.models import Model, Models
 from flywheel.openai_compat.permissions import Permission, Permissions
 from flywheel.openai_compat.surface import Unknown
+from flywheel.openai_compat.uploads import Cancellation, Completion, Parts, Uploads
 
 app_name = "openai"
 urlpatterns = [
     path("chat/completions", ChatCompletions.as_view(), name="chat-completions"),
+    path("files", Files.as_view(), name="files"),
+    path("files/<str:file_id>", OneFile.as_view(), name="file"),
+    path("files/<str:file_id>/content", Content.as_view(), name="file-content"),
+    path("uploads", Uploads.as_view(), name="uploads"),
+    path("uploads/<str:upload_id>/parts", Parts.as_view(), name="upload-parts"),
+    path("uploads/<str:upload_id>/complete", Completion.as_view(), name="upload-completion"),
+    path("uploads/<str:upload_id>/cancel", Cancellation.as_view(), name="upload-cancellation"),
     path("fine_tuning/alpha/graders/run", RunGrader.as_view(), name="grader-run"),
     path("fine_tuning/alpha/graders/validate", ValidateGrader.as_view(), name="grader-validate"),
     path("fine_tuning/jobs", Jobs.as_view(), name="jobs"),

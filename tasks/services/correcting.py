@@ -25,7 +25,7 @@ from tasks.graders import judges
 from tasks.models import Dataset, DatasetTask, Event, RowIssue, Task, Upload, User
 from tasks.models.events import Subject, record
 from tasks.models.moves import ids_digest
-from tasks.services import pruning, rejections, rewriting, uploads
+from tasks.services import rejections, rewriting, storage, uploads
 from tasks.services.access import require_role
 from tasks.services.copying import lock_space
 from tasks.services.importing import add_counts
@@ -124,7 +124,7 @@ def checked(row: Mapping[str, Any], dataset: Dataset, line: int = 0) -> Row | Se
 def apply(upload: Upload) -> int:
     """Let an imported file's rows take over the lines for which they stand; returns how many did. Safe to repeat."""
     layout, taken, native_row = rejections.layout_of(upload), 0, mapping.compiled(_mapping(upload))
-    for block in source.blocks(pruning.kept_file(upload), layout, size=lambda _: BLOCK_ROWS):
+    for block in source.blocks(storage.kept_file(upload), layout, size=lambda _: BLOCK_ROWS):
         rows = [(number, row) for number, row, _ in rows_of(block) if not isinstance(row, Issue)]
         lines = {number: line for number, row in rows if (line := line_of(row)) is not None}
         tasks = {number: task for number, row in rows if (task := line_of(row, TASK)) is not None}

@@ -27,7 +27,7 @@ from tasks.errors import Conflict, Forbidden, Invalid, TooLarge
 from tasks.formats.block import MAX_LINE_BYTES
 from tasks.models import Dataset, DatasetTask, File, Team, Upload, User
 from tasks.models.events import Subject, record
-from tasks.services import datasets, pruning, storage, uploads, withdrawals
+from tasks.services import datasets, storage, uploads, withdrawals
 from tasks.services.access import require_role
 from tasks.services.storage import Arrived
 from tasks.services.wake import wake
@@ -59,11 +59,15 @@ def store(
 
 def check(team: Team, purpose: str, *, actor: User | None) -> None:
     """Refuse what cannot be, before any byte is taken."""
-    require_role(actor, team, Role.CONTRIBUTOR)
+    require_may_store(team, actor)
     given = [str(known) for known in FilePurpose if known is not FilePurpose.FINE_TUNE_RESULTS]
     if purpose not in given and (actor is not None or purpose != FilePurpose.FINE_TUNE_RESULTS):
         told = f"'{purpose[:40]}' is not one of {', '.join(given)}: give one of these as purpose."
         raise Invalid("invalid_purpose", told, "purpose")
+
+
+def require_may_store(team: Team, actor: User | None) -> None:
+    require_role(actor, team, Role.CONTRIBUTOR)
 
 
 def arriving(team: Team, stream: Iterable[bytes]) -> AbstractContextManager[Arrived]:
@@ -172,7 +176,7 @@ def _tell(kind: str, file: File, actor: User | None, data: dict[str, Any]) -> No
 
 def read(file: File) -> Iterator[bytes]:
     """Its bytes as they came. Raises at once where they are no longer kept."""
-    path = storage.stored_file(file) if file.upload is None else pruning.kept_file(file.upload)
+    path = storage.stored_file(file) if file.upload is None else storage.kept_file(file.upload)
     opened = path.open("rb")
 
     def blocks() -> Iterator[bytes]:
@@ -218,6 +222,13 @@ def _require_may_delete(file: File, actor: User | None) -> None:
         require_role(actor, file.team, Role.CONTRIBUTOR)
     else:
         require_role(actor, file.team, uploads.who_brings(file.upload.dataset))
+
+
+def was_deleted(pk: int, user: User, team: Team | None) -> bool:
+    """A moment ago, by this person."""
+    since = timezone.now() - REPEATED_WITHIN
+    gone = File.objects.filter(pk=pk, deleted_by=user, deleted_at__gt=since)
+    return (gone if team is None else gone.filter(team=team)).exists()
 
 
 @transaction.atomic

@@ -29,11 +29,11 @@ from django.db.models import Count, Exists, OuterRef, Q
 from django.utils import timezone
 
 from tasks.crash import crash_point
-from tasks.errors import Conflict, FlywheelError
+from tasks.errors import Conflict
 from tasks.models import Appeal, File, ProofFinding, RowIssue, Sample, Team, Upload
 from tasks.models.events import Subject, record
-from tasks.services import resumable, storage, uploads
-from tasks.states import AppealState, ProofState, UploadState
+from tasks.services import parts, resumable, storage, uploads
+from tasks.states import AppealState, ProofState
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -41,13 +41,6 @@ ROWS_AT_ONCE = 10_000
 FILES_AT_ONCE = 100
 INCOMING_DAYS = 1  # the sweep removes such files within minutes: what it has not is behind a fault, or nobody sweeps
 _PRUNE_LOCK = 0x7072756E
-_ENDED = (UploadState.IMPORTED, UploadState.FAILED)
-
-
-class Gone(FlywheelError):
-    """It was there, and the policy of `manage.py prune` has removed it."""
-
-    status = 410
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,7 +212,9 @@ def _incoming(before: datetime) -> Iterator[Chunk]:
 
 def _is_left(path: Path) -> bool:
     with suppress(FileNotFoundError), path.open("rb") as file:
-        return not storage.has_a_writer(file) and (path.suffix != ".tus" or resumable.is_over(path))
+        if storage.has_a_writer(file) or (path.suffix == ".piece" and parts.is_needed(path)):
+            return False
+        return path.suffix != ".tus" or resumable.is_over(path)
     return False
 
 
@@ -228,23 +223,12 @@ def _drop_incoming(paths: Sequence[Path], before: datetime) -> None:
     tell("incoming", {"names": [path.name for path in paths], "bytes": sum(map(size_of, paths))})
     crash_point("prune.before_files")
     idle = (timezone.now() - before).total_seconds()
+    reapers: Mapping[str, Any] = {".tus": resumable, ".piece": parts}
     for path in paths:
-        (resumable if path.suffix == ".tus" else uploads).reap_one(path, idle)
+        reapers.get(path.suffix, uploads).reap_one(path, idle)
 
 
 # Stored files of uploads
-
-
-def kept_file(upload: Upload) -> Path:
-    """The file as it was received. The same bytes uploaded again put it back."""
-    path = storage.stored_file(upload)
-    if upload.state in _ENDED and not path.exists():
-        raise Gone(
-            "file_pruned",
-            f"The file itself is no longer kept ({settings.PRUNE_FILES_DAYS} days after its import it goes), its rows "
-            "and their issues are: upload the same file again to have its rows at hand.",
-        )
-    return path
 
 
 def _upload_files(before: datetime) -> Iterator[Chunk]:
@@ -258,7 +242,7 @@ def _upload_files(before: datetime) -> Iterator[Chunk]:
 def _unneeded(team: int, before: datetime) -> Any:
     """Hashes of a team's files whose every import has ended by then, with no question about their rows open; but for
     those that are kept until somebody deletes them."""
-    ended = Q(state__in=_ENDED, finished_at__lt=before)
+    ended = Q(state__in=storage.ENDED, finished_at__lt=before)
     asked = Exists(Appeal.objects.filter(upload=OuterRef("pk"), state=AppealState.OPEN))
     own = Upload.objects.filter(team=team).order_by("sha256")
     needed = own.filter(~ended | asked).values("sha256")
@@ -312,7 +296,7 @@ def _locked(sha256s: Sequence[str]) -> Iterator[None]:
 def _row_issues(before: datetime) -> Iterator[Chunk]:
     """Of every code the first rows stay: they say what was wrong. How many there were is in the upload's counts. While
     the file is kept, all of them are: its rejected rows can be downloaded."""
-    old = Upload.objects.filter(state__in=_ENDED, finished_at__lt=before)
+    old = Upload.objects.filter(state__in=storage.ENDED, finished_at__lt=before)
     old = old.exclude(Exists(Appeal.objects.filter(upload=OuterRef("pk"), state=AppealState.OPEN)))
     by_code = RowIssue.objects.filter(upload__in=old).order_by().values_list("upload_id", "code", "upload__team_id")
     crowded = by_code.annotate(rows=Count("pk")).filter(rows__gt=settings.PRUNE_ISSUES_KEPT)

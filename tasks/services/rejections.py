@@ -18,7 +18,7 @@ from tasks.formats.jsonl import rows as rows_of
 from tasks.formats.reasons import Reason
 from tasks.models import DatasetTask, RowIssue, Upload
 from tasks.models.reviews import Review
-from tasks.services import pruning
+from tasks.services import storage
 from tasks.states import TaskState
 from tasks.types import Issue
 
@@ -46,7 +46,7 @@ def file(upload: Upload) -> File:
     first = next(found, None)
     if first is None:
         raise NotFound("nothing_rejected", "No row of this upload is rejected: there is nothing to correct.")
-    layout, path = layout_of(upload), pruning.kept_file(upload)
+    layout, path = layout_of(upload), storage.kept_file(upload)
     pieces = rejected.write(path, layout, _with(first, found))
     kind = "application/gzip" if layout.compressed else KINDS[layout.format]
     return File(_name(upload.filename, layout), kind, pieces)
@@ -67,7 +67,7 @@ def layout_of(upload: Upload) -> Layout:
     """How its file is laid out: as the import kept it, else as the file looks."""
     if kept := upload.detected.get("layout"):
         return msgspec.convert(kept, Layout)
-    layout = source.detect(pruning.kept_file(upload), upload.filename).layout
+    layout = source.detect(storage.kept_file(upload), upload.filename).layout
     if layout is None:
         raise Conflict("unreadable_file", "This file could not be read as a whole: correct it and upload it again.")
     return layout
@@ -144,7 +144,7 @@ def row_at(upload: Upload, line: int) -> bytes | None:
     """The bytes of one row of the file as JSON, or None where the line holds none that can be read."""
     wanted = line
     size = lambda _: rejected.BLOCK_ROWS  # noqa: E731
-    for block in source.blocks(pruning.kept_file(upload), layout_of(upload), size=size):
+    for block in source.blocks(storage.kept_file(upload), layout_of(upload), size=size):
         if block.last < wanted:
             continue
         for number, row, raw in rows_of(block):

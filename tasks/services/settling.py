@@ -10,7 +10,7 @@ from django.db import transaction
 from django.db.models import QuerySet
 
 from tasks.models import Upload
-from tasks.services import correcting, pruning, replacing
+from tasks.services import correcting, replacing, storage
 from tasks.services.correcting import add_to_counts
 from tasks.states import UploadMode, UploadState
 
@@ -29,7 +29,7 @@ def settle(upload_id: int) -> bool:
         return False
     replacing.revive(upload)
     if upload.corrects_id:
-        with suppress(pruning.Gone):  # its rows are in; which lines they stood for, nobody can read any more
+        with suppress(storage.Gone):  # its rows are in; which lines they stood for, nobody can read any more
             correcting.apply(upload)
     if upload.mode == UploadMode.REPLACE:
         replacing.apply(upload)

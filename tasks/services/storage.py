@@ -19,11 +19,19 @@ from typing import BinaryIO
 from django.conf import settings
 from django.db import connection
 
-from tasks.errors import Invalid, NoSpace
+from tasks.errors import FlywheelError, Invalid, NoSpace
 from tasks.models import File, Upload
+from tasks.states import UploadState
 
+ENDED = (UploadState.IMPORTED, UploadState.FAILED)
 EMPTY = "The file is empty: upload rows, for example one JSON object a line."
 FILE_LOCK = 0x66696C65  # advisory lock space: storing a file against reaping it
+
+
+class Gone(FlywheelError):
+    """It was there, and the policy of `manage.py prune` has removed it."""
+
+    status = 410
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +47,18 @@ class Arrived:
 
 def stored_file(of: Upload | File) -> Path:
     return Path(settings.MEDIA_ROOT) / of.storage_key
+
+
+def kept_file(upload: Upload) -> Path:
+    """The file as it was received. The same bytes uploaded again put it back."""
+    path = stored_file(upload)
+    if upload.state in ENDED and not path.exists():
+        raise Gone(
+            "file_pruned",
+            f"The file itself is no longer kept ({settings.PRUNE_FILES_DAYS} days after its import it goes), its rows "
+            "and their issues are: upload the same file again to have its rows at hand.",
+        )
+    return path
 
 
 def incoming() -> Path:
@@ -59,7 +79,11 @@ def arriving(team_id: int, stream: Iterable[bytes], require_size: Callable[[int]
             part.rename(ready)
         finally:
             part.unlink(missing_ok=True)
-        yield Arrived(ready, team_id, sha256, size, md5)
+        try:
+            yield Arrived(ready, team_id, sha256, size, md5)
+        except FlywheelError:  # refused before it was linked; what a fault leaves, `uploads.reap` looks at
+            ready.unlink(missing_ok=True)
+            raise
 
 
 def written(file: BinaryIO, stream: Iterable[bytes], require_size: Callable[[int], None]) -> tuple[str, str, int]:

@@ -10,6 +10,7 @@ from tasks.services import (
     heldout,
     idempotency,
     leases,
+    parts,
     rekeying,
     resumable,
     settling,
@@ -59,7 +60,7 @@ def sweep() -> dict[str, int]:
         "rekeyed": len(spaces),
         "fetches": len(fetches),
         "deleted": len(deleted),
-        "files": uploads.reap() + resumable.reap(),
+        "files": uploads.reap() + resumable.reap() + parts.reap(),
         "replies": idempotency.forget_old(),
     }
 

@@ -31,8 +31,18 @@ from tasks.services.wake import wake
 from tasks.states import FilePurpose, ProofState, UploadMode, UploadState
 
 __all__ = [
-    *("AS_USUAL", "EMPTY", "Options", "check", "drop", "give_up", "has_a_writer", "keep", "label_of", "reap"),
-    *("receive", "retry", "stored_file", "withdraw"),
+    "AS_USUAL",
+    "Options",
+    "check",
+    "drop",
+    "give_up",
+    "keep",
+    "label_of",
+    "reap",
+    "receive",
+    "retry",
+    "stored_file",
+    "withdraw",
 ]
 
 MAPPED_OTHERWISE = (

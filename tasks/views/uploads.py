@@ -17,7 +17,7 @@ from tasks.errors import FlywheelError, Invalid
 from tasks.forms import UploadForm, grader_examples
 from tasks.models import Dataset, RowIssue, Upload
 from tasks.proof import DecoyKind, DecoyOutcome
-from tasks.services import datasets, fetching, licences, progress, resumable, uploads
+from tasks.services import datasets, fetching, licences, progress, resumable, storage, uploads
 from tasks.states import ProofState, UploadState, Visibility
 from tasks.views import afterwards, examples, found, live
 from tasks.views.listing import exported, facts_of, page_of, whole
@@ -126,7 +126,7 @@ def _receive(request: HttpRequest, form: UploadForm) -> tuple[Upload, bool]:
     given = form.cleaned_data
     file = given["file"]
     if file and not file.size:  # said before a new dataset is made for it
-        raise Invalid("empty_file", uploads.EMPTY, "file")
+        raise Invalid("empty_file", storage.EMPTY, "file")
     stream: Iterable[bytes] = file.chunks() if file else io.BytesIO(given["pasted"].encode())
     name = file.name if file else _pasted_name(given["pasted"])
     dataset, options = dataset_of(request, given), options_of(given)

@@ -9,7 +9,7 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from tasks.errors import FlywheelError, Invalid
-from tasks.services.uploads import EMPTY
+from tasks.services.storage import EMPTY
 from tasks.states import Role
 from tasks.views.listing import exported, facts_of, page_of
 from trainer import catalogue

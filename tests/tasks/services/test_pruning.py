@@ -28,7 +28,8 @@ from tasks.models import (
     Upload,
 )
 from tasks.services import pruning, resumable, storage
-from tasks.services.pruning import Gone, Pruned, Rule, kept_file, prune, prune_by_the_clock, rules
+from tasks.services.pruning import Pruned, Rule, prune, prune_by_the_clock, rules
+from tasks.services.storage import Gone, kept_file
 from tests.cast import Person
 from tests.tasks.pipeline import receive, sums
 
