@@ -22,7 +22,7 @@ from tasks.models.events import Subject, record
 from tasks.services import datasets, graders, sealing
 from tasks.services.access import require_role
 from tasks.states import Role, UploadState
-from trainer import hyperparameters
+from trainer import constraint, hyperparameters
 from trainer.hyperparameters import Asked
 from trainer.models import Line, ModelVersion, TrainingRun
 from trainer.services import lines, runs, training_data, usage, wake
@@ -57,6 +57,7 @@ def start(
     usage.require_left(team)
     _require_usable(training_file, validation_file, start_from)
     graders.require_usable(grader, team.pk)
+    _require_format(response_format)
     asked, seed = asked or Asked(), secrets.randbelow(LARGEST_SEED) if seed is None else seed
     with transaction.atomic():
         provisional, _ = hyperparameters.resolve(
@@ -97,6 +98,14 @@ def _require_usable(training: Upload, validation: Upload | None, start_from: Mod
         raise Invalid("control_run", f"A coin has trained {start_from.name}: start from another model.", "model")
     if not runs.origins(None, training.dataset).filter(pk=start_from.pk).exists():
         raise Invalid("other_team", f"{start_from.name} is another team's: start from a model of your own.", "model")
+
+
+def _require_format(response_format: Mapping[str, Any] | None) -> None:
+    try:
+        if response_format is not None:
+            constraint.check(response_format)
+    except constraint.Unusable as unusable:
+        raise Invalid("invalid_response_format", str(unusable), "response_format") from None
 
 
 def _line(training_file: Upload, start_from: ModelVersion, actor: Any) -> Line:

@@ -42,6 +42,9 @@ class Served(Protocol):
     @property
     def line(self) -> Line: ...
 
+    @property
+    def name(self) -> str: ...
+
 
 def resolve(name: str, user: Any, team: Team | None = None) -> Served:
     """What is behind a public name, looked up anew at every call: a promotion is seen by the next request.
@@ -164,7 +167,7 @@ def chat(version: Served, body: dict[str, Any], stream: bool = False) -> Any:
         raise refusal(error) from error
 
 
-def served_name(version: ModelVersion) -> str:
+def served_name(version: Served) -> str:
     """What the model server calls the version: {name} is shared/v3, {path} the directory of its files."""
     path = artifacts.path_of(version.digest)
     return str(settings.MODEL_SERVER_MODEL).format(digest=version.digest, path=path, name=version.name)
