@@ -1,6 +1,7 @@
 """make bench-serving: what the model server answers when fifty ask at once, beside the same fifty one after the other.
 
-The model is the local base in size and make, with next to no training: how fast it answers does not hang on what it
+Twice: asked of the model server itself, and (not with FAST=1) through /openai/v1 of the whole platform, with a promotion
+in the middle. The model is the local base in size and make, with next to no training: how fast it answers does not hang on what it
 has learned, and so fresh a model seldom ends early. Everything listens on loopback and ends with the bench.
 """
 
@@ -30,7 +31,7 @@ from flywheel.samples.families import FAMILIES
 from trainer.contract import BaseSpec, Result, encode
 
 ASKED = 50
-ROUNDS = 3 if FAST else 9
+ROUNDS = 1 if FAST else 9
 TOKENS = 64  # of an answer, at most
 SCHEMA = {
     "type": "object",
@@ -72,8 +73,52 @@ class Load:
 
 
 def measure() -> list[Measure]:
-    with tempfile.TemporaryDirectory() as folder, _serving(Path(folder), _built(Path(folder))) as (url, model):
-        return asyncio.run(_measure(url, model))
+    with tempfile.TemporaryDirectory() as folder:
+        model = _built(Path(folder))
+        with _serving(Path(folder), model) as (url, name):
+            by_itself = asyncio.run(_measure(url, name))
+        return by_itself if FAST else [*by_itself, *_whole(Path(folder), model)]
+
+
+def _whole(folder: Path, model: str) -> list[Measure]:
+    """The same requests through the platform: keys, names looked up anew, another version in the middle."""
+    given, out = folder / "asked.json", folder / "gateway.json"
+    asked = {"base": str(folder / "models" / model), "bodies": _bodies("", FREE), "rounds": 5}
+    given.write_text(json.dumps(asked))
+    stack = [sys.executable, "-m", "flywheel.embedded", "run", "--fresh", "--"]
+    inside = [sys.executable, "-m", "flywheel.bench.gateway", str(given), str(out)]
+    with (folder / "stack.log").open("wb") as log:
+        environment = {**os.environ, "DATA_DIR": str(folder / "data")}
+        done = subprocess.run([*stack, *inside], env=environment, stdout=log, stderr=log, check=False)
+    if done.returncode:
+        raise SystemExit((folder / "stack.log").read_text()[-2000:])
+    return _told_of_the_whole(json.loads(out.read_text()))
+
+
+def _told_of_the_whole(measured: dict[str, Any]) -> list[Measure]:
+    alone, together = ([_load(round[arm]) for round in measured["loads"]] for arm in ("alone", "together"))
+    promotion = measured["promotion"]
+    every = [*(answer for load in (*alone, *together) for answer in load.answers), *_answers(promotion["answers"])]
+    dropped = sum(answer.status != 200 for answer in _answers(promotion["answers"]))
+    of, beside = "through /openai/v1", "one at a time through /openai/v1, the same requests in the same run"
+    return [
+        at_least(f"tokens/s of {ASKED} at once {of}", _ratio(together, alone), "times", 3, beside),
+        told(f"tokens/s, {ASKED} at once {of}", _median(together), "tokens/s"),
+        told(f"tokens/s, one at a time {of}", _median(alone), "tokens/s"),
+        *_latencies(f"{ASKED} at once {of}", together),
+        *_latencies(f"one at a time {of}", alone),
+        at_most(f"errors in {len(every):,} requests {of}", sum(answer.status != 200 for answer in every), "", 0),
+        at_most(f"requests dropped by a promotion among {ASKED + 1}", dropped, "", 0),
+        at_most("answers by the old version after a promotion", int(not promotion["changed"]), "", 0),
+    ]  # fmt: skip
+
+
+def _load(round: dict[str, Any]) -> Load:
+    return Load(_answers(round["answers"]), round["seconds"])
+
+
+def _answers(told: Sequence[dict[str, Any]]) -> list[Answer]:
+    return [Answer(answer["status"], answer["seconds"], answer["tokens"], "") for answer in told]
 
 
 async def _measure(url: str, model: str) -> list[Measure]:

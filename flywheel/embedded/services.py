@@ -13,12 +13,13 @@ WEB_PROBE = "/static/favicon.svg"  # answered without the database, a session or
 
 
 def web(port: int) -> list[str]:
-    """Threads within two processes: a request that waits for the database or the model server holds up no other.
+    """Threads within two processes: a request that waits for the database or the model server holds up no other. Chats
+    wait longest, hold nothing meanwhile, and come by the dozen.
 
     Preloaded: the code is imported once and shared by both.
     """
     command = [PYTHON, "-m", "gunicorn", "flywheel.wsgi:application", "--bind", f"127.0.0.1:{port}"]
-    command += ["--worker-class", "gthread", "--workers", "2", "--threads", "4", "--timeout", "120"]
+    command += ["--worker-class", "gthread", "--workers", "2", "--threads", "32", "--timeout", "120"]
     command += ["--preload", "--graceful-timeout", "4", "--no-control-socket"]
     return command + (["--worker-tmp-dir", "/dev/shm"] if Path("/dev/shm").is_dir() else [])  # noqa: S108
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from trainer.server.limits import Limits
 
 REPOSITORY = Path(__file__).resolve().parents[2]
+KEEP_ALIVE_SECONDS = 75  # longer than clients keep an idle connection: who closes first must not be us
 GRACE_SECONDS = 15  # after SIGTERM, for the answers being written
 
 log = logging.getLogger("trainer.server")
@@ -54,7 +55,13 @@ def serve(arguments: argparse.Namespace, token: str | None, listening: socket.so
     port = listening.getsockname()[1]
     log.info("Serving %s on http://%s:%d (%s, libraries imported in %.1f s)", arguments.models, arguments.host, port,
              device, import_seconds)  # fmt: skip
-    config = uvicorn.Config(server.app(), log_config=None, timeout_graceful_shutdown=GRACE_SECONDS, server_header=False)
+    config = uvicorn.Config(
+        server.app(),
+        log_config=None,
+        timeout_graceful_shutdown=GRACE_SECONDS,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        server_header=False,
+    )
     uvicorn.Server(config).run(sockets=[listening])
 
 

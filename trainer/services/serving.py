@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from django.conf import settings
+from django.db import connection
 
 from tasks.errors import FlywheelError, Invalid, NotFound
 from tasks.models import Team
@@ -161,10 +162,17 @@ def chat(version: Served, body: dict[str, Any], stream: bool = False) -> Any:
     server calls the version: ours its digest, another one what MODEL_SERVER_MODEL says.
     """
     asked = {**body, "model": served_name(version), "stream": stream}
+    _let_go_of_the_database()
     try:
         return _told(_wire().chat_stream(asked)) if stream else _wire().chat(asked)
     except WireError as error:
         raise refusal(error) from error
+
+
+def _let_go_of_the_database() -> None:
+    """An answer may take minutes: fifty that wait must not hold fifty connections."""
+    if not connection.in_atomic_block:
+        connection.close()
 
 
 def served_name(version: Served) -> str:
