@@ -150,6 +150,16 @@ class Estimate(msgspec.Struct, frozen=True):
     n: int
 
 
+class Grading(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What the graders made of some answers."""
+
+    answers: int
+    parts: dict[str, float] = {}  # mean score of each part of a grader that has parts (sub_scores)
+    errors: dict[str, int] = {}  # answers that carry a flag, by flag
+    seconds: float = 0.0  # mean time of a grade
+    tokens: dict[str, int] = {}  # of judges, by model and side
+
+
 class StepMetrics(msgspec.Struct, frozen=True, omit_defaults=True):
     """A line of metrics.jsonl. A resumed run may repeat a step: the last line of a step counts."""
 
@@ -186,6 +196,8 @@ class StepMetrics(msgspec.Struct, frozen=True, omit_defaults=True):
     tokens_per_second: float | None = None  # drawn and learned, over the step's wall time
     seconds_grading: float | None = None
     seconds_measuring: float | None = None  # probe and validation
+    grading: Grading | None = None  # of the step's answers
+    validation_grading: Grading | None = None
 
 
 class Rollout(msgspec.Struct, frozen=True):

@@ -5,12 +5,14 @@ group's mean and gets no advantage, because a silent zero would punish the model
 """
 
 import random
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from tasks.graders import registry
 from tasks.types import Grade, Outcome
+from trainer.contract import Grading
 
 ERROR_BUDGET = 0.01  # share of rollouts that may be ungradable before a run stops
 FORGIVEN_ERRORS = 2  # a single hiccup in the first step is no reason to stop
@@ -41,6 +43,26 @@ def grade_rollouts(
             (replacement or grader, completion, item)
             for completion, item, grader in zip(completions, items, graders, strict=True)
         ]
+    )
+
+
+def graded(grades: Sequence[Grade]) -> Grading:
+    """What the graders made of some answers, for a step's metrics. Parts are means over the answers that have them."""
+    parts: dict[str, list[float]] = {}
+    errors: Counter[str] = Counter()
+    tokens: Counter[str] = Counter()
+    for grade in grades:
+        errors.update(set(grade.errors))
+        tokens.update(grade.usage)
+        if reward(grade) is not None:
+            for name, score in grade.sub_scores.items():
+                parts.setdefault(name, []).append(score)
+    return Grading(
+        answers=len(grades),
+        parts={name: sum(scores) / len(scores) for name, scores in sorted(parts.items())},
+        errors=dict(sorted(errors.items())),
+        seconds=sum(grade.seconds for grade in grades) / len(grades) if grades else 0.0,
+        tokens=dict(tokens),
     )
 
 

@@ -1,8 +1,9 @@
 """make bench-serving: what the model server answers when fifty ask at once, beside the same fifty one after the other.
 
-Twice: asked of the model server itself, and (not with FAST=1) through /openai/v1 of the whole platform, with a promotion
-in the middle. The model is the local base in size and make, with next to no training: how fast it answers does not hang
-on what it has learned, and so fresh a model seldom ends early. Everything listens on loopback and ends with the bench.
+Twice: asked of the model server itself, and (not with FAST=1) through /openai/v1 of the whole platform, with one
+promotion in the middle. The model is the local base in size and make, with next to no training: how fast it answers
+does not hang on what it has learned, and so fresh a model seldom ends early. All of it listens on loopback and ends
+with the bench.
 """
 
 import asyncio

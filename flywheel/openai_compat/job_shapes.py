@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from flywheel.openai_compat import ids, job_requests
+from flywheel.openai_compat import ids, job_metrics, job_requests
 from tasks.models import Upload
 from trainer import hyperparameters
 from trainer.hyperparameters import Asked
@@ -197,52 +197,8 @@ def _move(run: TrainingRun, found: RunEvent) -> tuple[str, str, dict[str, Any]]:
     return "info", _MOVES.get(found.kind, found.kind.replace(".", " ")), {}
 
 
-# Metrics
-
-
 def metrics(run: TrainingRun, step: Mapping[str, Any]) -> dict[str, Any]:
-    """A step's metrics (trainer.contract.StepMetrics) under the names of the original; seconds, tokens, rewards."""
-    valid = (step.get("validation_reward") or {}).get("mean")
-    tokens = step.get("completion_tokens_mean")
-    faults = step.get("grader_error_share")
-    grader = _grader(run) or {}
-    named = {"name": grader.get("name") or grader.get("type", "grader"), "type": grader.get("type", "multi")}
-    seconds = {name: step.get(f"seconds_{name}") for name in ("step", "sampling", "grading", "measuring")}
-    return {
-        "step": step.get("step", 0),
-        "total_steps": step.get("total_steps", run.total_steps),
-        "train_mean_reward": step.get("reward_mean"),
-        "full_valid_mean_reward": valid,
-        "full_valid_mean_parse_error": None,
-        "mean_unresponsive_rewards": step.get("truncated_share"),
-        "completion_tokens_mean": tokens,
-        "reasoning_tokens_mean": 0.0 if tokens is not None else None,
-        "valid_reasoning_tokens_mean": 0.0 if valid is not None else None,
-        "model_graders_token_usage": {},
-        "scores": {
-            "train_reward_mean": step.get("reward_mean"),
-            "valid_reward_mean": valid,
-            "graders": [{**named, "train_reward_mean": step.get("reward_mean"), "valid_reward_mean": valid}],
-        },
-        "usage": {"samples": step.get("groups_drawn"), "graders": []},
-        "errors": {"graders": [{**named, "train_other_error_mean": faults, "valid_other_error_mean": None}]},
-        "timing": {
-            "step": {
-                "sampling": seconds["sampling"],
-                "training": _training(seconds),
-                "eval": seconds["measuring"],
-                "full_iteration": seconds["step"],
-            },
-            "graders": [{**named, "train_execution_latency_mean": None, "valid_execution_latency_mean": None}],
-        },
-        "kl": (step.get("kl") or {}).get("mean"),
-        "entropy": step.get("entropy"),
-    }
-
-
-def _training(seconds: Mapping[str, float | None]) -> float | None:
-    whole = seconds["step"]
-    return None if whole is None else max(0.0, whole - (seconds["sampling"] or 0.0) - (seconds["grading"] or 0.0))
+    return job_metrics.metrics(step, _grader(run) or {}, run.total_steps)
 
 
 def checkpoint(found: RunCheckpoint, step: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -76,3 +76,14 @@ def test_coins_fall_evenly():
 
 def test_the_same_seed_tosses_the_same_coins():
     assert rewards.coins(7, 50) == rewards.coins(7, 50) != rewards.coins(8, 50)
+
+
+def test_what_graders_made_of_answers_is_counted_by_part_and_flag():
+    good = Grade(Outcome.CORRECT, 1.0, None, "", {"form": 1.0, "value": 0.5}, (), 0.2)
+    torn = Grade(Outcome.INCORRECT, 0.0, None, "", {"form": 0.0, "value": 0.0}, ("sample_parse_error",), 0.4)
+    lost = Grade(Outcome.UNGRADABLE, 0.0, None, "", {"form": 0.7}, ("other_error",))
+
+    found = rewards.graded([good, torn, lost])
+
+    assert (found.answers, found.parts) == (3, {"form": 0.5, "value": 0.25})
+    assert found.errors == {"other_error": 1, "sample_parse_error": 1}

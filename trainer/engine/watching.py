@@ -10,7 +10,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState
 
 from trainer import alarms, rewards
 from trainer.alarms import Sighting
-from trainer.contract import Alarm, Ending, Estimate, PromptItem, Sampling, StepMetrics
+from trainer.contract import Alarm, Ending, Estimate, Grading, PromptItem, Sampling, StepMetrics
 from trainer.engine import drawing, probes, ranks, sampling
 from trainer.engine.run import Decision, Run
 from trainer.engine.updating import GroupTrainer
@@ -90,6 +90,7 @@ class Watch(TrainerCallback):
             seconds_step=seconds,
             seconds_sampling=drawn.seconds_sampling,
             seconds_grading=drawn.seconds_grading,
+            grading=rewards.graded([grade for group in drawn.groups for grade in group.grades]),
         )
 
     def _see(self, metrics: StepMetrics, *, measured: bool) -> None:
@@ -189,7 +190,7 @@ class Watch(TrainerCallback):
     def _validated(self, answers: Mapping[str, Sequence[sampling.Answer]]) -> dict[str, Any]:
         """Mean over prompts of the mean reward of their answers; a prompt without a graded answer is left out."""
         run = self._run
-        means = _means(run, answers)
+        means, grading = _means(run, answers)
         if not means:
             return {}
         first = not run.state.start_means
@@ -199,6 +200,7 @@ class Watch(TrainerCallback):
             "validation_reward": probes.estimate(list(means.values())),
             "validation_change": paired(means, run.state.start_means),
             "validation_by_domain": _by_domain(run.validation, means),
+            "validation_grading": grading,
         }
         if not first:
             found["change_from_best"] = self._compared_with_best(means)
@@ -282,11 +284,12 @@ def errors_below(change: Estimate) -> float:
     return min(-change.mean / change.standard_error, FAR_BELOW) if change.standard_error else FAR_BELOW
 
 
-def _means(run: Run, answers: Mapping[str, Sequence[sampling.Answer]]) -> dict[str, float]:
-    """By prompt: the mean reward of its graded answers."""
+def _means(run: Run, answers: Mapping[str, Sequence[sampling.Answer]]) -> tuple[dict[str, float], Grading]:
+    """By prompt: the mean reward of its graded answers. And what the graders made of all of them."""
     items = [item for item in run.validation for _ in answers[item.key]]
     grades = run.grade(items, [answer.text for item in run.validation for answer in answers[item.key]])
-    return rewards.mean_by_domain([rewards.reward(grade) for grade in grades], [item.key for item in items])
+    earned = [rewards.reward(grade) for grade in grades]
+    return rewards.mean_by_domain(earned, [item.key for item in items]), rewards.graded(grades)
 
 
 def _by_domain(items: Sequence[PromptItem], means: Mapping[str, float]) -> dict[str, float]:

@@ -94,7 +94,7 @@ def test_a_team_that_is_not_here_gets_no_leave_and_nobody_else_does(client: open
     permissions = client.fine_tuning.checkpoints.permissions
 
     with pytest.raises(openai.NotFoundError) as caught:
-        permissions.create(model, project_ids=["sven-team", "nobody"]).data
+        permissions.create(model, project_ids=["sven-team", "nobody"])
 
     assert caught.value.param == "project_ids"
     assert permissions.list(model).data == []
@@ -105,4 +105,4 @@ def test_a_key_without_the_scope_admin_gives_no_leave(client: openai.OpenAI, cli
     trainer = client_of(contributor, api_key=cast.key(contributor.user, contributor.team, ["read", "write", "train"]))
 
     with pytest.raises(openai.PermissionDeniedError):
-        trainer.fine_tuning.checkpoints.permissions.create(model, project_ids=["carla-team"]).data
+        trainer.fine_tuning.checkpoints.permissions.create(model, project_ids=["carla-team"])
