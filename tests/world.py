@@ -19,7 +19,7 @@ from tasks.models import (
     Wrapper,
 )
 from tasks.models.events import Subject, record
-from tasks.services import datasets, resumable, uploads
+from tasks.services import datasets, parts, resumable, uploads
 from tasks.services.importing import import_upload
 from tasks.services.licences import CONSENT_VERSION
 from tasks.services.proving import prove_upload
@@ -36,6 +36,7 @@ from trainer.models import (
     Line,
     Mixture,
     MixtureEntry,
+    ModelPermission,
     ModelVersion,
     PassRate,
     Recipe,
@@ -134,6 +135,9 @@ def full(
     event = record("test.happened", subject=Subject("task", str(task.pk)), team=person.team.pk)
     own: dict[str, Any] = {"dataset": dataset.pk, "upload": upload.pk, "task": task.pk, "review": review.pk}
     own |= {"event": event.pk, "partialupload": partial.pk}
+    giver = uploader or person
+    whole = parts.begin(giver.team, size=10, filename="more.jsonl", purpose="fine-tune", actor=giver.user)
+    own |= {"file": upload.file.pk, "fileinparts": whole.pk}
     text = f"start {SECRET} solve this {upload.pk}:"
     wrapper = Wrapper.objects.create(space=task.space, text=text, rows=12, upload=upload, example="line 1")
     own |= {
@@ -217,6 +221,7 @@ def _turn(line: Line, base: ModelVersion, frozen: DatasetVersion, task: Task) ->
         "recipe": recipe,
         "mixture": mixture,
         "trainingrun": run,
+        "modelpermission": ModelPermission.objects.create(version=version, team=line.team),
         "modelversion": version,
         "suiteversion": suite,
         "suiterotation": rotation,

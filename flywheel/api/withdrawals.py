@@ -44,6 +44,7 @@ class ReceiptOut(serializers.Serializer[Any]):
     withdrawn_by = serializers.CharField(allow_null=True, help_text="User name; null: the platform.")
     dataset = serializers.CharField(allow_null=True, help_text="team/slug.")
     task = serializers.IntegerField(allow_null=True)
+    upload = serializers.IntegerField(required=False, help_text="Of the dataset only this file, which was deleted.")
     reason = serializers.CharField()
     withdrawn = serializers.IntegerField(help_text="How many tasks went.")
     kept = serializers.IntegerField(help_text="How many stay, because other teams brought them too.")

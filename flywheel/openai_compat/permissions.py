@@ -32,7 +32,7 @@ def shown(permission: ModelPermission) -> dict[str, Any]:
 class PermissionSurface(Surface):
     scope = Scope.ADMIN
 
-    def model(self, name: str) -> ModelVersion | RunCheckpoint:
+    def named(self, name: str) -> ModelVersion | RunCheckpoint:
         """Of the key's own team: who was given leave cannot give it on."""
         found = serving.resolve(name, self.caller.user, self.caller.team)
         if not isinstance(found, ModelVersion | RunCheckpoint) or found.line.team != self.caller.team:
@@ -40,7 +40,7 @@ class PermissionSurface(Surface):
         return found
 
     def permissions(self, name: str) -> QuerySet[ModelPermission]:
-        found: QuerySet[ModelPermission] = self.model(name).permissions.select_related("team")
+        found: QuerySet[ModelPermission] = self.named(name).permissions.select_related("team")
         return found
 
 
@@ -54,7 +54,7 @@ class Permissions(PermissionSurface):
     @told_once
     def post(self, request: Request, name: str) -> Response:
         given = read(self.body(), Grant)
-        granted = permissions.grant(self.model(name), given.project_ids, actor=self.caller.user)
+        granted = permissions.grant(self.named(name), given.project_ids, actor=self.caller.user)
         return Response(lists.envelope([shown(one) for one in granted], has_more=False, with_ends=True))
 
 

@@ -86,9 +86,9 @@ class Completion(Surface):
     scope = Scope.WRITE
 
     def post(self, request: Request, upload_id: str) -> Response:
-        given = reading.read(self.body(), CompletionIn)
+        whole, given = found(self, upload_id), reading.read(self.body(), CompletionIn)
         keys = [ids.decode(ids.PART, part_id) for part_id in given.part_ids]
-        whole = parts.complete(found(self, upload_id), keys, actor=self.caller.user, md5=given.md5)
+        whole = parts.complete(whole, keys, actor=self.caller.user, md5=given.md5)
         return Response(shown(whole))
 
 

@@ -1,8 +1,8 @@
 """Files of a team under a name and a purpose. Rows for training begin their import as they arrive; of any other file
 just the bytes are kept. services.storage has the order in which bytes become a row.
 
-A deleted file is hidden at once. `clear` takes out its rows and bytes, behind the commit and again by the sweep, until
-there are none.
+A deleted file is hidden at once. `clear` takes out its rows and bytes behind that; what a kill or an import under way
+has kept it from, the sweep has done.
 """
 
 import codecs
@@ -25,12 +25,11 @@ from django.utils.text import slugify
 from tasks.crash import crash_point
 from tasks.errors import Conflict, Forbidden, Invalid, TooLarge
 from tasks.formats.block import MAX_LINE_BYTES
-from tasks.models import Dataset, DatasetTask, File, Team, Upload, User
+from tasks.models import Dataset, DatasetTask, File, Team, Upload, User, WithdrawalReceipt
 from tasks.models.events import Subject, record
 from tasks.services import datasets, storage, uploads, withdrawals
 from tasks.services.access import require_role
 from tasks.services.storage import Arrived
-from tasks.services.wake import wake
 from tasks.services.withdrawals import Told
 from tasks.states import FilePurpose, Role, TaskState, UploadState
 
@@ -236,7 +235,6 @@ def _hide(file: File, actor: User | None) -> None:
     hidden = File.objects.filter(pk=file.pk, deleted_at=None).update(deleted_at=timezone.now(), deleted_by=actor)
     if hidden:
         _tell("file.deleted", file, actor, {"upload": file.upload_id})
-        wake("clear_file", file.pk)
 
 
 def clear(pk: int, *, told: Told | None = None) -> bool:
@@ -265,7 +263,7 @@ def _take_out(upload: Upload, actor: User | None, told: Told | None) -> bool:
     if upload.state == UploadState.IMPORTING:
         return False
     live = DatasetTask.objects.filter(upload=upload).exclude(task__state=TaskState.WITHDRAWN)
-    if live.exists():
+    if live.exists() or WithdrawalReceipt.objects.filter(upload=upload, finished_at=None).exists():
         _withdraw(upload, actor, told)
     return True
 

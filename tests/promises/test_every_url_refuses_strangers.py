@@ -16,10 +16,13 @@ from django.http import HttpResponseBase
 from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver
 
+from flywheel.openai_compat import ids
 from tasks.states import Role
 from tests import cast, world
 from tests.cast import Person
 from tests.world import World
+from trainer.models import TrainingRun
+from trainer.services import naming
 
 pytestmark = pytest.mark.django_db
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
@@ -30,6 +33,10 @@ NOBODY = "00000000-0000-4000-8000-000000000000"
 # A name in braces is an id of the world's row of that kind.
 WHERE: dict[str, dict[str, str]] = {
     "openai/v1/models/": {"name": "{line_slug}/v1"},
+    "openai/v1/fine_tuning/jobs/": {"job": "{openai_job}", "verb": "pause"},
+    "openai/v1/fine_tuning/checkpoints/": {"name": "{made}", "permission": "{openai_permission}"},
+    "openai/v1/files/": {"file_id": "{openai_file}"},
+    "openai/v1/uploads/": {"upload_id": "{openai_upload}"},
     "api/v1/teams/": {"pk": "{team}", "user": "carla", "role": "reviewer"},
     "api/v1/reviews/batches/": {"batch": NOBODY},
     "submit/announced/<uuid": {"pk": NOBODY},
@@ -68,22 +75,22 @@ class Address:
     def parameters(self) -> list[str]:
         return re.findall(r"<(?:\w+:)?(\w+)>", self.route)
 
-    def path(self, ids: dict[str, Any]) -> str:
+    def path(self, keys: dict[str, Any]) -> str:
         """The address with ids in it."""
         route = re.sub(r"\(\?P<(\w+)>(?:[^()]|\([^()]*\))*\)", r"<\1>", self.route)
-        values = {name: self._value(name, ids) for name in self.parameters}
+        values = {name: self._value(name, keys) for name in self.parameters}
         filled = re.sub(r"<(?:\w+:)?(\w+)>", lambda found: values[found[1]], route)
         return "/" + re.sub(r"[\^$\\]|\.\*", "", filled)
 
-    def _value(self, parameter: str, ids: dict[str, Any]) -> str:
+    def _value(self, parameter: str, keys: dict[str, Any]) -> str:
         if self.route.startswith("admin/"):
             return "1"
         for beginning, meant in WHERE.items():
             if self.route.startswith(beginning) and parameter in meant:
-                return meant[parameter].format(**ids)
+                return meant[parameter].format(**keys)
         model = getattr(getattr(self.view, "cls", None), "model", None)
         assert model is not None, f"Say in WHERE what {parameter} means in {self.route}."
-        return str(ids[model._meta.model_name])
+        return str(keys[model._meta.model_name])
 
 
 def walk(patterns: Any, before: str = "") -> Iterator[Address]:
@@ -115,7 +122,15 @@ class Scene:
 
     def ids(self, of: World) -> dict[str, Any]:
         slug = "carla-team-expert" if of is self.private else "pool-shared"
-        return {**of.ids, "line_slug": slug, "team_slug": of.person.team.slug}
+        run = TrainingRun.objects.select_related("line__team", "start__line").get(pk=of.ids["trainingrun"])
+        opaque = {
+            "made": naming.of_run(run),
+            "openai_file": ids.encode(ids.FILE, of.ids["file"]),
+            "openai_job": ids.encode(ids.JOB, of.ids["trainingrun"]),
+            "openai_permission": ids.encode(ids.PERMISSION, of.ids["modelpermission"]),
+            "openai_upload": ids.encode(ids.UPLOAD, of.ids["fileinparts"]),
+        }
+        return {**of.ids, **opaque, "line_slug": slug, "team_slug": of.person.team.slug}
 
 
 @pytest.fixture(scope="module")

@@ -5,11 +5,25 @@ from typing import Any
 
 import pytest
 
-from tasks.models import ProofRun, Task, Upload
+from tasks.models import FileInParts, ProofRun, Task, Upload
 from tasks.models.moves import IllegalMoveError
-from tasks.states import PROOF_MOVES, TASK_MOVES, UPLOAD_MOVES, ProofState, TaskState, UploadState
+from tasks.states import (
+    PARTS_MOVES,
+    PROOF_MOVES,
+    TASK_MOVES,
+    UPLOAD_MOVES,
+    PartsState,
+    ProofState,
+    TaskState,
+    UploadState,
+)
 
-TABLES = [(Task, TaskState, TASK_MOVES), (Upload, UploadState, UPLOAD_MOVES), (ProofRun, ProofState, PROOF_MOVES)]
+TABLES = [
+    (Task, TaskState, TASK_MOVES),
+    (Upload, UploadState, UPLOAD_MOVES),
+    (ProofRun, ProofState, PROOF_MOVES),
+    (FileInParts, PartsState, PARTS_MOVES),
+]
 PAIRS = [(model, old, new, table) for model, states, table in TABLES for old, new in product(states, states)]
 NOBODY = 0  # no row has this id
 

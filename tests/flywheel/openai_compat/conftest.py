@@ -1,4 +1,4 @@
-"""A live server with an engine that is fake, a model that everybody starts from, and people with keys."""
+"""A live server with an engine that is fake, a model that everybody starts from, and people with the official client."""
 
 import json
 import sys
@@ -17,6 +17,7 @@ from trainer.models import Alias, Line, ModelVersion
 from trainer.services import artifacts
 from trainer.states import LinePurpose
 
+Clients = Callable[..., openai.OpenAI]
 FAKE_ENGINE = Path(__file__).parents[2] / "fakes" / "engine.py"
 EXACT = {
     "type": "string_check",
@@ -44,6 +45,18 @@ def contributor(transactional_db: None) -> Person:
 
 
 @pytest.fixture
+def stranger(transactional_db: None) -> Person:
+    return cast.of_own_team("sven")
+
+
+@pytest.fixture
+def stored(settings: Any, tmp_path: Path) -> Path:
+    """Where files lie."""
+    settings.MEDIA_ROOT = tmp_path / "files"
+    return tmp_path / "files"
+
+
+@pytest.fixture
 def base(transactional_db: None, jobs_run: Callable[..., None], tmp_path: Path) -> ModelVersion:
     """The shared line's first champion."""
     source = tmp_path / "base"
@@ -64,12 +77,12 @@ def base(transactional_db: None, jobs_run: Callable[..., None], tmp_path: Path) 
 
 
 @pytest.fixture
-def client_of(live_server: Any) -> Callable[..., openai.OpenAI]:
-    def made(person: Person, **options: Any) -> openai.OpenAI:
+def clients(live_server: Any) -> Clients:
+    def client(person: Person, **options: Any) -> openai.OpenAI:
         given = {"api_key": person.secret, "max_retries": 0, **options}
         return openai.OpenAI(base_url=f"{live_server.url}/openai/v1", **given)
 
-    return made
+    return client
 
 
 def jsonl(rows: list[Any]) -> bytes:

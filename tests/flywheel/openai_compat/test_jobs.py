@@ -9,17 +9,16 @@ import pytest
 from tasks.models import Dataset, Event
 from tests import cast
 from tests.cast import Person
-from tests.flywheel.openai_compat.conftest import EXACT, jsonl, rows, until
+from tests.flywheel.openai_compat.conftest import EXACT, Clients, jsonl, rows, until
 from trainer.models import ModelVersion, TrainingRun
 from trainer.services import runs
 
-Clients = Callable[..., openai.OpenAI]
 SMALL = {"n_epochs": 2, "batch_size": 4, "eval_interval": 1}
 
 
 @pytest.fixture
-def client(client_of: Clients, contributor: Person, base: ModelVersion) -> openai.OpenAI:
-    return client_of(contributor)
+def client(clients: Clients, contributor: Person, base: ModelVersion) -> openai.OpenAI:
+    return clients(contributor)
 
 
 def sent(client: openai.OpenAI, given: list[Any], name: str = "train.jsonl") -> str:
@@ -138,9 +137,9 @@ def test_a_run_of_the_portal_is_among_the_jobs(client: openai.OpenAI, contributo
     assert ended(client, job).fine_tuned_model.endswith(f"{run.pk:08x}")
 
 
-def test_a_job_of_another_team_is_not_found(client: openai.OpenAI, client_of: Clients):
+def test_a_job_of_another_team_is_not_found(client: openai.OpenAI, clients: Clients):
     job = started(client)
-    stranger = client_of(cast.of_own_team("sven"))
+    stranger = clients(cast.of_own_team("sven"))
 
     for call in (
         stranger.fine_tuning.jobs.retrieve,
@@ -152,8 +151,8 @@ def test_a_job_of_another_team_is_not_found(client: openai.OpenAI, client_of: Cl
             call(job.id)
 
 
-def test_a_file_of_another_team_is_no_training_file(client: openai.OpenAI, client_of: Clients):
-    stranger = client_of(cast.of_own_team("sven"))
+def test_a_file_of_another_team_is_no_training_file(client: openai.OpenAI, clients: Clients):
+    stranger = clients(cast.of_own_team("sven"))
     training_file = sent(stranger, rows(3))
 
     with pytest.raises(openai.BadRequestError) as caught:
@@ -280,9 +279,9 @@ def test_a_job_goes_on_from_what_another_job_made(client: openai.OpenAI):
     assert TrainingRun.objects.latest("pk").start.run_id == TrainingRun.objects.earliest("pk").pk
 
 
-def test_a_key_without_the_scope_train_starts_nothing(client_of: Clients, contributor: Person, base: ModelVersion):
+def test_a_key_without_the_scope_train_starts_nothing(clients: Clients, contributor: Person, base: ModelVersion):
     reader = cast.key(contributor.user, contributor.team, ["read", "write"])
-    client = client_of(contributor, api_key=reader)
+    client = clients(contributor, api_key=reader)
 
     with pytest.raises(openai.PermissionDeniedError):
         started(client)

@@ -1,28 +1,24 @@
 """Other teams' leave to use what a run made, and its checkpoints, with the official client."""
 
-from collections.abc import Callable
-
 import openai
 import pytest
 
 from tests import cast
 from tests.cast import Person
 from tests.fakes import model_server
-from tests.flywheel.openai_compat.conftest import rows
+from tests.flywheel.openai_compat.conftest import Clients, rows
 from tests.flywheel.openai_compat.test_jobs import ended, sent, started
 from trainer.models import ModelVersion, RunCheckpoint
 
-Clients = Callable[..., openai.OpenAI]
+
+@pytest.fixture
+def client(clients: Clients, contributor: Person, base: ModelVersion) -> openai.OpenAI:
+    return clients(contributor)
 
 
 @pytest.fixture
-def client(client_of: Clients, contributor: Person, base: ModelVersion) -> openai.OpenAI:
-    return client_of(contributor)
-
-
-@pytest.fixture
-def other(client_of: Clients, client: openai.OpenAI) -> openai.OpenAI:
-    return client_of(cast.of_own_team("sven"))
+def other(clients: Clients, client: openai.OpenAI) -> openai.OpenAI:
+    return clients(cast.of_own_team("sven"))
 
 
 def made(client: openai.OpenAI) -> tuple[str, str]:
@@ -100,9 +96,9 @@ def test_a_team_that_is_not_here_gets_no_leave_and_nobody_else_does(client: open
     assert permissions.list(model).data == []
 
 
-def test_a_key_without_the_scope_admin_gives_no_leave(client: openai.OpenAI, client_of: Clients, contributor: Person):
+def test_a_key_without_the_scope_admin_gives_no_leave(client: openai.OpenAI, clients: Clients, contributor: Person):
     model, _ = made(client)
-    trainer = client_of(contributor, api_key=cast.key(contributor.user, contributor.team, ["read", "write", "train"]))
+    trainer = clients(contributor, api_key=cast.key(contributor.user, contributor.team, ["read", "write", "train"]))
 
     with pytest.raises(openai.PermissionDeniedError):
         trainer.fine_tuning.checkpoints.permissions.create(model, project_ids=["carla-team"])
