@@ -53,8 +53,8 @@ class Permissions(PermissionSurface):
 
     @told_once
     def post(self, request: Request, name: str) -> Response:
-        given = read(self.body(), Grant)
-        granted = permissions.grant(self.named(name), given.project_ids, actor=self.caller.user)
+        model = self.named(name)
+        granted = permissions.grant(model, read(self.body(), Grant).project_ids, actor=self.caller.user)
         return Response(lists.envelope([shown(one) for one in granted], has_more=False, with_ends=True))
 
 

@@ -1,4 +1,4 @@
-"""A live server with an engine that is fake, a model that everybody starts from, and people with the official client."""
+"""A live server with a fake engine, a model that everybody starts from, and people with the official client."""
 
 import json
 import sys
