@@ -248,6 +248,7 @@ CELERY_BEAT_SCHEDULE = {
     "engine-supervision": {"task": "trainer.jobs.supervise", "schedule": 1.0, "options": {"expires": 3}},
     "schedules": {"task": "trainer.jobs.fire_schedules", "schedule": 15.0, "options": {"expires": 30}},
     "news": {"task": "trainer.jobs.deliver", "schedule": 5.0, "options": {"expires": 10}},
+    "evals": {"task": "trainer.jobs.sweep_evals", "schedule": 5.0, "options": {"expires": 10}},
     "domains": {"task": "trainer.jobs.count_domains", "schedule": 60.0, "options": {"expires": 60}},
     "event-sealer": {"task": "tasks.jobs.seal_events", "schedule": 10.0, "options": {"expires": 20}},
     "prune-data-side": {

@@ -53,6 +53,9 @@ from trainer.models import (
     Delivery,
     DeliveryTry,
     DifficultyCheck,
+    Eval,
+    EvalItem,
+    EvalRun,
     Evaluation,
     Firing,
     GateReport,
@@ -71,7 +74,18 @@ from trainer.models import (
 )
 from trainer.news import News
 from trainer.runspec import RunSpec
-from trainer.services import consequences, credit, difficulty, imported_suites, recipes, schedules, webhooks
+from trainer.services import (
+    consequences,
+    credit,
+    difficulty,
+    eval_running,
+    eval_runs,
+    evals,
+    imported_suites,
+    recipes,
+    schedules,
+    webhooks,
+)
 from trainer.services.launching import path_of
 from trainer.services.slicing import slices_of
 from trainer.states import DeliveryState
@@ -103,6 +117,7 @@ class Portal:
     held: GateReport
     recipe: Recipe
     receipt: WithdrawalReceipt
+    measured: EvalRun
 
 
 def seed() -> Portal:
@@ -123,11 +138,60 @@ def seed() -> Portal:
     _collected(upload, contributor)
     _suited(line, held, operator)
     receipt = _withdrawn(contributed, contributor)
+    measured = _evaluated(team, contributor, run.version)
     seal()
     return Portal(
         contributor, reviewer, operator, stranger, team, private, contributed, upload, unmapped, line, run, going,
-        failed, promoted, held, recipe, receipt,
+        failed, promoted, held, recipe, receipt, measured,
     )  # fmt: skip
+
+
+def _evaluated(team: Team, contributor: User, version: ModelVersion) -> EvalRun:
+    """An eval whose newest run is under way, one that failed, and one that is through: that one is returned."""
+    schema = {"type": "object", "properties": {"question": {"type": "string"}}, "required": ["question", "answer"]}
+    exact = {"type": "string_check", "name": "exactly the number", "operation": "eq"}
+    criteria = [
+        {**exact, "input": "{{ sample.output_text }}", "reference": "{{ item.answer }}"},
+        {"type": "number", "name": "the number somewhere", "reference": "{{ item.answer }}"},
+    ]
+    measure = evals.create(team, actor=contributor, name="Sums of invoices", item_schema=schema, criteria=criteria)
+    evals.create(team, actor=contributor, item_schema=schema, criteria=criteria[:1])
+
+    def run(name: str, count: int) -> EvalRun:
+        said = ["{}", "It is {}.", "{}", "{} or more", "I do not know."]
+        rows = [
+            {
+                "item": {
+                    "question": f"An invoice has items of {n} and {2 * n} euros. What is due?",
+                    "answer": str(3 * n),
+                },
+                "sample": {"output_text": said[n % 5].format(3 * n)},
+            }
+            for n in range(11, 11 + count)
+        ]
+        source = {"type": "jsonl", "source": {"type": "file_content"}}
+        return eval_runs.start(measure, actor=contributor, name=name, source=source, rows=rows)
+
+    done, broken, going = run("nightly", 60), run("with a schema", 4), run("of the new model", 40)
+    for one in (done, broken, going):
+        eval_running.run_eval(one.pk)
+    question = [{"role": "user", "content": "What is due?"}]
+    asked = {"version": version, "model": version.name, "usage": _SPENT}
+    EvalRun.objects.filter(pk=done.pk).update(**asked)
+    item = done.items.get(position=1)
+    EvalItem.objects.filter(pk=item.pk).update(answer={**item.answer, "messages": question})
+    fault = {"code": "unsupported_value", "sentence": "response_format is not built: leave it out."}
+    EvalRun.objects.filter(pk=broken.pk).update(state="failed", error=fault, **asked)
+    now = timezone.now()
+    EvalRun.objects.filter(pk=going.pk).update(
+        state="running", passed=9, failed=7, errored=2, finished_at=None, lease_until=now + timedelta(hours=1), **asked
+    )
+    Eval.objects.filter(pk=measure.pk).update(metadata={"usecase": "invoices"})
+    done.refresh_from_db()
+    return done
+
+
+_SPENT = {"shared/v1": {"calls": 60, "prompt_tokens": 1840, "completion_tokens": 412}}
 
 
 def _suited(line: Line, report: GateReport, operator: User) -> None:

@@ -30,6 +30,9 @@ from trainer.models import (
     AliasMove,
     Delivery,
     DifficultyCheck,
+    Eval,
+    EvalItem,
+    EvalRun,
     Evaluation,
     Firing,
     GateReport,
@@ -146,6 +149,7 @@ def full(
         "withdrawalreceipt": _receipt(person, dataset).pk,
     }
     own["sample"] = _sample(person).pk
+    own |= _measured(person)
     key = person.user.api_keys.get(name="test").pk
     return World(person, {**own, **trained, "line": line.pk, "team": person.team.pk, "apikey": key})
 
@@ -157,6 +161,17 @@ def _sample(person: Person) -> Sample:
     return Sample.objects.create(
         team=person.team, source="program", row=row, asked_as="champion", version="shared/v1", answer=SECRET, **rights
     )
+
+
+def _measured(person: Person) -> dict[str, int]:
+    """An eval with a run over one row."""
+    criterion = {"key": "0", "name": SECRET, "grader": GRADER}
+    made = Eval.objects.create(team=person.team, name=SECRET, item_schema={}, criteria=[criterion])
+    source = {"type": "jsonl", "source": {"type": "file_content"}}
+    run = EvalRun.objects.create(eval=made, name=SECRET, source=source, state="succeeded", total=1, passed=1)
+    result = {"key": "0", "outcome": "correct", "score": 1.0, "reason": SECRET}
+    item = EvalItem.objects.create(run=run, position=0, item={"reference": SECRET}, results=[result], status="pass")
+    return {"eval": made.pk, "evalrun": run.pk, "evalitem": item.pk}
 
 
 def _receipt(person: Person, dataset: Dataset) -> WithdrawalReceipt:

@@ -3,7 +3,7 @@
 from celery import shared_task
 
 from tasks.services.pruning import prune_by_the_clock
-from trainer.services import coverage, deliveries, firings, pruning, supervision, telling
+from trainer.services import coverage, deliveries, eval_running, firings, pruning, supervision, telling
 
 
 @shared_task(name="trainer.jobs.supervise")
@@ -27,6 +27,16 @@ def fire_schedules() -> None:
 def deliver() -> None:
     telling.tell()
     deliveries.deliver()
+
+
+@shared_task(name="trainer.jobs.run_eval")
+def run_eval(run_id: int) -> None:
+    eval_running.run_eval(run_id)
+
+
+@shared_task(name="trainer.jobs.sweep_evals")
+def sweep_evals() -> None:
+    eval_running.sweep()
 
 
 @shared_task(name="trainer.jobs.count_domains")

@@ -4,6 +4,7 @@ from django.urls import path, re_path
 
 from trainer.views import (
     difficulty,
+    evals,
     gates,
     lineage,
     ops,
@@ -20,6 +21,11 @@ from trainer.views import (
 
 urlpatterns = [
     path("datasets/<slug:team>/<slug:slug>/train", runs.train, name="train"),
+    path("evals", evals.eval_list, name="evals"),
+    path("evals/<int:pk>", evals.eval_page, name="eval"),
+    path("evals/<int:pk>/runs/<int:run>", evals.run_page, name="eval-run"),
+    path("evals/<int:pk>/runs/<int:run>/status", evals.run_status, name="eval-run-status"),
+    path("evals/<int:pk>/runs/<int:run>/cancel", evals.cancel, name="eval-run-cancel"),
     path("ops", ops.overview, name="ops"),
     path("ops/queue", ops.queue, name="ops-queue"),
     path("ops/evaluations/<int:pk>", ops.evaluation_page, name="evaluation"),

@@ -3,10 +3,13 @@
 from django.urls import path, re_path
 
 from flywheel.openai_compat.chat import ChatCompletions
+from flywheel.openai_compat.eval_runs import CancelRun, OneRun, Runs
+from flywheel.openai_compat.evals import Evals, OneEval
 from flywheel.openai_compat.files import Content, Files, OneFile
 from flywheel.openai_compat.graders import RunGrader, ValidateGrader
 from flywheel.openai_compat.jobs import Job, JobCheckpoints, JobEvents, Jobs, JobVerb
 from flywheel.openai_compat.models import Model, Models
+from flywheel.openai_compat.output_items import OutputItem, OutputItems
 from flywheel.openai_compat.permissions import Permission, Permissions
 from flywheel.openai_compat.surface import Unknown
 from flywheel.openai_compat.uploads import Cancellation, Completion, Parts, Uploads
@@ -14,6 +17,13 @@ from flywheel.openai_compat.uploads import Cancellation, Completion, Parts, Uplo
 app_name = "openai"
 urlpatterns = [
     path("chat/completions", ChatCompletions.as_view(), name="chat-completions"),
+    path("evals", Evals.as_view(), name="evals"),
+    path("evals/<str:eval_id>", OneEval.as_view(), name="eval"),
+    path("evals/<str:eval_id>/runs", Runs.as_view(), name="eval-runs"),
+    path("evals/<str:eval_id>/runs/<str:run_id>", OneRun.as_view(), name="eval-run"),
+    path("evals/<str:eval_id>/runs/<str:run_id>/cancel", CancelRun.as_view(), name="eval-run-cancel"),
+    path("evals/<str:eval_id>/runs/<str:run_id>/output_items", OutputItems.as_view(), name="output-items"),
+    path("evals/<str:eval_id>/runs/<str:run_id>/output_items/<str:item_id>", OutputItem.as_view(), name="output-item"),
     path("files", Files.as_view(), name="files"),
     path("files/<str:file_id>", OneFile.as_view(), name="file"),
     path("files/<str:file_id>/content", Content.as_view(), name="file-content"),

@@ -15,6 +15,7 @@ def pages(portal: Any) -> dict[str, tuple[Any, str]]:
     own_found = Task.objects.filter(memberships__dataset=portal.contributed, findings__kind="overlap").latest("pk")
     hook = Webhook.objects.get(name="Chat room")
     team = portal.team.slug
+    measured = portal.measured
     data = {
         "submit": "/submit",
         "upload": f"/submit/{portal.upload.pk}",
@@ -45,6 +46,12 @@ def pages(portal: Any) -> dict[str, tuple[Any, str]]:
         "submit-for-domain": "/submit?domain=maximum",
         "withdrawal": f"/withdrawals/{portal.receipt.pk}",
         "empty-suites": "/ops/models/carlas-lab-house/suites",
+        "evals": "/evals",
+        "eval": f"/evals/{measured.eval_id}",
+        "eval-run": f"/evals/{measured.eval_id}/runs/{measured.pk}",
+        "eval-run-failed": f"/evals/{measured.eval_id}/runs/{measured.pk}?status=fail",
+        "eval-run-broken": f"/evals/{measured.eval_id}/runs/{measured.pk + 1}",
+        "eval-run-going": f"/evals/{measured.eval_id}/runs/{measured.pk + 2}",
     }
     review = {
         "review": "/review",
@@ -108,6 +115,7 @@ def pages(portal: Any) -> dict[str, tuple[Any, str]]:
         "empty-withdrawals": (portal.stranger, "/withdrawals"),
         "not-found": (portal.stranger, f"/submit/{portal.upload.pk}"),
         "empty-samples": (portal.stranger, "/samples"),
+        "empty-evals": (portal.stranger, "/evals"),
         "wanted-public": (None, "/wanted"),
         "login": (None, "/login"),
     }
@@ -154,5 +162,6 @@ NAMES = [
     "empty-withdrawals",
     *("suites", "suite-rotate", "empty-suites"),
     *("leaderboard", "empty-leaderboard", "dataset-credit", "empty-credit", "home-credit"),
+    *("evals", "eval", "eval-run", "eval-run-failed", "eval-run-broken", "eval-run-going", "empty-evals"),
     *("wanted", "wanted-filtered", "wanted-public", "samples", "empty-samples", "submit-for-domain"),
 ]

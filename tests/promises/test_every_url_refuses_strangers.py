@@ -37,6 +37,8 @@ WHERE: dict[str, dict[str, str]] = {
     "openai/v1/fine_tuning/checkpoints/": {"name": "{made}", "permission": "{openai_permission}"},
     "openai/v1/files/": {"file_id": "{openai_file}"},
     "openai/v1/uploads/": {"upload_id": "{openai_upload}"},
+    "openai/v1/evals/": {"eval_id": "{openai_eval}", "run_id": "{openai_eval_run}", "item_id": "{openai_output_item}"},
+    "evals/": {"pk": "{eval}", "run": "{evalrun}"},
     "api/v1/teams/": {"pk": "{team}", "user": "carla", "role": "reviewer"},
     "api/v1/reviews/batches/": {"batch": NOBODY},
     "submit/announced/<uuid": {"pk": NOBODY},
@@ -60,6 +62,16 @@ WHERE: dict[str, dict[str, str]] = {
     "ops/schedules/": {"pk": "{schedule}"},
     "ops/webhooks/": {"pk": "{webhook}", "delivery": "{delivery}", "verb": "off"},
     "api/v1/webhooks/": {"pk": "{webhook}", "delivery": "{delivery}"},
+}
+# Rows that the OpenAI surface names by ids of its own.
+OPAQUE = {  # ids of that surface: what a row is called there → kind of the row, prefix
+    "file": ("file", ids.FILE),
+    "upload": ("fileinparts", ids.UPLOAD),
+    "job": ("trainingrun", ids.JOB),
+    "permission": ("modelpermission", ids.PERMISSION),
+    "eval": ("eval", ids.EVAL),
+    "eval_run": ("evalrun", ids.EVAL_RUN),
+    "output_item": ("evalitem", ids.OUTPUT_ITEM),
 }
 # Shown to everybody: they name no row. What is wanted is figures of the shared line.
 PUBLIC = frozenset({"login", "schema", "docs", "wanted"})
@@ -123,13 +135,8 @@ class Scene:
     def ids(self, of: World) -> dict[str, Any]:
         slug = "carla-team-expert" if of is self.private else "pool-shared"
         run = TrainingRun.objects.select_related("line__team", "start__line").get(pk=of.ids["trainingrun"])
-        opaque = {
-            "made": naming.of_run(run),
-            "openai_file": ids.encode(ids.FILE, of.ids["file"]),
-            "openai_job": ids.encode(ids.JOB, of.ids["trainingrun"]),
-            "openai_permission": ids.encode(ids.PERMISSION, of.ids["modelpermission"]),
-            "openai_upload": ids.encode(ids.UPLOAD, of.ids["fileinparts"]),
-        }
+        opaque = {f"openai_{name}": ids.encode(prefix, of.ids[kind]) for name, (kind, prefix) in OPAQUE.items()}
+        opaque["made"] = naming.of_run(run)
         return {**of.ids, **opaque, "line_slug": slug, "team_slug": of.person.team.slug}
 
 

@@ -2,6 +2,7 @@ from trainer.models.checkpoints import ModelPermission, RunCheckpoint
 from trainer.models.coverage import DomainCount
 from trainer.models.credit import CreditEntry, CreditName
 from trainer.models.difficulty import DifficultyCheck, PassRate
+from trainer.models.evals import Eval, EvalItem, EvalRun
 from trainer.models.evaluations import AnsweredSuite, Evaluation, SuiteItem, SuiteVersion
 from trainer.models.gates import GateReport
 from trainer.models.lines import Alias, AliasMove, Line
@@ -25,6 +26,9 @@ __all__ = [
     "DeliveryTry",
     "DifficultyCheck",
     "DomainCount",
+    "Eval",
+    "EvalItem",
+    "EvalRun",
     "Evaluation",
     "Firing",
     "GateReport",

@@ -18,8 +18,12 @@ def messenger() -> None:
     transaction.on_commit(lambda: _publish("deliver"))
 
 
-def _publish(job: str) -> None:
+def eval_run(pk: int) -> None:
+    transaction.on_commit(lambda: _publish("run_eval", pk))
+
+
+def _publish(job: str, *given: int) -> None:
     try:
-        getattr(import_module("trainer.jobs"), job).apply_async(expires=EXPIRES_SECONDS)
+        getattr(import_module("trainer.jobs"), job).apply_async(given, expires=EXPIRES_SECONDS)
     except (OperationalError, OSError):
         logger.warning("the broker did not take a wake-up; the sweep catches up")

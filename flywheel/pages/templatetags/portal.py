@@ -18,11 +18,11 @@ TONES: Mapping[str, tuple[str, str]] = {
     **dict.fromkeys(("approved", "proved", "succeeded", "imported", "done", "ran", "pass", "correct"), ("good", "✓")),
     "delivered": ("good", "✓"),
     **dict.fromkeys(("promote", "champion"), ("good", "▲")),
-    **dict.fromkeys(("rejected", "failed", "refused", "incorrect", "withdrawn"), ("bad", "✕")),
+    **dict.fromkeys(("rejected", "failed", "refused", "incorrect", "withdrawn", "fail"), ("bad", "✕")),
     "hold": ("bad", "■"),
     "passed": ("bad", "✕"),  # a decoy that passed
     "conflict": ("warn", "≠"),
-    **dict.fromkeys(("unproved", "ungradable"), ("warn", "?")),
+    **dict.fromkeys(("unproved", "ungradable", "error"), ("warn", "?")),
     **dict.fromkeys(("needs_grader", "waiting", "unmapped", "deferred"), ("warn", "…")),
     "inconclusive": ("warn", "≈"),
     "better": ("good", "▲"),
