@@ -4,6 +4,7 @@ In    spec.json and, by kind: demonstrations.jsonl (base); train.jsonl, validati
       items.jsonl (sample, evaluate); known.jsonl (evaluate), which the engine need not read. control.json may appear at
       any time: the platform asks to pause or to cancel
 Out   heartbeat.json (rewritten), metrics.jsonl, samples.jsonl (a few rollouts a step), rollouts/ (Parquet),
+      validation/step-N.jsonl (every validation answer of a measurement, before its metrics),
       alarms.jsonl, report.json (checks for reward hacking), answers.jsonl (sample), scores.jsonl (evaluate),
       checkpoints/step-N/ and model/ each with manifest.json, result.json (last)
 
@@ -14,6 +15,7 @@ carries another attempt than its own (fencing).
 
 import hashlib
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
@@ -282,6 +284,27 @@ class Score(msgspec.Struct, frozen=True):
     truncated: bool
     completion: str
     reason: str
+
+
+class ValidationAnswer(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A line of validation/step-N.jsonl: one answer to a validation prompt, as it was graded."""
+
+    key: str
+    sample: int  # 0 .. answers - 1
+    completion: str
+    tokens: int
+    truncated: bool
+    outcome: str
+    score: float
+    reason: str
+    read: str | None = None
+    sub_scores: dict[str, float] = {}
+    errors: list[str] = []
+    usage: dict[str, int] = {}
+
+
+def validation_file(directory: Path, step: int) -> Path:
+    return directory / "validation" / f"step-{step}.jsonl"
 
 
 class TaskAnswers(msgspec.Struct, frozen=True):

@@ -15,6 +15,7 @@ from trainer.runspec import RunSpec
 
 FEW = 100  # rows below which the few-shot preset decides
 MOST_EPOCHS, LARGEST_GROUP = 50, 64
+MOST_VALIDATED = 1000  # rows of a validation file that are asked at each measurement: all of most files
 EFFORTS: Mapping[str, float] = {"low": 0.5, "medium": 1.0, "default": 1.0, "high": 2.0}  # × room for an answer
 
 
@@ -47,6 +48,7 @@ def resolve(asked: Asked, *, rows: int, validation: int, parameters: int, seed: 
         "group_size": max(2, min(LARGEST_GROUP, round(usual.group_size * (asked.answers_multiple or 1.0)))),
         "measure_every": every,
         "save_every": every,  # each validation has a checkpoint that can be used
+        "validation_prompts": min(validation, MOST_VALIDATED),
         "validation_answers": asked.validation_answers or usual.validation_answers,
         "max_completion_tokens": max(1, round(usual.max_completion_tokens * EFFORTS[effort])),
     }

@@ -54,7 +54,7 @@ def job(run: TrainingRun) -> dict[str, Any]:
         "user_provided_suffix": run.suffix or None,
         "usage_metrics": None,
         "shared_with_openai": False,
-        "eval_id": None,
+        "eval_id": None if run.eval_id is None else ids.encode(ids.EVAL, run.eval_id),
     }
 
 

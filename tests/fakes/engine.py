@@ -121,6 +121,8 @@ class FakeEngine:
         if phase != "training":
             return contract.StepMetrics(**common)
         validated = self.knobs.get("validation", True)
+        if validated:
+            self.validate(step, reward)
         return contract.StepMetrics(
             **common, reward_mean=reward, reward_by_domain={"add": reward, "reverse": reward / 2},
             reward_by_grader={"number": reward}, clip_share=0.02, zero_spread_share=0.25, truncated_share=0.0,
@@ -131,6 +133,19 @@ class FakeEngine:
             groups_learned=15, prompts_passed_over=2, prompts_resting=step % 3, tokens_per_second=1e5,
             seconds_sampling=0.004, seconds_grading=0.001, seconds_measuring=0.002,
         )  # fmt: skip
+
+    def validate(self, step: int, reward: float) -> None:
+        """An answer to each validation prompt, the share of right ones near the reward."""
+        given = self.directory / "validation.jsonl"
+        rows = [json.loads(line) for line in given.read_text().splitlines()] if given.exists() else []
+        right = round(reward * len(rows))
+        (self.directory / "validation").mkdir(exist_ok=True)
+        self.replace(f"validation/step-{step}.jsonl", b"".join(
+            contract.encode(contract.ValidationAnswer(
+                key=row["key"], sample=0, completion="2", tokens=2, truncated=False, score=float(n < right),
+                outcome="correct" if n < right else "incorrect", reason="Fake.",
+            )) + b"\n" for n, row in enumerate(rows)
+        ))  # fmt: skip
 
     def rollout(self, step: int) -> contract.Rollout:
         return contract.Rollout(
@@ -299,8 +314,10 @@ class FakeEngine:
         self.replace("heartbeat.json", contract.encode(beat))
 
     def replace(self, name: str, content: bytes) -> None:
-        (self.directory / f".{name}").write_bytes(content)
-        os.replace(self.directory / f".{name}", self.directory / name)
+        path = self.directory / name
+        partial = path.with_name(f".{path.name}")
+        partial.write_bytes(content)
+        os.replace(partial, path)
 
 
 def memory() -> int:

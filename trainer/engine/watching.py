@@ -11,7 +11,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState
 from trainer import alarms, rewards
 from trainer.alarms import Sighting
 from trainer.contract import Alarm, Ending, Estimate, Grading, PromptItem, Sampling, StepMetrics
-from trainer.engine import drawing, probes, ranks, sampling
+from trainer.engine import drawing, probes, ranks, sampling, validating
 from trainer.engine.run import Decision, Run
 from trainer.engine.updating import GroupTrainer
 from trainer.runspec import RunSpec
@@ -288,6 +288,9 @@ def _means(run: Run, answers: Mapping[str, Sequence[sampling.Answer]]) -> tuple[
     """By prompt: the mean reward of its graded answers. And what the graders made of all of them."""
     items = [item for item in run.validation for _ in answers[item.key]]
     grades = run.grade(items, [answer.text for item in run.validation for answer in answers[item.key]])
+    if ranks.first():
+        drawn = [answer for item in run.validation for answer in answers[item.key]]
+        validating.write(run.directory, run.progress.step, items, drawn, grades)
     earned = [rewards.reward(grade) for grade in grades]
     return rewards.mean_by_domain(earned, [item.key for item in items]), rewards.graded(grades)
 

@@ -40,6 +40,7 @@ class TrainingRun(EngineWork):
     validation_file = models.ForeignKey(Upload, null=True, on_delete=models.PROTECT, related_name="runs_validated")
     results_file = models.ForeignKey(File, null=True, on_delete=models.SET_NULL, related_name="+")  # metrics, as CSV
     validation_version = models.ForeignKey(DatasetVersion, null=True, on_delete=models.PROTECT, related_name="+")
+    eval = models.ForeignKey("trainer.Eval", null=True, on_delete=models.SET_NULL, related_name="training_runs")
     cloned_from = models.ForeignKey("self", null=True, on_delete=models.SET_NULL, related_name="clones")
     spec = models.JSONField()  # trainer.runspec.RunSpec, resolved
     reasons = models.JSONField(default=dict)  # knob → why it is that, of the knobs that the preset decided

@@ -25,7 +25,7 @@ from tasks.states import Role, UploadState
 from trainer import constraint, hyperparameters
 from trainer.hyperparameters import Asked
 from trainer.models import Line, ModelVersion, TrainingRun
-from trainer.services import lines, runs, training_data, usage, wake
+from trainer.services import lines, runs, training_data, usage, validation_evals, wake
 from trainer.states import RunState
 
 logger = logging.getLogger(__name__)
@@ -79,7 +79,9 @@ def start(
         )
         data = {"training_file": training_file.pk, "validation_file": validation_file and validation_file.pk}
         record("trainingrun.created", subject=_subject(run), team=team.pk, actor=actor, data=data)
-        if validation_file is None:
+        if validation_file is not None:
+            validation_evals.begin(run, actor=actor)
+        else:
             _notice(run, "no_validation", "There is no validation file: nothing is measured beside the training rows.")
         _grade_rows_by(training_file, grader, actor)
         crash_point("run.before_commit")

@@ -15,7 +15,7 @@ from trainer.contract import Alarm, Result, Rollout, StepMetrics, TrainSpec, enc
 from trainer.launchers.protocol import metrics_after, tail, write_whole
 from trainer.models import Alias, AliasMove, Line, ModelVersion, RunAlarm, RunMetric, RunSample, TrainingRun
 from trainer.runspec import RunSpec
-from trainer.services import artifacts, checkpoints, hacking, rows, run_results, training_data, usage
+from trainer.services import artifacts, checkpoints, hacking, rows, run_results, training_data, usage, validation_evals
 from trainer.services.bases import reference
 from trainer.states import AliasName, RunState
 
@@ -70,6 +70,7 @@ class TrainingKind:
             _store_samples(work, _decoded(samples, Rollout))
             _store_alarms(work, _decoded(alarms, Alarm))
             checkpoints.follow(work, directory)
+            validation_evals.keep(work, directory, metrics)
 
     def finish(self, work: TrainingRun, directory: Path, result: Result) -> bool:
         """Run succeeded, version registered, challenger moved: all of it or none. Or paused, by a spent budget."""

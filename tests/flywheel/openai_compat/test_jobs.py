@@ -297,6 +297,22 @@ def test_the_results_file_has_a_line_a_step(client: openai.OpenAI):
     assert client.files.retrieve(job.result_files[0]).purpose == "fine-tune-results"
 
 
+def test_each_validation_of_a_job_is_a_run_of_its_eval(client: openai.OpenAI):
+    job = ended(client, started(client, validation_file=sent(client, rows(5, start=50))))
+
+    found = list(client.evals.runs.list(job.to_dict()["eval_id"], order="asc"))
+    items = client.evals.runs.output_items.list(found[-1].id, eval_id=found[-1].eval_id, status="pass")
+
+    assert [run.name for run in found] == ["Step 1", "Step 2", "Step 3", "Step 4"]
+    assert (found[-1].status, found[-1].result_counts.total, found[-1].result_counts.passed) == ("completed", 5, 3)
+    assert len(items.data) == 3
+    assert items.data[0].datasource_item["answer"]
+
+
+def test_a_job_without_a_validation_file_has_no_eval(client: openai.OpenAI):
+    assert started(client).to_dict()["eval_id"] is None
+
+
 def test_a_deleted_model_is_gone_for_chats_and_lists(client: openai.OpenAI):
     model = ended(client, started(client)).fine_tuned_model
 

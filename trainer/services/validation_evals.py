@@ -1,0 +1,119 @@
+"""The validations of a run on files, as runs of its eval: every answer with what the grader said of it.
+
+The eval comes with the run, its runs with each measurement: nothing is graded a second time.
+"""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from django.db import transaction
+from django.utils import timezone
+
+from tasks.models import Task
+from tasks.models.events import Subject, record
+from tasks.types import Grade, Outcome
+from trainer.contract import StepMetrics, ValidationAnswer, validation_file
+from trainer.evaluation import eval_items
+from trainer.evaluation.eval_items import Answer, Result
+from trainer.models import Eval, EvalItem, EvalRun, TrainingRun
+from trainer.services import evals, naming
+from trainer.states import EvaluationState
+
+AT_ONCE = 500
+
+
+def begin(run: TrainingRun, *, actor: Any) -> Eval:
+    """The eval of the run: its grader over the rows of its validation file."""
+    assert run.grader is not None
+    made = evals.create(
+        run.line.team,
+        actor=actor,
+        item_schema={"type": "object"},
+        criteria=[run.grader],
+        name=f"Validation of run {run.pk}",
+        include_sample_schema=True,
+    )
+    TrainingRun.objects.filter(pk=run.pk).update(eval=made)
+    run.eval = made
+    return made
+
+
+def keep(run: TrainingRun, directory: Path, measured: Iterable[StepMetrics]) -> None:
+    """A run of the eval for each of these measurements. One that was made again takes the place of the first."""
+    if run.eval is None:
+        return
+    for step in {line.step for line in measured if line.validation_reward is not None}:
+        answers = _answers(validation_file(directory, step))
+        if answers:
+            _keep(run, run.eval, step, answers)
+
+
+def _answers(path: Path) -> list[ValidationAnswer]:
+    try:
+        lines = path.read_bytes().splitlines()
+    except FileNotFoundError:
+        return []  # of an engine before this one
+    return [msgspec.json.decode(line, type=ValidationAnswer) for line in lines]
+
+
+@transaction.atomic
+def _keep(run: TrainingRun, of: Eval, step: int, answers: Sequence[ValidationAnswer]) -> None:
+    EvalRun.objects.filter(training_run=run, step=step).delete()
+    now, key = timezone.now(), of.criteria[0]["key"]
+    made = EvalRun.objects.create(
+        eval=of,
+        name=f"Step {step}",
+        model=f"{naming.of_run(run)}:ckpt-step-{step}"[:200],
+        checkpoint=run.checkpoints.filter(step=step).first(),
+        source={"type": "completions"},
+        file=None if run.validation_file is None else getattr(run.validation_file, "file", None),
+        loaded=True,
+        training_run=run,
+        step=step,
+        state=EvaluationState.SUCCEEDED,
+        total=len(answers),
+        started_at=now,
+        finished_at=now,
+    )
+    tally = eval_items.tally_from({}, {})
+    tasks = Task.objects.in_bulk({int(answer.key) for answer in answers})
+    items = [_item(made, place, answer, tasks.get(int(answer.key)), key) for place, answer in enumerate(answers)]
+    for item, answer, result in items:
+        tally.add(item.status, [result], answer, made.model)
+    EvalItem.objects.bulk_create([item for item, _, _ in items], batch_size=AT_ONCE)
+    EvalRun.objects.filter(pk=made.pk).update(
+        passed=tally.statuses[eval_items.PASS],
+        failed=tally.statuses[eval_items.FAIL],
+        errored=tally.statuses[eval_items.ERROR],
+        by_criterion=tally.by_criterion,
+        usage=tally.usage,
+    )
+    data = {"training_run": run.pk, "step": step, "count": len(answers)}
+    record("evalrun.measured", subject=Subject("evalrun", str(made.pk)), team=of.team_id, data=data)
+
+
+def _item(
+    of: EvalRun, position: int, told: ValidationAnswer, task: Task | None, key: str
+) -> tuple[EvalItem, Answer, Result]:
+    messages = [dict(message) for message in task.messages] if task else []
+    answer = Answer(
+        text=told.completion,
+        messages=messages,
+        finish_reason="length" if told.truncated else "stop",
+        completion_tokens=told.tokens,
+    )
+    grade = Grade(
+        Outcome(told.outcome), told.score, told.read, told.reason, told.sub_scores, tuple(told.errors), 0.0, told.usage
+    )
+    result = eval_items.result_of(key, grade)
+    item = EvalItem(
+        run=of,
+        position=position,
+        item=task.item if task else {},
+        answer=eval_items.storable(msgspec.to_builtins(answer)),
+        results=eval_items.storable(msgspec.to_builtins([result])),
+        status=eval_items.status_of([result]),
+    )
+    return item, answer, result
