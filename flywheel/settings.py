@@ -80,6 +80,7 @@ INSTALLED_APPS = [
     "csp",
     "tasks",
     "trainer",
+    "flywheel.openai_compat",
     "flywheel.pages",
 ]
 

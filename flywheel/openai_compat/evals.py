@@ -1,6 +1,6 @@
 """/evals: what a team measures its models by."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from django.db.models import Q, QuerySet
@@ -8,12 +8,13 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from flywheel.openai_compat import eval_shapes, grader_shapes, ids, lists
-from flywheel.openai_compat.eval_bodies import CreateEval, UpdateEval, named, rows_of, storable
+from flywheel.openai_compat.eval_bodies import CreateEval, CustomRows, UpdateEval, named, rows_of, storable
 from flywheel.openai_compat.reading import read
 from flywheel.openai_compat.retries import told_once
 from flywheel.openai_compat.surface import Surface
 from tasks.errors import Invalid, NotFound
 from tasks.graders import registry
+from tasks.models import Team
 from tasks.states import Scope
 from trainer.models import Eval
 from trainer.services import evals
@@ -47,19 +48,29 @@ class Evals(EvalSurface):
 
     @told_once
     def post(self, request: Request) -> Response:
-        given = read(storable(self.body()), CreateEval)
-        rows = rows_of(given.data_source_config)
-        with named(item_schema="data_source_config.item_schema", criteria="testing_criteria"):
-            made = evals.create(
-                self.team,
-                actor=self.caller.user,
-                name=given.name or "",
-                item_schema=rows.item_schema,
-                include_sample_schema=rows.include_sample_schema,
-                criteria=_criteria(given.testing_criteria),
-                metadata=given.metadata,
-            )
+        made = create(self.body(), self.team, actor=self.caller.user)
         return Response(eval_shapes.eval_shown(made), status=201)
+
+
+def create(body: Mapping[str, Any], team: Team, *, actor: Any) -> Eval:
+    """The eval of a request's body."""
+    given, rows, criteria = read_body(body)
+    with named(item_schema="data_source_config.item_schema", criteria="testing_criteria"):
+        return evals.create(
+            team,
+            actor=actor,
+            name=given.name or "",
+            item_schema=rows.item_schema,
+            include_sample_schema=rows.include_sample_schema,
+            criteria=criteria,
+            metadata=given.metadata,
+        )
+
+
+def read_body(body: Mapping[str, Any]) -> tuple[CreateEval, CustomRows, list[dict[str, Any]]]:
+    """What it asks for, the form of its rows, and its criteria as the registry reads them."""
+    given = read(storable(body), CreateEval)
+    return given, rows_of(given.data_source_config), _criteria(given.testing_criteria)
 
 
 def _by_change(request: Request, rows: QuerySet[Eval]) -> dict[str, Any]:

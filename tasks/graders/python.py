@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from tasks.graders import templates
-from tasks.graders.outcome import CheckMany, ModelFault, scored, ungradable
+from tasks.graders.outcome import CheckMany, ModelFault, scored, ungradable, wrong
 from tasks.sandbox import grading, pool, programs
 from tasks.sandbox.protocol import Flavour, Limits, Unavailable
 from tasks.types import Grade
@@ -60,8 +60,7 @@ def compile_many(config: Config) -> CheckMany:
         except Unavailable as refusal:
             return [ungradable(refusal.sentence, "sandbox_unavailable")] * len(answers)
         return [
-            _grade(config, completion, result, blameless)
-            for (completion, _), result in zip(answers, results, strict=True)
+            _grade(config, call["sample"], result, blameless) for call, result in zip(calls, results, strict=True)
         ]
 
     return check_many
@@ -94,16 +93,25 @@ def _died(result: grading.Result) -> bool:
     return isinstance(result, grading.Failed) and result.kind == "died"
 
 
-def _grade(config: Config, completion: str, result: grading.Result, blameless: bool) -> Grade:
+def _grade(config: Config, sample: Mapping[str, Any], result: grading.Result, blameless: bool) -> Grade:
     if isinstance(result, grading.Returned):
         reason = f"The grader returned {result.score:.4g}."
-        grade = scored(result.score, config.pass_threshold, completion, reason)
+        grade = scored(result.score, config.pass_threshold, sample["output_text"], reason)
+    elif result.kind == "raised" and _lacks_json(config, sample):
+        reason = f"The sample is not JSON, which the grader reads. {_reason(result)}"
+        grade = wrong(sample["output_text"], reason, "sample_parse_error", "python_grader_runtime_error")
     elif result.kind == "died" and blameless:
         grade = ungradable(f"The sandbox does not work at the moment: {result.detail}", "python_grader_server_error")
     else:
         flags = ("order_dependent",) if result.kind == "order_dependent" else ()
         grade = ungradable(_reason(result), "python_grader_runtime_error", *flags)
     return msgspec.structs.replace(grade, seconds=result.seconds)
+
+
+def _lacks_json(config: Config, sample: Mapping[str, Any]) -> bool:
+    """The sample's own fault, as where a template asks for output_json: graders of OpenAI's read its fields unasked,
+    and an answer that ran out of room would else stop a run that its author cannot repair."""
+    return sample["output_json"] is None and "output_json" in config.source
 
 
 _SAID: Mapping[str, str] = {

@@ -90,6 +90,27 @@ def test_an_exception_is_the_authors_fault_and_names_its_line():
     assert found.reason == "The grader raised an exception: KeyError: 'missing' (line 2 of the grader)."
 
 
+@pytest.mark.parametrize("reply", ["", "Paris", '{"city": "Par', "null"])
+def test_an_exception_over_json_that_the_sample_lacks_is_the_samples_fault(reply):
+    found = grade(returning("sample['output_json']['city'] == 'Paris'"), reply)
+
+    assert (found.outcome, found.score) == (Outcome.INCORRECT, 0)
+    assert found.errors == ("sample_parse_error", "python_grader_runtime_error")
+
+
+@pytest.mark.parametrize("reply", ['{"town": "Paris"}', "[]"])
+def test_an_exception_over_json_of_another_shape_is_the_authors_fault(reply):
+    found = grade(returning("sample['output_json']['city'] == 'Paris'"), reply)
+
+    assert (found.outcome, found.errors) == (Outcome.UNGRADABLE, ("python_grader_runtime_error",))
+
+
+def test_an_exception_of_a_grader_that_reads_no_json_is_the_authors_fault():
+    found = grade(returning("sample['output_text'][100] == '!'"), "no JSON")
+
+    assert (found.outcome, found.errors) == (Outcome.UNGRADABLE, ("python_grader_runtime_error",))
+
+
 @pytest.mark.parametrize(
     "body",
     [
