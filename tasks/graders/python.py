@@ -59,9 +59,7 @@ def compile_many(config: Config) -> CheckMany:
             blameless = any(_died(result) for result in results) and not programs.sound()
         except Unavailable as refusal:
             return [ungradable(refusal.sentence, "sandbox_unavailable")] * len(answers)
-        return [
-            _grade(config, call["sample"], result, blameless) for call, result in zip(calls, results, strict=True)
-        ]
+        return [_grade(config, call["sample"], result, blameless) for call, result in zip(calls, results, strict=True)]
 
     return check_many
 
