@@ -66,6 +66,7 @@ from trainer.models import (
     Recipe,
     RunAlarm,
     RunMetric,
+    RunCheckpoint,
     RunSample,
     SuiteItem,
     SuiteRotation,
@@ -81,6 +82,7 @@ from trainer.services import (
     eval_running,
     eval_runs,
     evals,
+    file_runs,
     imported_suites,
     recipes,
     schedules,
@@ -118,6 +120,8 @@ class Portal:
     recipe: Recipe
     receipt: WithdrawalReceipt
     measured: EvalRun
+    on_file: TrainingRun
+    validating: TrainingRun
 
 
 def seed() -> Portal:
@@ -139,10 +143,11 @@ def seed() -> Portal:
     _suited(line, held, operator)
     receipt = _withdrawn(contributed, contributor)
     measured = _evaluated(team, contributor, run.version)
+    on_file, validating = _on_files(private, line, contributor)
     seal()
     return Portal(
         contributor, reviewer, operator, stranger, team, private, contributed, upload, unmapped, line, run, going,
-        failed, promoted, held, recipe, receipt, measured,
+        failed, promoted, held, recipe, receipt, measured, on_file, validating,
     )  # fmt: skip
 
 
@@ -497,6 +502,23 @@ def _run(line: Line, mixture: Any, start: ModelVersion, state: str, *, seed: int
     RunMetric.objects.bulk_create(RunMetric(run=run, step=n, data=_metrics(n, draw)) for n in range(1, steps + 1))
     RunSample.objects.bulk_create(_sample(run, step, draw) for step in range(1, steps + 1, 9) for _ in range(4))
     return run
+
+
+def _on_files(dataset: Dataset, line: Line, contributor: User) -> tuple[TrainingRun, TrainingRun]:
+    """Runs as the OpenAI API starts them: one that has made a model, one whose file is on its way."""
+    upload = dataset.uploads.filter(state=UploadState.IMPORTED).first()
+    assert upload is not None
+    asked = {"start_from": line.alias("champion"), "grader": NUMBER, "actor": contributor}
+    done = file_runs.start(upload, suffix="house", metadata={"ticket": "HS-7"}, **asked)
+    waiting = file_runs.start(dataset.uploads.filter(state=UploadState.UNMAPPED).get(), **asked)
+    RunMetric.objects.bulk_create(
+        RunMetric(run=done, step=step, data=_metrics(step, random.Random(step))) for step in (10, 20, 30)
+    )
+    RunCheckpoint.objects.bulk_create(RunCheckpoint(run=done, step=step) for step in (10, 20, 30))
+    frozen = datasets.freeze_file(upload, actor=contributor)
+    TrainingRun.objects.filter(pk=done.pk).update(state="succeeded", dataset_version=frozen, step=30, kept_step=20)
+    _version(done.line, 1, run=done, parent=done.start)
+    return TrainingRun.objects.get(pk=done.pk), waiting
 
 
 def _told(line: Line, operator: User) -> None:

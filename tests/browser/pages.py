@@ -48,6 +48,8 @@ def pages(portal: Any) -> dict[str, tuple[Any, str]]:
         "empty-suites": "/ops/models/carlas-lab-house/suites",
         "evals": "/evals",
         "eval": f"/evals/{measured.eval_id}",
+        "run-on-file": f"/ops/runs/{portal.on_file.pk}",
+        "run-validating": f"/ops/runs/{portal.validating.pk}",
         "eval-run": f"/evals/{measured.eval_id}/runs/{measured.pk}",
         "eval-run-failed": f"/evals/{measured.eval_id}/runs/{measured.pk}?status=fail",
         "eval-run-broken": f"/evals/{measured.eval_id}/runs/{measured.pk + 1}",
@@ -163,5 +165,6 @@ NAMES = [
     *("suites", "suite-rotate", "empty-suites"),
     *("leaderboard", "empty-leaderboard", "dataset-credit", "empty-credit", "home-credit"),
     *("evals", "eval", "eval-run", "eval-run-failed", "eval-run-broken", "eval-run-going", "empty-evals"),
+    *("run-on-file", "run-validating"),
     *("wanted", "wanted-filtered", "wanted-public", "samples", "empty-samples", "submit-for-domain"),
 ]
