@@ -9,12 +9,13 @@ UV_VERSION := 0.13.9
 TORCH := 2.13.0
 INSTALLED := .venv/.installed-torch-$(TORCH)
 SKYPILOT := .venv/skypilot/.installed
+CLIENTS := $(foreach major,1 2 3,.venv/openai-$(major)/.installed)
 TESTS ?= tests
 PYTEST_WORKERS ?= 2
 SEED ?= 1
 TURNS ?= 1
 
-.PHONY: help install up turn test proof bench-graders bench-ingest bench-train bench-gates bench-serving lint browser skypilot clean
+.PHONY: help install up turn test proof bench-graders bench-ingest bench-train bench-gates bench-serving lint browser skypilot clients clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | column -t -s "$$(printf '\t')"
@@ -44,7 +45,7 @@ turn: install ## the tour without a terminal, into var/turn.json (RESUME=1, TURN
 	@DATA_DIR="$(CURDIR)/var/turn/data" $(PYTHON) -m flywheel.embedded run $(if $(filter 1,$(RESUME)),,--fresh) -- \
 		$(PYTHON) manage.py tour --report "$(CURDIR)/var/turn.json" --turns $(TURNS) --seed $(SEED)
 
-test: lint browser skypilot ## linters, types, contracts and all tests
+test: lint browser skypilot clients ## linters, types, contracts and all tests
 	@$(PYTHON) -m pytest $(TESTS) -n $(PYTEST_WORKERS) --dist loadfile
 
 proof: install browser ## the long sweeps: many kill points, many seeds
@@ -89,6 +90,15 @@ $(SKYPILOT): tests/trainer/launchers/skypilot.txt | $(INSTALLED)
 	@echo "Installing SkyPilot for the tests of its launcher ..."
 	@.venv/bin/uv venv --quiet --clear --no-config --python $(PYTHON) .venv/skypilot
 	@.venv/bin/uv pip sync --quiet --no-config --python .venv/skypilot/bin/python $<
+	@touch $@
+
+clients: $(CLIENTS)
+
+# Three majors of one package need three environments; what they are written against is the server's wire, not its code.
+.venv/openai-%/.installed: tests/contracts/openai-%.txt | $(INSTALLED)
+	@echo "Installing the official OpenAI client $*.x for the tests of the contract ..."
+	@.venv/bin/uv venv --quiet --clear --no-config --python $(PYTHON) .venv/openai-$*
+	@.venv/bin/uv pip sync --quiet --no-config --python .venv/openai-$*/bin/python $<
 	@touch $@
 
 clean: ## remove .venv, caches and var/turn (never var/data)

@@ -8,7 +8,8 @@ import pytest
 
 from tests import servers as test_servers
 
-LONGEST_FIRST = ("journeys", "embedded", "engine", "kills", "reproducing")  # in the path: few tests, minutes each
+# In the path: few tests, minutes each.
+LONGEST_FIRST = ("contracts", "journeys", "embedded", "engine", "kills", "reproducing")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

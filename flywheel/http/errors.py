@@ -30,6 +30,7 @@ def envelope(status: int, code: str, sentence: str, param: str | None = None) ->
     return {"error": {"message": sentence, "type": kind, "param": param, "code": code}}
 
 
+_NO_KEY = "You sent no API key: send one in the header `Authorization: Bearer KEY`; create it under API keys."
 _OPENAI_KINDS = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
 
 
@@ -46,7 +47,8 @@ def openai_envelope(error: Exception, context: dict[str, Any]) -> Response | Non
     """DRF's exception handler of the OpenAI surface. Its clients retry a 409 unless they are told not to."""
     refused = _refused(error, context)
     if refused is not None:
-        refused.data = envelope(*refused.data)
+        no_key = isinstance(error, exceptions.NotAuthenticated)
+        refused.data = envelope(401, "invalid_api_key", _NO_KEY) if no_key else envelope(*refused.data)
         if refused.status_code == 409:
             refused["x-should-retry"] = "false"
     return refused

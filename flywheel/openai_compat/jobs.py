@@ -7,13 +7,14 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from flywheel.openai_compat import grader_shapes, ids, job_requests, job_shapes, lists
-from flywheel.openai_compat.retries import told_once
+from flywheel.openai_compat.retries import is_repetition, told_once
 from flywheel.openai_compat.surface import Surface
 from tasks.errors import FlywheelError, Invalid, NotFound
 from tasks.models import File, Upload
 from tasks.states import Scope
 from trainer.models import RunMetric, TrainingRun
 from trainer.services import checkpoints, file_runs, offering, run_events, runs, serving
+from trainer.states import RunState
 
 
 class JobSurface(Surface):
@@ -114,12 +115,19 @@ class Job(JobSurface):
 
 class JobVerb(JobSurface):
     verbs = {"cancel": runs.cancel, "pause": runs.pause, "resume": runs.resume}
+    done = {  # where a job stands once the verb has been carried out
+        "cancel": {RunState.CANCELLED},
+        "pause": {RunState.PAUSING, RunState.PAUSED},
+        "resume": {RunState.QUEUED, RunState.RUNNING},
+    }
 
     def post(self, request: Request, job: str, verb: str) -> Response:
+        """A repetition of a request that was carried out hears how the job stands."""
         if verb not in self.verbs:
             raise Http404
         run = self.job(job)
-        self.verbs[verb](run, actor=self.caller.user)
+        if not (is_repetition(request) and run.state in self.done[verb]):
+            self.verbs[verb](run, actor=self.caller.user)
         return Response(job_shapes.job(self.job(job)))
 
 

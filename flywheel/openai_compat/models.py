@@ -5,6 +5,7 @@ from typing import Any
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from flywheel.openai_compat.retries import told_once
 from flywheel.openai_compat.surface import Surface
 from tasks.errors import NotFound
 from tasks.states import Scope
@@ -33,6 +34,7 @@ class Model(Surface):
     def get(self, request: Request, name: str) -> Response:
         return Response(shown(name, serving.resolve(name, self.caller.user, self.caller.team)))
 
+    @told_once
     def delete(self, request: Request, name: str) -> Response:
         """Only what a run made, by that name: other names move, and lead to another version tomorrow."""
         version = serving.resolve_version(name, self.caller.user, self.caller.team)

@@ -59,6 +59,7 @@ class Permissions(PermissionSurface):
 
 
 class Permission(PermissionSurface):
+    @told_once
     def delete(self, request: Request, name: str, permission: str) -> Response:
         key = ids.decode(ids.PERMISSION, permission)
         found = None if key is None else self.permissions(name).filter(pk=key).first()

@@ -29,7 +29,7 @@ def is_repetition(request: Request) -> bool:
 
 
 def told_once(handler: Callable[..., Response]) -> Callable[..., Response]:
-    """For the `post` of a view that creates something from a JSON body."""
+    """For the `post` of a view that creates something from a JSON body, or the `delete` of what is deleted once."""
 
     def answered(view: Any, request: Request, *args: Any, **kwargs: Any) -> Response:
         def created(request: Request, *args: Any, **kwargs: Any) -> Response:

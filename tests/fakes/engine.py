@@ -16,7 +16,8 @@ that FAKE_ENGINE_KNOBS names; each is optional:
      "crash_at": 5,                  kill -9 of itself at this step, on attempts up to "crash_attempts" (1)
      "fail": "training",             end as failed at this boundary
      "leave": true,                  end without a result, with exit status 3
-     "model": "DIR"}                 publish the files of this directory, a model that can be served
+     "model": "DIR",                 publish the files of this directory, a model that can be served
+     "by_seed": {"7": {...}}}        more knobs, for training of which this is the seed
 """
 
 import argparse
@@ -47,8 +48,10 @@ class Left(Exception):
 
 class FakeEngine:
     def __init__(self, directory: Path, knobs: dict[str, Any]) -> None:
-        self.directory, self.knobs = directory, knobs
+        self.directory = directory
         self.spec = contract.decode_spec((directory / "spec.json").read_bytes())
+        seed = getattr(getattr(self.spec, "recipe", None), "seed", None)
+        self.knobs = {**knobs, **knobs.get("by_seed", {}).get(str(seed), {})}
         self.started, self.step, self.terminated = time.time(), 0, False
         self.rollbacks = 0
 

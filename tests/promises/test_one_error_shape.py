@@ -163,7 +163,9 @@ def test_a_host_that_is_not_ours_is_400_in_the_same_shape(contributor: Person):
 def test_openai_without_a_key_is_401(path: str):
     method = Client().post if path.startswith("chat") else Client().get
 
-    assert assert_envelope(method(f"/openai/v1/{path}"), 401)["type"] == "authentication_error"
+    told = assert_envelope(method(f"/openai/v1/{path}"), 401)
+
+    assert (told["type"], told["code"]) == ("authentication_error", "invalid_api_key")
 
 
 def test_openai_with_a_wrong_key_is_invalid_api_key():

@@ -95,6 +95,7 @@ def test_a_step_is_an_event_with_its_metrics(client: openai.OpenAI):
     assert steps[0]["train_mean_reward"] == steps[0]["scores"]["graders"][0]["train_reward_mean"] == 0.6
     assert steps[0]["full_valid_mean_reward"] == 0.6
     assert steps[0]["timing"]["step"]["full_iteration"] == 0.01
+    assert "valid_model_grader_server_error_count" in steps[0]["errors"]["graders"][0]
 
 
 def test_without_a_validation_file_a_warning_event_says_so(client: openai.OpenAI):
