@@ -1,8 +1,9 @@
 """Graders tried out: any text against any row, a configuration checked, the time a grade takes. Nothing is stored.
 
 What is graded in this process answers at once. What runs elsewhere (the sandbox, a judge) gets a thread of its own, one
-a user and SLOTS in all, and SECONDS to answer. No request waits longer, and the work itself ends soon after: a trial's
-grader may take SECONDS at most, whatever it says of itself, and once nobody waits no further grade is begun.
+a user and SLOTS in all, and SECONDS to answer. Who comes meanwhile waits QUEUE_SECONDS for a place at most, and at most
+QUEUE wait at a time. The work itself ends soon after its time: a trial's grader may take SECONDS at most, whatever it
+says of itself, and once nobody waits no further grade is begun.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -11,7 +12,7 @@ from concurrent.futures import TimeoutError as NotYet
 from contextlib import contextmanager
 from contextvars import copy_context
 from dataclasses import dataclass
-from threading import Event, Lock, Thread
+from threading import Condition, Event, Thread
 from typing import Any, TypeVar
 
 import msgspec
@@ -22,13 +23,16 @@ from tasks.models import User
 from tasks.types import Grade
 
 SECONDS = 10.0  # that one request waits for a grader
-SLOTS = 2  # of this process at a time; a web process has a few threads in all
+SLOTS = 2  # of this process at a time
+QUEUE_SECONDS = 10.0  # that one request waits for a place
+QUEUE = 12  # requests that wait; a web process has 32 threads
 TOGETHER = 2  # grades begun at once: so many are still made when nobody waits any more
 T = TypeVar("T")
 Config = Mapping[str, Any] | registry.Config
 
-_lock = Lock()
+_places = Condition()
 _busy: set[int] = set()  # users whose grader still runs, whether or not anybody still waits for it
+_waiting: list[int] = []  # users of requests that wait for a place
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,12 +141,26 @@ def _waited_for(actor: User, work: Callable[[Event], T]) -> T:
 
 
 def _enter(actor: User) -> None:
-    with _lock:
+    with _places:
+        if _is_free(actor):
+            _busy.add(actor.pk)
+            return
+        if len(_waiting) >= QUEUE:
+            raise Busy("all_grading", "Other people's texts are being graded: try again in a few seconds.")
+        _waiting.append(actor.pk)
+        try:
+            if _places.wait_for(lambda: _is_free(actor), QUEUE_SECONDS):
+                _busy.add(actor.pk)
+                return
+        finally:
+            _waiting.remove(actor.pk)
         if actor.pk in _busy:
             raise Busy("still_grading", "Your last text is still being graded: wait for its grade, then send this one.")
-        if len(_busy) >= SLOTS:
-            raise Busy("all_grading", "Other people's texts are being graded: try again in a few seconds.")
-        _busy.add(actor.pk)
+        raise Busy("all_grading", "Other people's texts are being graded: try again in a few seconds.")
+
+
+def _is_free(actor: User) -> bool:
+    return actor.pk not in _busy and len(_busy) < SLOTS
 
 
 def _run(actor: User, work: Callable[[], T], future: Future[T]) -> None:
@@ -158,5 +176,6 @@ def _run(actor: User, work: Callable[[], T], future: Future[T]) -> None:
 
 
 def _leave(actor: User) -> None:
-    with _lock:
+    with _places:
         _busy.discard(actor.pk)
+        _places.notify_all()

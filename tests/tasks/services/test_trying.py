@@ -1,6 +1,7 @@
 """Graders tried out: what may wait, for how long, and beside whom."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from threading import Event
 from typing import Any
 
@@ -49,6 +50,7 @@ def _until_idle() -> None:
 
 def _gives_up_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(trying, "SECONDS", 0.01)
+    monkeypatch.setattr(trying, "QUEUE_SECONDS", 0.01)
 
 
 def test_a_text_is_graded_against_an_item(contributor: Person):
@@ -117,6 +119,35 @@ def test_more_users_than_there_are_slots_are_told_to_wait(
 
     with pytest.raises(Busy, match="Other people"):
         trying.grade(NUMBER, "42", {}, actor=stranger.user)
+
+
+def test_who_comes_while_all_slots_are_taken_waits_for_one(
+    contributor: Person, stranger: Person, elsewhere: Elsewhere, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(trying, "SLOTS", 1)
+    with ThreadPoolExecutor(4) as pool:
+        asked = [
+            pool.submit(trying.grade, NUMBER, "42", {"reference": 42}, actor=person.user)
+            for person in (contributor, stranger, contributor, stranger)
+        ]
+        elsewhere.go.set()
+
+        scores = [grade.result(30).score for grade in asked]
+
+    assert scores == [1.0] * 4
+
+
+def test_no_more_than_a_few_wait(
+    contributor: Person, stranger: Person, elsewhere: Elsewhere, monkeypatch: pytest.MonkeyPatch
+):
+    _gives_up_at_once(monkeypatch)
+    monkeypatch.setattr(trying, "QUEUE", 0)
+    monkeypatch.setattr(trying, "QUEUE_SECONDS", 60)
+    with pytest.raises(TooSlow):
+        trying.grade(NUMBER, "42", {}, actor=contributor.user)
+
+    with pytest.raises(Busy):
+        trying.grade(NUMBER, "42", {}, actor=contributor.user)
 
 
 def test_a_bug_in_a_grader_that_runs_elsewhere_is_not_swallowed(

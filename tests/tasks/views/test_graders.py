@@ -213,6 +213,7 @@ def test_a_second_text_while_the_first_is_graded_is_turned_away(
 ):
     monkeypatch.setattr(trying, "runs_elsewhere", lambda config: True)
     monkeypatch.setattr(trying, "_busy", {portal.contributor.pk})
+    monkeypatch.setattr(trying, "QUEUE_SECONDS", 0.01)
 
     reply = bench(portal, address, "try", completion="7")
 
