@@ -1,4 +1,4 @@
-"""docs/openai.md against the code: every call, every code of a refusal, every hyperparameter, and what it says to type."""
+"""docs/openai.md against the code: calls, codes of refusals, hyperparameters, and what it says to type."""
 
 import ast
 import re
@@ -85,7 +85,6 @@ RAISING = [
         for name in ("file_runs", "permissions", "offering", "serving", "evals", "eval_runs", "checkpoints")
     ),
 ]
-OF_THE_IMPORT = {"moving_in.py", "recreation.py"}  # the command's, which nobody is sent over the wire
 MODEL_SERVER = [
     REPOSITORY / "trainer" / "server" / f"{name}.py" for name in ("chat", "faults", "residents", "store", "worker")
 ]
@@ -117,8 +116,7 @@ def codes_of(path: Path, makers: set[str], verbs: set[str] | None = None) -> set
 
 
 def raised_codes() -> set[str]:
-    surface = [path for path in RAISING if path.name not in OF_THE_IMPORT]
-    found = set().union(*(codes_of(path, REFUSALS | OTHERS) for path in surface))
+    found = set().union(*(codes_of(path, REFUSALS | OTHERS) for path in RAISING))
     found |= {f"upload_{state}" for state in parts._OVER}
     found = found.union(*(codes_of(path, REFUSALS, verbs) for path, verbs in VERBS.items()))
     return found.union(*(codes_of(path, OTHERS) for path in MODEL_SERVER))
@@ -195,7 +193,7 @@ def test_efforts_multiply_the_room_for_an_answer_as_the_page_says():
 
 
 def test_the_command_takes_the_options_that_the_page_shows():
-    command = load_command_class("flywheel.openai_compat", "import_openai")
+    command = load_command_class("flywheel.openai_compat.moving", "import_openai")
     parser = command.create_parser("manage.py", "import_openai")
     known = {option for action in parser._actions for option in action.option_strings}
 
