@@ -80,7 +80,7 @@ INSTALLED_APPS = [
     "csp",
     "tasks",
     "trainer",
-    "flywheel.openai_compat",
+    "flywheel.openai_compat.moving",
     "flywheel.pages",
 ]
 

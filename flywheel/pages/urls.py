@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from flywheel.pages import credit, home, leaderboard, playground, used_in, wanted, withdrawing
+from flywheel.pages import credit, home, leaderboard, openai, playground, used_in, wanted, withdrawing
 
 urlpatterns = [
     path("", home.home, name="home"),
@@ -16,5 +16,6 @@ urlpatterns = [
     path("playground/wrong", playground.wrong, name="playground-wrong"),
     path("datasets/<slug:team>/<slug:slug>/used-in", used_in.dataset_used_in, name="dataset-used-in"),
     path("datasets/<slug:team>/<slug:slug>/withdraw", withdrawing.withdraw_dataset, name="dataset-withdraw"),
+    *(path(f"docs/{name}", openai.explained, {"name": name}, name=f"docs-{name}") for name in openai.PAGES),
     path("tasks/<int:pk>/withdraw", withdrawing.withdraw_task, name="task-withdraw"),
 ]

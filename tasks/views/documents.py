@@ -14,7 +14,8 @@ from django.utils.safestring import SafeString, mark_safe
 
 _FENCE = re.compile(r"^```([^`\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _BLOCK = re.compile(r"\x00(\d+)\x00")
-_PAGES = {f"{name}.md": f"/docs/{name}" for name in ("graders", "formats", "errors", "webhooks")}
+_SHOWN = ("graders", "formats", "errors", "webhooks", "openai", "openai-graders", "openai-evals")
+_PAGES = {f"{name}.md": f"/docs/{name}" for name in _SHOWN}
 
 
 def introduction(name: str) -> str:

@@ -100,6 +100,16 @@ def test_the_script_names_the_new_files_and_models(contributor: Person, folder: 
     assert "'model': 'shared/v0'" in script
 
 
+def test_older_jobs_are_made_again_first(contributor: Person, folder: Path):
+    jobs = [{**JOB, "id": f"ftjob-{at}", "created_at": at} for at in (30, 20, 10)]
+    put(folder / "jobs.json", jobs)
+
+    taken(folder)
+
+    script = (folder / "recreate_jobs.py").read_text()
+    assert script.index("'ftjob-10'") < script.index("'ftjob-20'") < script.index("'ftjob-30'")
+
+
 def test_a_model_that_is_not_here_is_told(contributor: Person, folder: Path):
     assert "There is no model champion here yet" in taken(folder)
 

@@ -2,7 +2,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from flywheel.openai_compat import exported
+from flywheel.openai_compat.moving import exported
 
 FILE = {"id": "file-1", "filename": "train.jsonl", "purpose": "fine-tune"}
 

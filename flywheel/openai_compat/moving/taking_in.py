@@ -15,9 +15,10 @@ from typing import Any
 import msgspec
 from django.db.models import Q
 
-from flywheel.openai_compat import evals, grader_shapes, ids, recreation
-from flywheel.openai_compat.exported import Export, Saved, SavedFile
-from flywheel.openai_compat.recreation import MARK, Call
+from flywheel.openai_compat import evals, grader_shapes, ids
+from flywheel.openai_compat.moving import recreation
+from flywheel.openai_compat.moving.exported import Export, Saved, SavedFile
+from flywheel.openai_compat.moving.recreation import MARK, Call
 from tasks.errors import FlywheelError, Invalid
 from tasks.formats import mapping, source
 from tasks.formats.block import Layout
@@ -52,7 +53,7 @@ class Target:
     dry_run: bool = False
 
 
-def move_in(export: Export, target: Target, say: Say) -> Moved:
+def take_in(export: Export, target: Target, say: Say) -> Moved:
     moved = Moved(left_out=list(export.problems))
     for file in export.files:
         with _leaving_out(moved, file.label):
@@ -64,10 +65,15 @@ def move_in(export: Export, target: Target, say: Say) -> Moved:
     for measure in export.evals:
         with _leaving_out(moved, str(measure.body.get("id") or measure.where)):
             _measure(measure, target, usable, say)
-    for job in export.jobs:
+    for job in sorted(export.jobs, key=_created):  # a job may go on from what an earlier one made
         with _leaving_out(moved, str(job.body.get("id") or job.where)):
             _call(job, target, moved, usable, say)
     return moved
+
+
+def _created(job: Saved) -> float:
+    at = job.body.get("created_at")
+    return float(at) if isinstance(at, int | float) else 0.0
 
 
 @contextmanager

@@ -7,8 +7,8 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from flywheel.openai_compat import exported, moving_in, recreation
-from flywheel.openai_compat.moving_in import Moved, Target
+from flywheel.openai_compat.moving import exported, recreation, taking_in
+from flywheel.openai_compat.moving.taking_in import Moved, Target
 from tasks.errors import FlywheelError
 from tasks.models import Team, User
 from tasks.services.access import require_role
@@ -38,7 +38,7 @@ class Command(BaseCommand):
         if not folder.is_dir():
             raise CommandError(f"{folder} is no folder: name the one with the export.")
         target = _target(options)
-        moved = moving_in.move_in(exported.read(folder), target, self.stdout.write)
+        moved = taking_in.take_in(exported.read(folder), target, self.stdout.write)
         if moved.calls and not options["dry_run"]:
             self._write(moved, options["script"] or folder / SCRIPT)
         self._warn_of_models(moved, target)

@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from flywheel.openai_compat import recreation
+from flywheel.openai_compat.moving import recreation
 from tasks.errors import Invalid
 
 GRADER = {
