@@ -98,6 +98,7 @@ class OneRun(RunSurface):
         run = eval_runs.cancel(self.find_run(eval_id, run_id), actor=self.caller.user)
         return Response(eval_shapes.run_shown(run))
 
+    @told_once
     def delete(self, request: Request, eval_id: str, run_id: str) -> Response:
         eval_runs.delete(self.find_run(eval_id, run_id), actor=self.caller.user)
         return Response({"object": "eval.run.deleted", "deleted": True, "run_id": run_id})

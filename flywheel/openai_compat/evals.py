@@ -114,6 +114,7 @@ class OneEval(EvalSurface):
         changes = read(storable(self.body()), UpdateEval).changes()
         return Response(eval_shapes.eval_shown(evals.change(found, actor=self.caller.user, **changes)))
 
+    @told_once
     def delete(self, request: Request, eval_id: str) -> Response:
         evals.delete(self.find_eval(eval_id), actor=self.caller.user)
         return Response({"object": "eval.deleted", "deleted": True, "eval_id": eval_id})

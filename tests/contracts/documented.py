@@ -111,6 +111,53 @@ CHUNK = ["id", "object", "created", "model", "choices"]
 CHOICE = ["index", "message", "finish_reason", "logprobs"]
 CHOICE_OF_CHUNK = ["index", "delta", "finish_reason"]
 TOKENS = ["prompt_tokens", "completion_tokens", "total_tokens"]
+EVAL = ["id", "object", "name", "created_at", "data_source_config", "testing_criteria", "metadata"]
+EVAL_DELETED = ["object", "deleted", "eval_id"]
+EVAL_RUN = [
+    "id",
+    "object",
+    "eval_id",
+    "status",
+    "model",
+    "name",
+    "created_at",
+    "report_url",
+    "result_counts",
+    "per_testing_criteria_results",
+    "per_model_usage",
+    "data_source",
+    "error",
+    "metadata",
+]
+RESULT_COUNTS = ["total", "passed", "failed", "errored"]
+CRITERION_RESULTS = ["testing_criteria", "passed", "failed"]
+MODEL_USAGE = ["model_name", "invocation_count", "prompt_tokens", "completion_tokens", "total_tokens", "cached_tokens"]
+RUN_DELETED = ["object", "deleted", "run_id"]
+OUTPUT_ITEM = [
+    "id",
+    "object",
+    "run_id",
+    "eval_id",
+    "created_at",
+    "status",
+    "datasource_item",
+    "datasource_item_id",
+    "results",
+    "sample",
+]
+RESULT = ["name", "passed", "score", "sample", "type"]
+OUTPUT_SAMPLE = [
+    "input",
+    "output",
+    "finish_reason",
+    "model",
+    "usage",
+    "error",
+    "temperature",
+    "top_p",
+    "seed",
+    "max_completion_tokens",
+]
 
 
 def whole(found: Any, *kinds: list[str]) -> Any:

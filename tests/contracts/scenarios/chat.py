@@ -2,7 +2,7 @@ import json
 import threading
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, Literal
 
 import openai
 
@@ -106,6 +106,32 @@ def an_answer_is_held_to_a_schema(it: Context) -> None:
     assert told.keys() == {"big", "size"}
     assert isinstance(told["big"], bool)
     assert told["size"] in ("one", "two")
+
+
+class Person(openai.BaseModel):
+    model_config = {"extra": "ignore"}
+    big: bool
+    size: Literal["one", "two"]
+
+
+def an_answer_is_parsed_by_the_clients_helper(it: Context) -> None:
+    """The helper writes the schema, asks strictly and reads the answer into the class."""
+    answer = it.client.chat.completions.parse(
+        model=MODEL, messages=HELLO, response_format=Person, max_completion_tokens=200
+    )
+
+    assert isinstance(answer.choices[0].message.parsed, Person)
+
+
+def a_stream_is_gathered_by_the_clients_helper(it: Context) -> None:
+    asked: Any = {"model": MODEL, "messages": HELLO, "response_format": Person, "max_completion_tokens": 200}
+
+    with it.client.chat.completions.stream(**asked) as stream:
+        kinds = {event.type for event in stream}
+        whole = stream.get_final_completion()
+
+    assert {"chunk", "content.delta", "content.done"} <= kinds
+    assert isinstance(whole.choices[0].message.parsed, Person)
 
 
 def an_answer_is_held_to_json(it: Context) -> None:

@@ -118,6 +118,14 @@ def a_body_that_is_too_large_is_refused_before_it_is_read(it: Context) -> None:
     assert (status, body["error"]["code"]) == (413, "body_too_large")
 
 
+def a_file_that_is_too_large_is_refused_before_it_is_read(it: Context) -> None:
+    form = {"Content-Type": "multipart/form-data; boundary=x", "Content-Length": str(600 * 2**20)}
+
+    status, _, body = _by_hand(it, "POST", "/files", it.own["key"], b"--x\r\n", **form)
+
+    assert status == 413, body
+
+
 def a_form_where_json_belongs_and_json_where_a_form_belongs_are_refused(it: Context) -> None:
     form = {"Content-Type": "multipart/form-data; boundary=x"}
     told = _by_hand(it, "POST", "/fine_tuning/jobs", it.own["key"], b"--x--\r\n", **form)

@@ -23,6 +23,20 @@ def a_file_comes_back_as_it_was_sent(it: Context) -> None:
     assert file.filename == "odd name é.bin"
 
 
+def a_file_is_waited_for_and_read_in_pieces(it: Context) -> None:
+    """By two helpers of the client."""
+    body = jsonl(rows(5))
+    file = it.client.files.create(file=("pieces.jsonl", body), purpose="fine-tune")
+
+    ready = it.client.files.wait_for_processing(file.id, poll_interval=0.1, max_wait_seconds=60)
+    with it.client.files.with_streaming_response.content(file.id) as reply:
+        pieces = list(reply.iter_bytes(100))
+
+    assert ready.status == "processed"
+    assert b"".join(pieces) == body
+    assert len(pieces) > 1
+
+
 def every_purpose_is_kept(it: Context) -> None:
     for purpose in ("assistants", "batch", "fine-tune", "vision", "user_data", "evals"):
         body = jsonl([{"item": {"a": 1}}]) if purpose == "evals" else jsonl(rows(1))

@@ -179,6 +179,7 @@ def jobs_are_listed_to_the_end_and_by_metadata(it: Context) -> None:
 
     marked = [job.id for job in jobs.list(limit=2, metadata={"mark": mark})]
     odd = [job.id for job in jobs.list(metadata={"mark": mark, "n": "1"})]
+    unmarked = [job.id for job in jobs.list(extra_query={"metadata": "null"})]
     everything = [job.id for job in jobs.list(limit=3)]
     page = jobs.list(limit=2)
 
@@ -186,6 +187,7 @@ def jobs_are_listed_to_the_end_and_by_metadata(it: Context) -> None:
     assert odd == [made[3], made[1]]
     assert [one for one in everything if one in made] == made[::-1]
     assert len(everything) == len(set(everything))
+    assert not set(unmarked) & set(made)
     assert (page.object, page.has_more, len(page.data)) == ("list", True, 2)
     documented.has(documented.sent(page.data[0]), documented.JOB)
 
