@@ -309,6 +309,20 @@ def test_each_validation_of_a_job_is_a_run_of_its_eval(client: openai.OpenAI):
     assert items.data[0].datasource_item["answer"]
 
 
+def test_a_validation_of_a_job_is_told_with_the_file_and_the_model_that_it_measured(client: openai.OpenAI):
+    file = sent(client, rows(5, start=50))
+    job = ended(client, started(client, validation_file=file))
+    listed = client.evals.runs.list(job.to_dict()["eval_id"], order="asc").data[0]
+
+    found = client.evals.runs.retrieve(listed.id, eval_id=listed.eval_id)
+
+    assert found.data_source.to_dict() == {
+        "type": "completions",
+        "model": found.model,
+        "source": {"type": "file_id", "id": file},
+    }
+
+
 def test_a_job_without_a_validation_file_has_no_eval(client: openai.OpenAI):
     assert started(client).to_dict()["eval_id"] is None
 
