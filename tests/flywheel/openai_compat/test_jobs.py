@@ -116,6 +116,8 @@ def test_jobs_are_listed_to_the_end_and_by_metadata(client: openai.OpenAI):
 
     everything = [job.id for job in client.fine_tuning.jobs.list(limit=2)]
     odd = [job.id for job in client.fine_tuning.jobs.list(metadata={"n": "1"})]
+    with pytest.raises(openai.BadRequestError):
+        client.fine_tuning.jobs.list(metadata={"n": "NUL \0"})
 
     assert everything == made[::-1]
     assert odd == [made[3], made[1]]
@@ -212,6 +214,7 @@ def test_a_job_that_has_ended_cannot_be_paused(client: openai.OpenAI):
         ({"suffix": "a:b"}, "suffix", "invalid_value"),
         ({"seed": -1}, "seed", "invalid_value"),
         ({"metadata": {"k": "v" * 513}}, "metadata", "invalid_value"),
+        ({"metadata": {"k": "NUL \0"}}, None, "invalid_value"),
         ({"integrations": [{"type": "wandb", "wandb": {"project": "p"}}]}, "integrations", "unsupported_parameter"),
         ({"extra_body": {"colour": "red"}}, "colour", "unknown_parameter"),
     ],
