@@ -105,7 +105,11 @@ def _spent(model: str, sums: Mapping[str, int]) -> dict[str, Any]:
 
 
 def _source(run: EvalRun, whole: bool) -> dict[str, Any]:
-    """Rows that came with the request are kept as items, and told again from there."""
+    """Rows that came with the request are kept as items, and told again from there. Nobody has asked for a validation
+    of a training run: it says what it measured."""
+    if run.training_run_id is not None:
+        file = {"type": "file_id", "id": ids.encode(ids.FILE, run.file_id)} if run.file_id is not None else None
+        return {"type": "completions", "model": run.model, "source": file or {"type": "file_content", "content": []}}
     source: dict[str, Any] = run.source
     if not whole or source["source"]["type"] != "file_content":
         return source

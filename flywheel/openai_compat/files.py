@@ -58,7 +58,7 @@ class Files(Surface):
     def get(self, request: Request) -> Response:
         rows = File.objects.for_user(self.caller.user, self.caller.team).with_first_issue()
         if purpose := request.query_params.get("purpose"):
-            rows = rows.filter(purpose=purpose)
+            rows = rows.filter(purpose=purpose) if purpose in set(FilePurpose) else rows.none()
         return Response(lists.page(request, rows, shown, prefix=ids.FILE, most=10_000, usual=10_000, with_ends=True))
 
     def post(self, request: Request) -> Response:

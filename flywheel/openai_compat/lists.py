@@ -44,7 +44,7 @@ def envelope(data: list[Any], *, has_more: bool, with_ends: bool = False) -> dic
 def limit_of(given: str | None, *, most: int, usual: int) -> int:
     if given is None:
         return usual
-    if not given.isascii() or not given.isdigit() or not 1 <= int(given[:9]) <= most:
+    if not given.isascii() or not given.isdigit() or len(given) > 9 or not 1 <= int(given) <= most:
         raise Invalid("invalid_value", f"limit is a whole number from 1 to {most:,}.", "limit")
     return int(given)
 
@@ -58,8 +58,11 @@ def order_of(given: str | None, *, newest_first: bool = True) -> bool:
 
 def metadata_of(request: Request) -> dict[str, str]:
     """The filter `metadata[key]=value`, any number of times."""
-    return {
+    asked = {
         name[len("metadata[") : -1]: str(value)
         for name, value in request.query_params.items()
         if name.startswith("metadata[") and name.endswith("]")
     }
+    if any("\0" in text for pair in asked.items() for text in pair):
+        raise Invalid("invalid_value", "metadata has a NUL character: leave it out.", "metadata")
+    return asked

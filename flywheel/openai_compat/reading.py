@@ -1,12 +1,14 @@
 """Request bodies into structs. What does not fit is refused with the field's path as `param`, never ignored."""
 
 import re
+from collections.abc import Mapping
 from typing import Annotated, Any, TypeVar
 
 import msgspec
 from msgspec import Meta
 
 from tasks.errors import Invalid
+from trainer.evaluation import eval_items
 
 T = TypeVar("T", bound=msgspec.Struct)
 
@@ -20,6 +22,13 @@ _UNKNOWN = re.compile(r"Object contains unknown field `([^`]+)`")
 
 class Body(msgspec.Struct, forbid_unknown_fields=True):
     """A request's body. A field that is documented and asks for nothing here is listed all the same."""
+
+
+def storable(body: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A body of which something is kept: without the characters that no row of the database can hold."""
+    if refused := eval_items.unstorable(body):
+        raise Invalid("invalid_value", f"The request has {refused}: leave it out.")
+    return body
 
 
 def read(body: Any, kind: type[T], within: str = "") -> T:

@@ -51,7 +51,7 @@ class Uploads(Surface):
 
     @told_once
     def post(self, request: Request) -> Response:
-        given = reading.read(self.body(), UploadIn)
+        given = reading.read(reading.storable(self.body()), UploadIn)
         whole = parts.begin(
             self.team,
             size=given.bytes,

@@ -1,5 +1,6 @@
 """One row of an eval: whether it fits, what of it is graded, and what its grades come to. Plain values."""
 
+import math
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -82,6 +83,8 @@ def unstorable(value: Any) -> str | None:
             if isinstance(one, str):
                 if refused := refused_character(one):
                     return refused
+            elif isinstance(one, float) and not math.isfinite(one):
+                return f"the number {one}, which is no JSON"
             elif isinstance(one, Mapping):
                 inside += [*one.keys(), *one.values()]
             elif isinstance(one, list):

@@ -311,10 +311,18 @@ def test_a_purpose_narrows_a_list(contributor: Person, clients: Clients):
     assert [file.id for file in client.files.list(purpose="evals")] == [wanted.id]
 
 
-@pytest.mark.parametrize("asked", [{"limit": 0}, {"limit": 10_001}, {"after": "file-nothing"}, {"order": "up"}])
+@pytest.mark.parametrize("asked", [{"limit": 0}, {"limit": 10_001}, {"limit": "0" * 9 + "9" * 20}, {"after": "file-nothing"}, {"order": "up"}])
 def test_a_list_that_cannot_be_is_refused(contributor: Person, clients: Clients, asked: Any):
     with pytest.raises(openai.BadRequestError):
         clients(contributor).files.list(**asked)
+
+
+@pytest.mark.parametrize("purpose", ["search", "\0"])
+def test_no_file_has_a_purpose_that_there_is_not(contributor: Person, clients: Clients, purpose: str):
+    client = clients(contributor)
+    client.files.create(file=("a.txt", b"a"), purpose="user_data")
+
+    assert list(client.files.list(purpose=purpose)) == []
 
 
 def test_an_upload_of_the_portal_is_in_the_list(contributor: Person, clients: Clients):

@@ -117,6 +117,8 @@ def test_jobs_are_listed_to_the_end_and_by_metadata(client: openai.OpenAI):
 
     everything = [job.id for job in client.fine_tuning.jobs.list(limit=2)]
     odd = [job.id for job in client.fine_tuning.jobs.list(metadata={"n": "1"})]
+    with pytest.raises(openai.BadRequestError):
+        client.fine_tuning.jobs.list(metadata={"n": "NUL \0"})
 
     assert everything == made[::-1]
     assert odd == [made[3], made[1]]
@@ -213,6 +215,7 @@ def test_a_job_that_has_ended_cannot_be_paused(client: openai.OpenAI):
         ({"suffix": "a:b"}, "suffix", "invalid_value"),
         ({"seed": -1}, "seed", "invalid_value"),
         ({"metadata": {"k": "v" * 513}}, "metadata", "invalid_value"),
+        ({"metadata": {"k": "NUL \0"}}, None, "invalid_value"),
         ({"integrations": [{"type": "wandb", "wandb": {"project": "p"}}]}, "integrations", "unsupported_parameter"),
         ({"extra_body": {"colour": "red"}}, "colour", "unknown_parameter"),
     ],
@@ -308,6 +311,20 @@ def test_each_validation_of_a_job_is_a_run_of_its_eval(client: openai.OpenAI):
     assert (found[-1].status, found[-1].result_counts.total, found[-1].result_counts.passed) == ("completed", 5, 3)
     assert len(items.data) == 3
     assert items.data[0].datasource_item["answer"]
+
+
+def test_a_validation_of_a_job_is_told_with_the_file_and_the_model_that_it_measured(client: openai.OpenAI):
+    file = sent(client, rows(5, start=50))
+    job = ended(client, started(client, validation_file=file))
+    listed = client.evals.runs.list(job.to_dict()["eval_id"], order="asc").data[0]
+
+    found = client.evals.runs.retrieve(listed.id, eval_id=listed.eval_id)
+
+    assert found.data_source.to_dict() == {
+        "type": "completions",
+        "model": found.model,
+        "source": {"type": "file_id", "id": file},
+    }
 
 
 def test_a_job_without_a_validation_file_has_no_eval(client: openai.OpenAI):

@@ -254,12 +254,13 @@ def test_the_parts_of_a_file_are_bounded_together(contributor: Person, clients: 
         ({"purpose": "fine-tune-results"}, "invalid_purpose", "purpose"),
         ({"size": 0}, "invalid_value", "bytes"),
         ({"filename": ""}, "invalid_value", "filename"),
+        ({"extra_body": {"mime_type": "text\0"}}, "invalid_value", None),
         ({"extra_body": {"colour": "red"}}, "unknown_parameter", "colour"),
         ({"expires_after": {"anchor": "created_at", "seconds": 1}}, "invalid_value", "expires_after.seconds"),
     ],
 )
 def test_a_beginning_that_cannot_be_is_refused(
-    contributor: Person, clients: Clients, given: Any, code: str, param: str
+    contributor: Person, clients: Clients, given: Any, code: str, param: str | None
 ):
     with pytest.raises(openai.BadRequestError) as caught:
         begun(clients(contributor), **given)

@@ -460,6 +460,8 @@ def test_a_file_is_read_on_behind_what_was_kept_of_it(
         (b'{"messages": []}\n', "Line 1 of the file cannot be used: it has no `item`"),
         (b'{"item": {"n": "\\u0000"}}\n', "Line 1 of the file cannot be used: it has a NUL character"),
         (b"\xff\n", "Line 1 of the file is not JSON"),
+        (b'{"item": {"n": NaN}}\n', "Line 1 of the file cannot be used: it has the number nan"),
+        (b'{"item": {"n": 1e999}}\n', "Line 1 of the file cannot be used: it has the number inf"),
     ],
 )
 def test_a_file_that_cannot_be_used_fails_the_run_with_its_line(
