@@ -214,9 +214,42 @@ def test_a_clone_trains_on_the_same_rows(bring: Any, started: Any, contributor: 
 def test_nothing_that_a_whole_file_was_trained_on_is_in_a_suite_of_its_team(bring: Any, started: Any):
     from trainer.services import suites
 
-    run = ended(started(bring(rows(400))))
+    run = validated(started(bring(rows(400))))
+    Task.objects.update(state="approved")
 
+    assert Task.objects.filter(split="sealed").count() >= suites.FEWEST
     assert suites.available(run.line) == {}
+
+
+def test_nothing_that_chose_a_runs_checkpoints_is_in_a_suite_of_its_team(bring: Any, started: Any):
+    from trainer.services import suites
+
+    run = validated(started(bring(rows(4)), bring(rows(400, start=1000), "valid")))
+    Task.objects.update(state="approved")
+
+    assert Task.objects.filter(split="sealed").count() >= suites.FEWEST
+    assert suites.available(run.line) == {}
+
+
+def test_a_row_that_a_suite_has_caught_since_its_import_is_left_out(bring: Any, started: Any):
+    upload = bring(rows(6))
+    caught = upload.memberships.order_by("line").first().task
+    Task.objects.filter(pk=caught.pk).update(state="rejected", reason_code="contaminated")
+
+    run = ended(started(upload))
+
+    assert len(keys(run, "train.jsonl")) == 5
+    assert str(caught.pk) not in keys(run, "train.jsonl")
+    assert notices(run)["contaminated"].startswith("1 row")
+
+
+def test_a_validation_file_without_usable_rows_is_named_as_such(bring: Any, started: Any):
+    validation = bring(rows(2, start=50), "valid")
+    Task.objects.filter(memberships__upload=validation).update(state="withdrawn")
+
+    run = validated(started(bring(rows(4)), validation))
+
+    assert (run.state, run.error["param"]) == ("failed", "validation_file")
 
 
 def test_a_stranger_trains_nothing_on_the_file(bring: Any, started: Any, stranger: User):
