@@ -2,9 +2,13 @@
 
 import json
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
+from threading import Barrier
 from typing import Any
 
 import pytest
+from django.db import connection
 
 from tasks.errors import Forbidden, Invalid
 from tasks.models import Dataset, Event, Task, Team, Upload, User
@@ -14,7 +18,7 @@ from tasks.services.uploads import Options
 from tests.trainer.services.settling import settle
 from trainer.hyperparameters import Asked
 from trainer.models import Line, TrainingRun
-from trainer.services import file_runs, runs
+from trainer.services import file_runs, lines, runs
 from trainer.services.launching import path_of
 from trainer.states import RUN_ENDED, AliasName
 
@@ -183,6 +187,38 @@ def test_runs_on_one_file_may_wait_side_by_side(bring: Any, started: Any):
     first, second = started(upload), started(upload)
 
     assert {validated(first).state, validated(second).state} == {"queued"}
+
+
+def test_two_first_runs_on_one_file_at_once_share_its_line(
+    bring: Any, started: Any, monkeypatch: pytest.MonkeyPatch, transactional_db: None
+):
+    upload, create = bring(rows(4)), lines.create_expert
+    barrier = Barrier(2)
+
+    def at_once(*args: Any, **kwargs: Any) -> Line:
+        barrier.wait(10)
+        return create(*args, **kwargs)
+
+    def start(_: int) -> int:
+        try:
+            return started(upload).line_id
+        finally:
+            connection.close()
+
+    monkeypatch.setattr(lines, "create_expert", at_once)
+    with ThreadPoolExecutor(2) as pool:
+        found = set(pool.map(start, range(2)))
+
+    assert len(found) == 1
+
+
+def test_a_pass_that_comes_while_another_one_validates_walks_away(
+    bring: Any, started: Any, monkeypatch: pytest.MonkeyPatch
+):
+    run = started(bring(rows(4)))
+    monkeypatch.setattr(file_runs.engine_work, "alone", lambda lock: nullcontext(False))
+
+    assert validated(run).state == "validating"
 
 
 def test_a_second_pass_tells_nothing_twice(bring: Any, started: Any):
