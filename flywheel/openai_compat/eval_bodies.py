@@ -9,7 +9,7 @@ from msgspec import Meta
 
 from flywheel.openai_compat.reading import Body, Metadata, read
 from tasks.errors import FlywheelError, Invalid
-from trainer.evaluation import eval_items, prompting
+from trainer.evaluation import prompting
 from trainer.evaluation.prompting import Message, Prompt
 
 Name = Annotated[str, Meta(max_length=200)]
@@ -94,12 +94,6 @@ class SamplingParams(Body):
 
 
 _SOURCES = "the rows themselves (file_content) or a file (file_id)"
-
-
-def storable(body: Mapping[str, Any]) -> Mapping[str, Any]:
-    if refused := eval_items.unstorable(body):
-        raise Invalid("invalid_value", f"The request has {refused}: leave it out.")
-    return body
 
 
 def rows_of(given: Mapping[str, Any]) -> CustomRows:

@@ -7,9 +7,9 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from flywheel.openai_compat import eval_bodies, eval_shapes, ids, lists
-from flywheel.openai_compat.eval_bodies import Completions, CreateRun, FileContent, Jsonl, named, storable
+from flywheel.openai_compat.eval_bodies import Completions, CreateRun, FileContent, Jsonl, named
 from flywheel.openai_compat.evals import EvalSurface
-from flywheel.openai_compat.reading import read
+from flywheel.openai_compat.reading import read, storable
 from flywheel.openai_compat.retries import told_once
 from tasks.errors import Invalid, NotFound
 from tasks.models import File

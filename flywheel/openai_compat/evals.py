@@ -8,8 +8,8 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from flywheel.openai_compat import eval_shapes, grader_shapes, ids, lists
-from flywheel.openai_compat.eval_bodies import CreateEval, CustomRows, UpdateEval, named, rows_of, storable
-from flywheel.openai_compat.reading import read
+from flywheel.openai_compat.eval_bodies import CreateEval, CustomRows, UpdateEval, named, rows_of
+from flywheel.openai_compat.reading import read, storable
 from flywheel.openai_compat.retries import told_once
 from flywheel.openai_compat.surface import Surface
 from tasks.errors import Invalid, NotFound

@@ -44,7 +44,7 @@ def envelope(data: list[Any], *, has_more: bool, with_ends: bool = False) -> dic
 def limit_of(given: str | None, *, most: int, usual: int) -> int:
     if given is None:
         return usual
-    if not given.isascii() or not given.isdigit() or not 1 <= int(given[:9]) <= most:
+    if not given.isascii() or not given.isdigit() or len(given) > 9 or not 1 <= int(given) <= most:
         raise Invalid("invalid_value", f"limit is a whole number from 1 to {most:,}.", "limit")
     return int(given)
 

@@ -1,12 +1,14 @@
 """Request bodies into structs. What does not fit is refused with the field's path as `param`, never ignored."""
 
 import re
+from collections.abc import Mapping
 from typing import Annotated, Any, TypeVar
 
 import msgspec
 from msgspec import Meta
 
 from tasks.errors import Invalid
+from trainer.evaluation import eval_items
 
 T = TypeVar("T", bound=msgspec.Struct)
 
@@ -28,6 +30,13 @@ def read(body: Any, kind: type[T], within: str = "") -> T:
         return msgspec.convert(body, type=kind)
     except msgspec.ValidationError as fault:
         raise _refusal(str(fault), within) from None
+
+
+def storable(body: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The body of a request that is kept, refused where no row could hold it."""
+    if refused := eval_items.unstorable(body):
+        raise Invalid("invalid_value", f"The request has {refused}: leave it out.")
+    return body
 
 
 def _refusal(told: str, within: str) -> Invalid:
