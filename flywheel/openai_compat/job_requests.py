@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-from flywheel.openai_compat.reading import Body, Metadata, read
+from flywheel.openai_compat.reading import Body, Metadata, read, storable
 from tasks.errors import Invalid
 from trainer.hyperparameters import Asked
 
@@ -69,7 +69,7 @@ class Create(Body):
 
 
 def create_of(body: Any) -> tuple[Create, Reinforcement]:
-    given = read(body, Create)
+    given = read(storable(body), Create)
     if given.integrations:
         sentence = "Integrations are not built: leave them out, and let a webhook tell you of the run instead."
         raise Invalid("unsupported_parameter", sentence, "integrations")

@@ -7,7 +7,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from flywheel.openai_compat import ids, lists
-from flywheel.openai_compat.reading import Body, read
+from flywheel.openai_compat.reading import Body, read, storable
 from flywheel.openai_compat.retries import told_once
 from flywheel.openai_compat.surface import Surface
 from tasks.errors import NotFound
@@ -54,7 +54,7 @@ class Permissions(PermissionSurface):
     @told_once
     def post(self, request: Request, name: str) -> Response:
         model = self.named(name)
-        granted = permissions.grant(model, read(self.body(), Grant).project_ids, actor=self.caller.user)
+        granted = permissions.grant(model, read(storable(self.body()), Grant).project_ids, actor=self.caller.user)
         return Response(lists.envelope([shown(one) for one in granted], has_more=False, with_ends=True))
 
 

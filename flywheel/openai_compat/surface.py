@@ -11,7 +11,7 @@ from flywheel.http.auth import ApiKeyAuthentication, Caller, caller
 from flywheel.http.errors import openai_envelope
 from flywheel.http.json_bodies import ObjectParser
 from flywheel.http.negotiation import AlwaysFirst
-from tasks.errors import NotFound, TooLarge
+from tasks.errors import Invalid, NotFound, TooLarge
 from tasks.models import Team
 from tasks.states import Scope
 
@@ -30,6 +30,10 @@ class Surface(APIView):
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         super().initial(request, *args, **kwargs)
+        if "\0" in request.path or any("\0" in text for pair in request.query_params.items() for text in pair):
+            raise Invalid(
+                "invalid_value", "The URL has a NUL character, which stands in no id and no name: leave it out."
+            )
         if request.method in self.streams:
             return
         if int(request.META.get("CONTENT_LENGTH") or 0) > settings.DATA_UPLOAD_MAX_MEMORY_SIZE:

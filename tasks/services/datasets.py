@@ -166,12 +166,12 @@ def freeze(dataset: Dataset, *, actor: User | None) -> DatasetVersion:
 
 @transaction.atomic
 def freeze_file(upload: Upload, *, actor: User | None) -> DatasetVersion:
-    """Every row of one file that became a task, approved or not, but for those that were withdrawn: what a run on a
-    file trains on. Equal rows again are the version that is there."""
+    """Every row of one file that became a task, approved or not, as far as it is `left`: what a run on a file trains
+    on. Equal rows again are the version that is there."""
     dataset = Dataset.objects.select_for_update().get(pk=upload.dataset_id)
     if dataset.held_out:
         raise Invalid("held_out", f"{dataset} is a held-out suite: nothing is trained on it.", "dataset")
-    rows = Task.objects.exclude(state=TaskState.WITHDRAWN).filter(pk__in=upload.memberships.values("task"))
+    rows = left(Task.objects.filter(pk__in=upload.memberships.values("task")))
     digest, pks = hashlib.sha256(), list[int]()
     for content, pk in rows.order_by("content_digest").values_list("content_digest", "pk").iterator(chunk_size=10_000):
         digest.update(content.encode() + b"\n")
@@ -190,6 +190,15 @@ def freeze_file(upload: Upload, *, actor: User | None) -> DatasetVersion:
     )
     _frozen(version, actor, upload=upload.pk)
     return version
+
+
+# A row that repeats a suite comes in as no task; one that a later suite repeats is rejected where it stands.
+CAUGHT: Mapping[str, Any] = {"state": TaskState.REJECTED, "reason_code": "contaminated"}
+
+
+def left(tasks: Any) -> Any:
+    """What a run on a whole file may use, whatever review says: neither withdrawn nor caught by a held-out suite."""
+    return tasks.exclude(state=TaskState.WITHDRAWN).exclude(**CAUGHT)
 
 
 def _frozen(version: DatasetVersion, actor: User | None, **more: Any) -> None:

@@ -8,16 +8,17 @@ a notice: an event of the run, which changes nothing.
 
 import logging
 import secrets
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
 import msgspec
-from django.db import transaction
+from django.db import IntegrityError, transaction
 from django.utils import timezone
 
 from tasks.crash import crash_point
-from tasks.errors import FlywheelError, Invalid
-from tasks.models import DatasetVersion, Upload
+from tasks.errors import Conflict, FlywheelError, Invalid
+from tasks.models import DatasetVersion, Task, Upload
 from tasks.models.events import Subject, record
 from tasks.services import datasets, graders, sealing
 from tasks.services.access import require_role
@@ -25,13 +26,14 @@ from tasks.states import Role, UploadState
 from trainer import constraint, hyperparameters
 from trainer.hyperparameters import Asked
 from trainer.models import Line, ModelVersion, TrainingRun
-from trainer.services import lines, runs, training_data, usage, validation_evals, wake
+from trainer.services import engine_work, lines, runs, training_data, usage, validation_evals, wake
 from trainer.states import RunState
 
 logger = logging.getLogger(__name__)
 NOTICE = "trainingrun.notice"
 LEAVES_OUT = frozenset({"contaminated"})  # what refuses a row without calling it wrong: the run goes on without it
 LARGEST_SEED = 2**31 - 1
+VALIDATION_LOCK = 0x56414C49
 
 
 def start(
@@ -112,8 +114,15 @@ def _require_format(response_format: Mapping[str, Any] | None) -> None:
 
 def _line(training_file: Upload, start_from: ModelVersion, actor: Any) -> Line:
     dataset = training_file.dataset
-    found = Line.objects.filter(dataset=dataset).first()
-    return found or lines.create_expert(dataset.team, dataset.name, start_from, actor=actor, dataset=dataset)
+    if found := Line.objects.filter(dataset=dataset).first():
+        return found
+    try:
+        with transaction.atomic():
+            return lines.create_expert(dataset.team, dataset.name, start_from, actor=actor, dataset=dataset)
+    except (IntegrityError, Conflict):  # another run on the file was first, maybe
+        if found := Line.objects.filter(dataset=dataset).first():
+            return found
+        raise
 
 
 def _grade_rows_by(upload: Upload, grader: Mapping[str, Any], actor: Any) -> None:
@@ -136,7 +145,16 @@ def _rows(upload: Upload) -> int:
 
 
 def validate_waiting() -> None:
-    """Look at every run whose files are awaited. A fault of one does not hold up the others."""
+    """Look at every run whose files are awaited. A fault of one does not hold up the others.
+
+    A large file takes a while to freeze: a pass that comes meanwhile has its engines to look after.
+    """
+    with engine_work.alone(VALIDATION_LOCK) as mine:
+        if mine:
+            _validate_waiting()
+
+
+def _validate_waiting() -> None:
     for run in TrainingRun.objects.filter(state=RunState.VALIDATING, training_file__isnull=False).order_by("pk"):
         try:
             validate(run)
@@ -190,7 +208,7 @@ def _queue(run: TrainingRun) -> None:
     assert run.training_file is not None
     sealing.lock_splits(run.line.team_id)
     version = datasets.freeze_file(run.training_file, actor=None)
-    beside = None if run.validation_file is None else datasets.freeze_file(run.validation_file, actor=None)
+    beside = None if run.validation_file is None else _frozen_beside(run.validation_file)
     asked = msgspec.convert(run.asked["settings"], Asked)
     resolved, told = hyperparameters.resolve(
         asked,
@@ -222,16 +240,27 @@ def _queue(run: TrainingRun) -> None:
         transaction.set_rollback(True)  # cancelled meanwhile: nothing of it stays
 
 
+def _frozen_beside(validation_file: Upload) -> DatasetVersion:
+    try:
+        return datasets.freeze_file(validation_file, actor=None)
+    except FlywheelError as refused:
+        refused.param = "validation_file"
+        raise
+
+
 def _tell_of_rows(run: TrainingRun, version: DatasetVersion, beside: DatasetVersion | None) -> None:
     """What the caller would want to know of the files."""
     assert run.training_file is not None
     for upload, frozen in ((run.training_file, version), (run.validation_file, beside)):
         if upload is None or frozen is None:
             continue
-        for code, count in upload.counts.get("rejected", {}).items():
+        tasks = Task.objects.filter(memberships__upload=upload).distinct()
+        counts = Counter(upload.counts.get("rejected", {}))
+        counts["contaminated"] += tasks.filter(**datasets.CAUGHT).count()
+        for code, count in (+counts).items():
             words = f"{count:,} rows of {upload.filename} are left out: they repeat a held-out suite ({code})."
             _notice(run, code, words)
-        if repeated := upload.memberships.count() - frozen.task_count:
+        if repeated := upload.memberships.count() - tasks.count():
             words = f"{repeated:,} rows of {upload.filename} repeat another row of it: each is used once."
             _notice(run, "repeated_rows", words)
     if beside is None:

@@ -20,10 +20,11 @@ from trainer.models import (
     Evaluation,
     Firing,
     ModelVersion,
+    RunCheckpoint,
     RunSample,
     TrainingRun,
 )
-from trainer.services import artifacts, engine_work
+from trainer.services import artifacts, checkpoints, engine_work
 from trainer.services.launching import path_of
 from trainer.states import DELIVERY_ENDED, RUN_ENDED, EvaluationState
 
@@ -148,11 +149,14 @@ def _drop(kind: str, work: Any, paths: list[Path], size: int) -> None:
     tell(kind, data, team=work.owner_team_id)
     for path in paths:
         remove(path)
+    if isinstance(work, TrainingRun):
+        checkpoints.follow(work, path_of(work.directory))
 
 
 def _unregistered(before: datetime) -> Iterator[Chunk]:
-    """Artifacts that no version names: taken in for a run that was cancelled at that moment, say."""
-    known = set(ModelVersion.objects.values_list("digest", flat=True))
+    """Artifacts that no version and no checkpoint names: taken in for a run that was cancelled at that moment, say."""
+    named = (rows.objects.values_list("digest", flat=True) for rows in (ModelVersion, RunCheckpoint))
+    known = {digest for digests in named for digest in digests}
     store = artifacts.store()
     found = sorted(path for path in store.iterdir() if _DIGEST.fullmatch(path.name)) if store.is_dir() else []
     for path in found:
@@ -173,7 +177,8 @@ def _drop_unregistered(path: Path) -> None:
 
 def _drop_if_unknown(path: Path) -> None:
     taking_in = BaseBuild.objects.exclude(state__in=_ENDED).exclude(source=BaseBuild.Source.LOCAL)
-    if taking_in.exists() or ModelVersion.objects.filter(digest=path.name).exists():
+    named = any(rows.objects.filter(digest=path.name).exists() for rows in (ModelVersion, RunCheckpoint))
+    if taking_in.exists() or named:
         return
     tell("unregistered_models", {"digest": path.name, "bytes": size_of(path)})
     # In one step, so that nobody adopts a half: what a kill leaves of it, `artifacts.reap` removes.

@@ -11,6 +11,7 @@ from django.db import connection
 
 from tasks.errors import FlywheelError, Invalid, NotFound
 from tasks.models import Team
+from tasks.text import refused_character
 from tasks.wire import Limits, Wire, WireError, origin_of
 from trainer.models import Line, ModelVersion, TrainingRun
 from trainer.models.lines import LineQuerySet
@@ -74,6 +75,8 @@ def version_of(name: str, visible: LineQuerySet) -> ModelVersion | None:
     if name.startswith(naming.PREFIX):
         run = _run_of(name)
         return _made(run, line__in=visible) if run and name == naming.of_run(run) else None
+    if refused_character(name):
+        return None
     slug, _, which = name.partition("/")
     line = _line(slug, which, visible)
     return _version(line, which) if line else None
@@ -140,7 +143,8 @@ def model_names(user: Any, team: Team | None = None) -> list[PublicModel]:
 def names_among(visible: LineQuerySet) -> list[PublicModel]:
     shared, names = shared_line(), []
     for line in visible.order_by("pk").prefetch_related("aliases__version__line"):
-        aliases = sorted(line.aliases.all(), key=lambda alias: list(AliasName).index(AliasName(alias.name)))
+        usable = [alias for alias in line.aliases.all() if alias.version.retired_at is None]
+        aliases = sorted(usable, key=lambda alias: list(AliasName).index(AliasName(alias.name)))
         champion = next((alias.version for alias in aliases if alias.name == AliasName.CHAMPION), None)
         if champion and shared and line.pk == shared.pk:
             names.append(PublicModel(AliasName.CHAMPION, champion))

@@ -17,7 +17,7 @@ from tasks.types import Message
 from trainer.contract import EvalItem
 from trainer.evaluation.policy import policy_from
 from trainer.evaluation.suites import SealedTask, choose, graders_digest, suite_digest
-from trainer.models import ImportedSuite, Line, SuiteItem, SuiteVersion
+from trainer.models import ImportedSuite, Line, SuiteItem, SuiteVersion, TrainingRun
 from trainer.services import rows
 from trainer.states import LinePurpose
 
@@ -118,13 +118,16 @@ def _sealed(line: Line) -> QuerySet[Task]:
 
 
 def _approved(line: Line, split: Split) -> QuerySet[Task]:
-    """Without what a team's runs on whole files were trained on, whatever its split: nothing would be held out there.
-    In the pool nobody's private run takes items from the gate."""
+    """Without what a team's runs on whole files were trained on, or chose their checkpoints by, whatever its split:
+    nothing would be held out there. In the pool nobody's private run takes items from the gate."""
     tasks = Task.objects.filter(space_id=line.team_id, split=split, state=TaskState.APPROVED)
     if line.purpose == LinePurpose.SHARED:
         return tasks
-    whole = DatasetVersionTask.objects.filter(task=OuterRef("pk"), version__runs__training_file__isnull=False)
-    return tasks.exclude(Exists(whole))
+    frozen = DatasetVersionTask.objects.filter(task=OuterRef("pk"))
+    trained = frozen.filter(version__runs__training_file__isnull=False)
+    chose = TrainingRun.objects.filter(validation_version__isnull=False).values("validation_version")
+    validated = frozen.filter(version__in=chose)
+    return tasks.exclude(Exists(trained)).exclude(Exists(validated))
 
 
 def _of_domains(line: Line, tasks: QuerySet[Task]) -> QuerySet[Task]:

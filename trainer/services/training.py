@@ -56,6 +56,7 @@ class TrainingKind:
         samples, samples_offset = tail(directory / "samples.jsonl", work.samples_offset)
         alarms, alarms_offset = tail(directory / "alarms.jsonl", work.alarms_offset)
         if not (metrics or samples or alarms):
+            checkpoints.follow(work, directory)  # one is saved after its step is told
             return
         offsets = {
             "metrics_offset": metrics_offset,

@@ -7,6 +7,7 @@ from typing import Any
 from django.db.models import Exists, OuterRef
 
 from tasks.models import DatasetTask, DatasetVersion, Task
+from tasks.services import datasets
 from tasks.states import Split, TaskState
 from trainer.models import Mixture, TrainingRun
 from trainer.runspec import RunSpec
@@ -23,8 +24,9 @@ def version_tasks(version: DatasetVersion | None) -> Any:
 
 
 def whole(version: DatasetVersion | None) -> Any:
-    """Every task of a frozen version, approved or not; one that was withdrawn since is left out."""
-    return _entries(version).exclude(state=TaskState.WITHDRAWN)
+    """Every task of a frozen version, approved or not; one that was withdrawn since, or that a held-out suite has
+    caught, is left out."""
+    return datasets.left(_entries(version))
 
 
 def _entries(version: DatasetVersion | None) -> Any:

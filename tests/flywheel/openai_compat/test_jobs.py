@@ -1,5 +1,6 @@
 """Fine-tuning jobs with the official client: from a file to a model, and every refusal on the way."""
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -340,3 +341,36 @@ def test_a_deleted_model_is_gone_for_chats_and_lists(client: openai.OpenAI):
     assert model not in {one.id for one in client.models.list()}
     with pytest.raises(openai.NotFoundError):
         client.models.retrieve(model)
+
+
+def test_every_listed_model_is_there_also_after_one_was_deleted(client: openai.OpenAI):
+    client.models.delete(ended(client, started(client)).fine_tuned_model)
+
+    listed = [one.id for one in client.models.list()]
+
+    assert [client.models.retrieve(name).id for name in listed] == listed
+
+
+@pytest.mark.parametrize("character", ["\0", "\ud800"])
+def test_what_no_row_can_hold_makes_no_job(client: openai.OpenAI, character: str):
+    asked = {"model": "champion", "training_file": sent(client, rows(3)), "method": method()}
+    body = json.dumps({**asked, "metadata": {"note": character}}).encode()
+
+    with pytest.raises(openai.BadRequestError):
+        client.post("/fine_tuning/jobs", cast_to=object, content=body)
+
+    assert TrainingRun.objects.count() == 0
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/fine_tuning/jobs?metadata[a]=%00",
+        "/fine_tuning/jobs?limit=000000001999999999999999999999999999",
+        "/models/a%00b",
+        "/fine_tuning/checkpoints/a%00/permissions",
+    ],
+)
+def test_a_url_that_nothing_can_be_found_by_is_refused(client: openai.OpenAI, path: str):
+    with pytest.raises(openai.BadRequestError):
+        client.get(path, cast_to=object)

@@ -8,6 +8,7 @@ from tests.trainer.services.settling import settle
 from trainer.models import Line, RunCheckpoint, TrainingRun
 from trainer.services import artifacts, checkpoints, runs
 from trainer.services.launching import path_of
+from trainer.services.training import TrainingKind
 from trainer.states import RUN_ENDED
 
 Fill = Callable[..., Dataset]
@@ -81,6 +82,14 @@ def test_an_adapter_is_no_model_by_itself(run: TrainingRun):
         checkpoints.in_store(at(run, 8))
 
     assert caught.value.code == "adapter_only"
+
+
+def test_a_checkpoint_that_is_saved_after_its_step_was_told_is_known(run: TrainingRun):
+    at(run, 10).delete()
+
+    TrainingKind().read_progress(run, path_of(run.directory))
+
+    assert at(run, 10).gone_at is None
 
 
 def test_following_a_directory_twice_changes_nothing(run: TrainingRun):

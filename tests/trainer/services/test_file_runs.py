@@ -2,9 +2,13 @@
 
 import json
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
+from threading import Barrier
 from typing import Any
 
 import pytest
+from django.db import connection
 
 from tasks.errors import Forbidden, Invalid
 from tasks.models import Dataset, Event, Task, Team, Upload, User
@@ -14,7 +18,7 @@ from tasks.services.uploads import Options
 from tests.trainer.services.settling import settle
 from trainer.hyperparameters import Asked
 from trainer.models import Line, TrainingRun
-from trainer.services import file_runs, runs
+from trainer.services import file_runs, lines, runs
 from trainer.services.launching import path_of
 from trainer.states import RUN_ENDED, AliasName
 
@@ -185,6 +189,38 @@ def test_runs_on_one_file_may_wait_side_by_side(bring: Any, started: Any):
     assert {validated(first).state, validated(second).state} == {"queued"}
 
 
+def test_two_first_runs_on_one_file_at_once_share_its_line(
+    bring: Any, started: Any, monkeypatch: pytest.MonkeyPatch, transactional_db: None
+):
+    upload, create = bring(rows(4)), lines.create_expert
+    barrier = Barrier(2)
+
+    def at_once(*args: Any, **kwargs: Any) -> Line:
+        barrier.wait(10)
+        return create(*args, **kwargs)
+
+    def start(_: int) -> int:
+        try:
+            return started(upload).line_id
+        finally:
+            connection.close()
+
+    monkeypatch.setattr(lines, "create_expert", at_once)
+    with ThreadPoolExecutor(2) as pool:
+        found = set(pool.map(start, range(2)))
+
+    assert len(found) == 1
+
+
+def test_a_pass_that_comes_while_another_one_validates_walks_away(
+    bring: Any, started: Any, monkeypatch: pytest.MonkeyPatch
+):
+    run = started(bring(rows(4)))
+    monkeypatch.setattr(file_runs.engine_work, "alone", lambda lock: nullcontext(False))
+
+    assert validated(run).state == "validating"
+
+
 def test_a_second_pass_tells_nothing_twice(bring: Any, started: Any):
     run = started(bring(rows(5)), bring(rows(5), "valid"))
 
@@ -214,9 +250,42 @@ def test_a_clone_trains_on_the_same_rows(bring: Any, started: Any, contributor: 
 def test_nothing_that_a_whole_file_was_trained_on_is_in_a_suite_of_its_team(bring: Any, started: Any):
     from trainer.services import suites
 
-    run = ended(started(bring(rows(400))))
+    run = validated(started(bring(rows(400))))
+    Task.objects.update(state="approved")
 
+    assert Task.objects.filter(split="sealed").count() >= suites.FEWEST
     assert suites.available(run.line) == {}
+
+
+def test_nothing_that_chose_a_runs_checkpoints_is_in_a_suite_of_its_team(bring: Any, started: Any):
+    from trainer.services import suites
+
+    run = validated(started(bring(rows(4)), bring(rows(400, start=1000), "valid")))
+    Task.objects.update(state="approved")
+
+    assert Task.objects.filter(split="sealed").count() >= suites.FEWEST
+    assert suites.available(run.line) == {}
+
+
+def test_a_row_that_a_suite_has_caught_since_its_import_is_left_out(bring: Any, started: Any):
+    upload = bring(rows(6))
+    caught = upload.memberships.order_by("line").first().task
+    Task.objects.filter(pk=caught.pk).update(state="rejected", reason_code="contaminated")
+
+    run = ended(started(upload))
+
+    assert len(keys(run, "train.jsonl")) == 5
+    assert str(caught.pk) not in keys(run, "train.jsonl")
+    assert notices(run)["contaminated"].startswith("1 row")
+
+
+def test_a_validation_file_without_usable_rows_is_named_as_such(bring: Any, started: Any):
+    validation = bring(rows(2, start=50), "valid")
+    Task.objects.filter(memberships__upload=validation).update(state="withdrawn")
+
+    run = validated(started(bring(rows(4)), validation))
+
+    assert (run.state, run.error["param"]) == ("failed", "validation_file")
 
 
 def test_a_stranger_trains_nothing_on_the_file(bring: Any, started: Any, stranger: User):

@@ -20,6 +20,7 @@ from trainer.models import (
     Line,
     ModelVersion,
     Recipe,
+    RunCheckpoint,
     RunSample,
     Schedule,
     TrainingRun,
@@ -225,6 +226,23 @@ def test_an_artifact_that_no_version_names_goes(unregistered: Path):
     found = _pruned("unregistered_models")
 
     assert (found.count, found.bytes, unregistered.exists()) == (1, 4, False)
+
+
+def test_a_checkpoint_that_is_pruned_is_no_model_any_more(trained: TrainingRun):
+    RunCheckpoint.objects.create(run=trained, step=4)
+    _ended(trained, SOME_DAYS)
+
+    prune(pruning.rules())
+
+    assert list(trained.checkpoints.filter(gone_at=None)) == []
+
+
+def test_an_artifact_that_a_used_checkpoint_names_stays(unregistered: Path, trained: TrainingRun):
+    RunCheckpoint.objects.create(run=trained, step=99, digest=unregistered.name)
+
+    prune(pruning.rules())
+
+    assert unregistered.exists()
 
 
 def test_an_artifact_that_is_named_meanwhile_stays(unregistered: Path, line: Line, monkeypatch: Any):
