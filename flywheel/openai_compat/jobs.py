@@ -8,7 +8,6 @@ from rest_framework.response import Response
 
 from flywheel.openai_compat import grader_shapes, ids, job_requests, job_shapes, lists
 from flywheel.openai_compat.retries import is_repetition, told_once
-from flywheel.openai_compat.reading import storable
 from flywheel.openai_compat.surface import Surface
 from tasks.errors import FlywheelError, Invalid, NotFound
 from tasks.models import File, Upload
@@ -49,7 +48,7 @@ class Jobs(JobSurface):
 
     @told_once
     def post(self, request: Request) -> Response:
-        given, method = job_requests.create_of(storable(self.body()))
+        given, method = job_requests.create_of(self.body())
         training_file = self._file(given.training_file, "training_file")
         validation_file = self._file(given.validation_file, "validation_file") if given.validation_file else None
         start_from = serving.resolve_version(given.model, self.caller.user, self.caller.team)

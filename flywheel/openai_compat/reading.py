@@ -39,13 +39,6 @@ def read(body: Any, kind: type[T], within: str = "") -> T:
         raise _refusal(str(fault), within) from None
 
 
-def storable(body: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The body of a request that is kept, refused where no row could hold it."""
-    if refused := eval_items.unstorable(body):
-        raise Invalid("invalid_value", f"The request has {refused}: leave it out.")
-    return body
-
-
 def _refusal(told: str, within: str) -> Invalid:
     sentence, _, place = told.partition(" - at `")
     found = _PLACE.search(place)
