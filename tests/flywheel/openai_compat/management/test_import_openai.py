@@ -100,6 +100,17 @@ def test_the_script_names_the_new_files_and_models(contributor: Person, folder: 
     assert "'model': 'shared/v0'" in script
 
 
+def test_the_script_is_not_written_through_a_link(contributor: Person, folder: Path, base: ModelVersion):
+    elsewhere = folder.parent / "elsewhere"
+    elsewhere.write_text("kept")
+    (folder / "recreate_jobs.py.part").symlink_to(elsewhere)
+
+    taken(folder)
+
+    assert elsewhere.read_text() == "kept"
+    assert "ftjob-1" in (folder / "recreate_jobs.py").read_text()
+
+
 def test_a_model_that_is_not_here_is_told(contributor: Person, folder: Path):
     assert "There is no model champion here yet" in taken(folder)
 
