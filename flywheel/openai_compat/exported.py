@@ -137,8 +137,10 @@ def _inside(folder: Path, name: str, problems: list[str]) -> list[Path]:
     is_link = bool(name) and place.is_symlink()
     given = sorted(place.iterdir()) if place.is_dir() and not is_link else []
     links = [path for path in given if path.is_symlink() and path.suffix in (".json", *_ENDINGS)]
-    for path in [place] if is_link else links:
-        problems.append(f"{path.relative_to(folder)} is a link, which is not followed: put there what it leads to.")
+    problems += [
+        f"{path.relative_to(folder)} is a link, which is not followed: put there what it leads to."
+        for path in ([place] if is_link else links)
+    ]
     return [path for path in given if _is_own(path)]
 
 

@@ -311,7 +311,10 @@ def test_a_purpose_narrows_a_list(contributor: Person, clients: Clients):
     assert [file.id for file in client.files.list(purpose="evals")] == [wanted.id]
 
 
-@pytest.mark.parametrize("asked", [{"limit": 0}, {"limit": 10_001}, {"limit": "0" * 9 + "9" * 20}, {"after": "file-nothing"}, {"order": "up"}])
+@pytest.mark.parametrize(
+    "asked",
+    [{"limit": 0}, {"limit": 10_001}, {"limit": "0" * 9 + "9" * 20}, {"after": "file-nothing"}, {"order": "up"}],
+)
 def test_a_list_that_cannot_be_is_refused(contributor: Person, clients: Clients, asked: Any):
     with pytest.raises(openai.BadRequestError):
         clients(contributor).files.list(**asked)
