@@ -7,6 +7,7 @@ transaction with its row: after a kill the parts are still there, and completing
 
 import fcntl
 import os
+import shutil
 import time
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
@@ -21,7 +22,7 @@ from django.utils import timezone
 from django.utils.formats import number_format
 
 from tasks.crash import crash_point
-from tasks.errors import Invalid, NotFound, TooLarge
+from tasks.errors import Invalid, NoSpace, NotFound, TooLarge
 from tasks.models import File, FileInParts, FilePart, Team, User
 from tasks.services import files, storage, uploads
 from tasks.services.access import require_role
@@ -56,6 +57,8 @@ def begin(
         raise Invalid("empty_file", "bytes is how many the file has: at least 1.", "bytes")
     if size > settings.UPLOAD_MAX_BYTES:
         raise TooLarge("file_too_large", f"A file in parts has at most {_told(settings.UPLOAD_MAX_BYTES)}.", "bytes")
+    if 2 * size > shutil.disk_usage(incoming()).free:  # the parts lie there until the whole does
+        raise NoSpace("no_space", "The disk has no room for this file: tell an operator, then upload again.")
     return FileInParts.objects.create(
         team=team,
         created_by=actor,

@@ -6,7 +6,8 @@
     jobs.json           the saved list of jobs
     evals.json          the saved list of evals; or evals/*.json, one each
 
-A list is an array or the envelope in which the API sends it. samples/openai_export.py writes such a folder.
+A list is an array or the envelope in which the API sends it. samples/openai_export.py writes such a folder. Whoever
+saved it may be somebody else, and what a link leads to is not theirs to give: links are passed over.
 """
 
 import json
@@ -70,7 +71,7 @@ def read(folder: Path) -> Export:
 
 def _files(folder: Path, problems: list[str]) -> list[SavedFile]:
     """Those of the list, and where there is none what looks like rows."""
-    contents = [path for place in (folder / "files", folder) for path in _inside(place)]
+    contents = [path for name in ("files", "") for path in _inside(folder, name, problems)]
     if not (folder / "files.json").exists():
         return [
             SavedFile(path.name, path.name, FilePurpose.FINE_TUNE, path) for path in contents if path.suffix in _ENDINGS
@@ -95,13 +96,13 @@ def _content(contents: Iterable[Path], known: str, filename: str) -> Path | None
 
 def _each(folder: Path, name: str, problems: list[str]) -> Iterator[Saved]:
     """The definitions in the files of a folder."""
-    for path in _inside(folder / name):
+    for path in _inside(folder, name, problems):
         if path.suffix == ".json":
             yield from _objects(path, f"{name}/{path.name}", problems)
 
 
 def _list(folder: Path, name: str, problems: list[str]) -> Iterator[Saved]:
-    if (folder / name).exists():
+    if _is_own(folder / name):
         yield from _objects(folder / name, name, problems)
 
 
@@ -130,5 +131,18 @@ def _json(path: Path, where: str, problems: list[str]) -> Any:
     return None
 
 
-def _inside(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if path.is_file()) if folder.is_dir() else []
+def _inside(folder: Path, name: str, problems: list[str]) -> list[Path]:
+    """The files of the folder itself, or of the one of this name in it. A link where something is read is a problem."""
+    place = folder / name
+    is_link = bool(name) and place.is_symlink()
+    given = sorted(place.iterdir()) if place.is_dir() and not is_link else []
+    links = [path for path in given if path.is_symlink() and path.suffix in (".json", *_ENDINGS)]
+    problems += [
+        f"{path.relative_to(folder)} is a link, which is not followed: put there what it leads to."
+        for path in ([place] if is_link else links)
+    ]
+    return [path for path in given if _is_own(path)]
+
+
+def _is_own(path: Path) -> bool:
+    return path.is_file() and not path.is_symlink()

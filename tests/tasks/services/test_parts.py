@@ -115,6 +115,15 @@ def test_a_full_disk_is_said_and_nothing_kept(contributor: Person, files: Path, 
     assert lying(files) == []
 
 
+def test_nothing_is_begun_for_which_the_disk_has_no_room(contributor: Person, files: Path, monkeypatch: Any):
+    monkeypatch.setattr("shutil.disk_usage", lambda path: type("Usage", (), {"free": 10})())
+
+    with pytest.raises(NoSpace):
+        begun(contributor, size=6)
+
+    assert FileInParts.objects.count() == 0
+
+
 def test_a_stranger_does_nothing_with_it(contributor: Person, stranger: Person):
     whole = begun(contributor)
 

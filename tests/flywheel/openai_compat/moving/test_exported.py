@@ -51,6 +51,25 @@ def test_a_file_without_content_is_told(tmp_path: Path):
     assert found.problems == ["train.jsonl (file-1) has no content in the folder: save it as files/file-1.jsonl."]
 
 
+def test_a_link_does_not_lead_out_of_the_folder(tmp_path: Path):
+    put(tmp_path, "secret.jsonl", "1")
+    put(tmp_path, "secrets/a.json", {"type": "string_check"})
+    put(tmp_path, "export/files.json", [FILE])
+    (tmp_path / "export/files").mkdir()
+    (tmp_path / "export/files/file-1.jsonl").symlink_to(tmp_path / "secret.jsonl")
+    (tmp_path / "export/graders").symlink_to(tmp_path / "secrets")
+    (tmp_path / "export/jobs.json").symlink_to(tmp_path / "secrets/a.json")
+
+    found = exported.read(tmp_path / "export")
+
+    assert found.is_empty
+    assert [problem.split(" is a link")[0] for problem in found.problems if "link" in problem] == [
+        "files/file-1.jsonl",
+        "jobs.json",
+        "graders",
+    ]
+
+
 def test_a_name_does_not_lead_out_of_the_folder(tmp_path: Path):
     put(tmp_path, "secret.jsonl", "1")
     put(tmp_path, "export/files.json", [{**FILE, "filename": "../secret.jsonl"}])

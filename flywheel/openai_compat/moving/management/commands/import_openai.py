@@ -48,6 +48,7 @@ class Command(BaseCommand):
     def _write(self, moved: Moved, path: Path) -> None:
         partial = path.with_name(f"{path.name}.part")
         try:
+            partial.unlink(missing_ok=True)  # of a run that was killed, or a link that leads elsewhere
             partial.write_text(recreation.script(moved.calls), encoding="utf-8")
             os.replace(partial, path)
         except OSError as fault:

@@ -110,6 +110,17 @@ def test_older_jobs_are_made_again_first(contributor: Person, folder: Path):
     assert script.index("'ftjob-10'") < script.index("'ftjob-20'") < script.index("'ftjob-30'")
 
 
+def test_the_script_is_not_written_through_a_link(contributor: Person, folder: Path, base: ModelVersion):
+    elsewhere = folder.parent / "elsewhere"
+    elsewhere.write_text("kept")
+    (folder / "recreate_jobs.py.part").symlink_to(elsewhere)
+
+    taken(folder)
+
+    assert elsewhere.read_text() == "kept"
+    assert "ftjob-1" in (folder / "recreate_jobs.py").read_text()
+
+
 def test_a_model_that_is_not_here_is_told(contributor: Person, folder: Path):
     assert "There is no model champion here yet" in taken(folder)
 
