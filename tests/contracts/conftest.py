@@ -5,7 +5,6 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from signal import SIGKILL, SIGTERM
@@ -28,9 +27,9 @@ def python_of(major: str) -> Path:
 
 
 @pytest.fixture(scope="session")
-def live() -> Iterator[Path]:
+def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A whole stack on a folder of its own; the file that says where it is and who has which key."""
-    folder = Path(tempfile.mkdtemp(prefix="flywheel-contracts-"))
+    folder = tmp_path_factory.mktemp("contracts")
     given = {name: value for name, value in os.environ.items() if name not in _OURS}
     environment = {
         **given,
