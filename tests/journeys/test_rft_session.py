@@ -58,7 +58,7 @@ def test_the_session_goes_from_two_files_to_a_model_that_answers(
     assert "Step 2/2: training reward=" in told
     assert f"ft:champion:ada-team:largest:{run.pk:08x}:ckpt-step-" in told
     assert RunCheckpoint.objects.filter(run=run).exists()
-    assert told.strip().endswith("0%, of 3 rows never trained on")  # the fake repeats the question
+    assert told.strip().endswith("0% right, of 3 rows never trained on")  # the fake repeats the question
 
 
 def test_a_job_that_fails_ends_the_session_with_its_sentence(

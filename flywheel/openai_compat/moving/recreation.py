@@ -20,6 +20,7 @@ class Call:
     about: str
     arguments: Mapping[str, Any]
     notes: tuple[str, ...] = ()  # what is different, in sentences
+    eval_id: str | None = None  # of the eval that it had, where it brings one here too
 
 
 def call_of(job: Mapping[str, Any], *, files: Mapping[str, str], models: Mapping[str, str], default: str) -> Call:
@@ -40,7 +41,8 @@ def call_of(job: Mapping[str, Any], *, files: Mapping[str, str], models: Mapping
     arguments["metadata"] = _marked(metadata if isinstance(metadata, Mapping) else {}, was)
     job_requests.create_of(arguments)
     about = f"{was}, {job.get('status') or 'without a status'}, of {model or 'no model'}"
-    return Call(was, about, arguments, tuple(_notes(job, model, models, arguments["model"])))
+    notes = tuple(_notes(job, model, models, arguments["model"]))
+    return Call(was, about, arguments, notes, job.get("eval_id") if "validation_file" in arguments else None)
 
 
 def _file(given: str, param: str, files: Mapping[str, str]) -> str:

@@ -62,12 +62,16 @@ def take_in(export: Export, target: Target, say: Say) -> Moved:
     for grader in export.graders:
         with _leaving_out(moved, grader.where):
             _try(grader, target, usable, say)
-    for measure in export.evals:
-        with _leaving_out(moved, str(measure.body.get("id") or measure.where)):
-            _measure(measure, target, usable, say)
     for job in sorted(export.jobs, key=_created):  # a job may go on from what an earlier one made
         with _leaving_out(moved, str(job.body.get("id") or job.where)):
             _call(job, target, moved, usable, say)
+    own = {str(call.eval_id): call.was for call in moved.calls if call.eval_id}
+    for measure in export.evals:
+        if (job_id := own.get(str(measure.body.get("id")))) is not None:
+            say(f"{measure.body['id']}: the eval of {job_id}, which makes one of its own here")
+            continue
+        with _leaving_out(moved, str(measure.body.get("id") or measure.where)):
+            _measure(measure, target, usable, say)
     return moved
 
 

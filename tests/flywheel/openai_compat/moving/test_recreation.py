@@ -81,6 +81,7 @@ def test_integrations_and_a_start_from_another_job_are_told():
         ({"method": None}, "'supervised' is not done here"),
         ({"user_provided_suffix": "a/b"}, "A suffix has letters"),
         ({"id": None}, "it has no id"),
+        ({"metadata": {"by": "me\x00"}}, "NUL character"),
     ],
 )
 def test_what_cannot_be_made_again_is_refused_with_what_to_do(job: dict[str, Any], words: str):

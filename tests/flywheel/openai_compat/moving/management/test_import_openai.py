@@ -217,6 +217,16 @@ def test_an_eval_is_made_once(contributor: Person, folder: Path):
     assert f"is here already as {ids.encode(ids.EVAL, made.pk)}" in second
 
 
+def test_the_eval_of_a_job_comes_with_the_job(contributor: Person, folder: Path):
+    put(folder / "evals.json", [EVAL])
+    put(folder / "jobs.json", [{**JOB, "validation_file": "file-2", "eval_id": "eval_1"}])
+
+    told = taken(folder)
+
+    assert "eval_1: the eval of ftjob-1, which makes one of its own here" in told
+    assert not Eval.objects.exists()
+
+
 @pytest.mark.parametrize(
     ("changed", "words"),
     [
