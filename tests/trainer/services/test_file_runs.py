@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 from django.db import connection
+from django.utils import timezone
 
 from tasks.errors import Forbidden, Invalid
-from tasks.models import Dataset, Event, Task, Team, Upload, User
+from tasks.models import Dataset, Event, File, Task, Team, Upload, User
 from tasks.services import datasets, uploads
 from tasks.services.importing import import_upload
 from tasks.services.uploads import Options
@@ -277,6 +278,15 @@ def test_a_row_that_a_suite_has_caught_since_its_import_is_left_out(bring: Any, 
     assert len(keys(run, "train.jsonl")) == 5
     assert str(caught.pk) not in keys(run, "train.jsonl")
     assert notices(run)["contaminated"].startswith("1 row")
+
+
+def test_a_file_that_is_deleted_before_it_was_read_fails_the_run(bring: Any, started: Any):
+    upload = bring(rows(4))
+    run = started(upload)
+    File.objects.filter(upload=upload).update(deleted_at=timezone.now())  # its rows are being taken out, chunk by chunk
+
+    assert (validated(run).state, run.error["param"]) == ("failed", "training_file")
+    assert "was deleted" in run.error["sentence"]
 
 
 def test_a_validation_file_without_usable_rows_is_named_as_such(bring: Any, started: Any):
