@@ -19,7 +19,7 @@ from tasks.services.uploads import Options
 from tests.trainer.services.settling import settle
 from trainer.hyperparameters import Asked
 from trainer.models import Line, TrainingRun
-from trainer.services import checkpoints, file_runs, lines, offering, runs
+from trainer.services import checkpoints, file_runs, lines, offering, runs, validation_evals
 from trainer.services.launching import path_of
 from trainer.states import RUN_ENDED, AliasName
 
@@ -297,6 +297,17 @@ def test_a_validation_leads_to_its_checkpoint_whichever_came_first(bring: Any, s
 
     kept = set(run.checkpoints.values_list("step", flat=True))
     assert kept == set(run.eval_runs.filter(checkpoint__isnull=False).values_list("step", flat=True))
+
+
+def test_validation_answers_are_kept_in_order_however_few_at_a_time(
+    bring: Any, started: Any, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(validation_evals, "AT_ONCE", 2)
+
+    run = ended(started(bring(rows(4)), bring(rows(5, start=50), "valid")))
+
+    kept = run.eval_runs.order_by("step").first()
+    assert (kept.total, [item.position for item in kept.items.order_by("position")]) == (5, [0, 1, 2, 3, 4])
 
 
 def test_a_file_that_is_no_longer_kept_cannot_be_offered(bring: Any, started: Any, contributor: User):
