@@ -32,7 +32,7 @@ class Model(Surface):
     scope = Scope.TRAIN
 
     def get(self, request: Request, name: str) -> Response:
-        return Response(shown(name, serving.resolve(name, self.caller.user, self.caller.team)))
+        return Response(shown(name, serving.find(name, self.caller.user, self.caller.team)))
 
     @told_once
     def delete(self, request: Request, name: str) -> Response:

@@ -34,7 +34,7 @@ class PermissionSurface(Surface):
 
     def named(self, name: str) -> ModelVersion | RunCheckpoint:
         """Of the key's own team: who was given leave cannot give it on."""
-        found = serving.resolve(name, self.caller.user, self.caller.team)
+        found = serving.find(name, self.caller.user, self.caller.team)
         if not isinstance(found, ModelVersion | RunCheckpoint) or found.line.team != self.caller.team:
             raise NotFound("model_not_found", f"There is no model {name[:120]} of your team.", "model")
         return found

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+import msgspec
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from trainer import constraint
@@ -16,6 +17,9 @@ from trainer.engine.faults import Fault
 from trainer.engine.loading import context_tokens
 
 Begin = Callable[[], Constraint]  # the state of an answer that is held to a format
+
+
+ROWS_AT_ONCE = 512  # a step's completions on a real model: what its memory holds while training, it holds here too
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +103,24 @@ def draw(
     if greedy:
         return [[answer] * k for answer in answers]
     return [answers[at : at + k] for at in range(0, len(answers), k)]
+
+
+def draw_in_turns(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Sequence[Sequence[int]],
+    sampling: Sampling,
+    held_to: Begin | None = None,
+    *,
+    rows: int = ROWS_AT_ONCE,
+) -> list[list[Answer]]:
+    """As `draw`, with at most about `rows` answers in memory at once. Each turn has noise of its own."""
+    each = max(1, rows // sampling.answers_per_item)
+    drawn: list[list[Answer]] = []
+    for turn, at in enumerate(range(0, len(prompts), each)):
+        how = msgspec.structs.replace(sampling, seed=sampling.seed + turn)
+        drawn += draw(model, tokenizer, prompts[at : at + each], how, held_to)
+    return drawn
 
 
 def held_to(

@@ -177,7 +177,7 @@ class Watch(TrainerCallback):
         if not run.validation:
             return {}
         prompts, how = run.encoded(run.validation), _measuring(run.recipe)
-        drawn = sampling.draw(self._policy(), run.tokenizer, prompts, how, run.held_to)
+        drawn = sampling.draw_in_turns(self._policy(), run.tokenizer, prompts, how, run.held_to)
         return {item.key: several for item, several in zip(run.validation, drawn, strict=True)}
 
     def _probed(self, answers: Mapping[str, Sequence[sampling.Answer]]) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from tasks.errors import Conflict, FlywheelError, NotFound
 from tasks.models.events import Subject, record
 from trainer.contract import Manifest
 from trainer.launchers.protocol import path_of_checkpoint, steps_kept
-from trainer.models import RunCheckpoint, RunMetric, TrainingRun
+from trainer.models import EvalRun, RunCheckpoint, RunMetric, TrainingRun
 from trainer.services import artifacts
 from trainer.services.launching import path_of
 
@@ -31,10 +31,17 @@ def follow(run: TrainingRun, directory: Path) -> None:
     RunCheckpoint.objects.bulk_create(
         (RunCheckpoint(run=run, step=step) for step in sorted(kept - rows.keys())), ignore_conflicts=True
     )
+    _point_validations(run, kept - rows.keys())
     back = [row.pk for step, row in rows.items() if step in kept and row.gone_at is not None]
     gone = [row.pk for step, row in rows.items() if step not in kept and row.gone_at is None and not row.digest]
     RunCheckpoint.objects.filter(pk__in=back).update(gone_at=None)
     RunCheckpoint.objects.filter(pk__in=gone).update(gone_at=timezone.now())
+
+
+def _point_validations(run: TrainingRun, steps: set[int]) -> None:
+    """A step is measured, and its answers are kept, before its checkpoint is there."""
+    for row in RunCheckpoint.objects.filter(run=run, step__in=steps) if steps else ():
+        EvalRun.objects.filter(training_run=run, step=row.step, checkpoint=None).update(checkpoint=row)
 
 
 def usable(run: TrainingRun) -> list[RunCheckpoint]:

@@ -18,7 +18,7 @@ from django.utils import timezone
 
 from tasks.crash import crash_point
 from tasks.errors import Conflict, FlywheelError, Invalid
-from tasks.models import DatasetVersion, Task, Upload
+from tasks.models import DatasetVersion, File, Task, Upload
 from tasks.models.events import Subject, record
 from tasks.services import datasets, graders, sealing
 from tasks.services.access import require_role
@@ -181,6 +181,8 @@ def validate(run: TrainingRun) -> bool:
 
 def _problem(upload: Upload) -> str:
     """Why nothing can be trained on the file, with the line of the first bad row; empty where all is well."""
+    if File.objects.filter(upload=upload, deleted_at__isnull=False).exists():
+        return f"{upload.filename} was deleted before it was read: upload it again."
     if upload.state == UploadState.UNMAPPED:
         return f"{upload.filename} cannot be read as rows of messages: each line is one JSON object with `messages`."
     if upload.state != UploadState.IMPORTED:
@@ -281,9 +283,3 @@ def _notice(run: TrainingRun, code: str, sentence: str, **data: Any) -> None:
 
 def _subject(run: TrainingRun) -> Subject:
     return Subject("trainingrun", str(run.pk))
-
-
-def uses(upload: Upload) -> TrainingRun | None:
-    """A run that has not read the file yet, if there is one: the file is needed until then."""
-    waiting = TrainingRun.objects.filter(state__in=[RunState.VALIDATING, RunState.QUEUED])
-    return waiting.filter(training_file=upload).first() or waiting.filter(validation_file=upload).first()

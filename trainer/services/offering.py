@@ -11,7 +11,7 @@ from django.db import transaction
 from tasks.errors import Conflict, Invalid
 from tasks.models import Dataset, Upload
 from tasks.models.events import Subject, record
-from tasks.services import datasets, licences, uploads
+from tasks.services import datasets, licences, storage, uploads
 from tasks.services.access import require_role
 from tasks.services.datasets import CONSENT_VERSION
 from tasks.services.uploads import Options
@@ -63,6 +63,6 @@ def _slug(source: Upload) -> str:
 
 
 def _bytes(source: Upload) -> Any:
-    with uploads.stored_file(source).open("rb") as file:
+    with storage.kept_file(source).open("rb") as file:
         while block := file.read(_BLOCK_BYTES):
             yield block

@@ -13,7 +13,7 @@ from tasks.errors import FlywheelError, Invalid, NotFound
 from tasks.models import Team
 from tasks.text import refused_character
 from tasks.wire import Limits, Wire, WireError, origin_of
-from trainer.models import Line, ModelVersion, TrainingRun
+from trainer.models import Line, ModelVersion, RunCheckpoint, TrainingRun
 from trainer.models.lines import LineQuerySet
 from trainer.services import artifacts, checkpoints, naming
 from trainer.services.lines import shared_line
@@ -49,6 +49,12 @@ class Served(Protocol):
 
 
 def resolve(name: str, user: Any, team: Team | None = None) -> Served:
+    """What is behind a public name, to be asked: a checkpoint comes into the store for it, which copies its files."""
+    found = find(name, user, team)
+    return checkpoints.in_store(found) if isinstance(found, RunCheckpoint) else found
+
+
+def find(name: str, user: Any, team: Team | None = None) -> Served:
     """What is behind a public name, looked up anew at every call: a promotion is seen by the next request.
 
     champion: the shared line's. LINE: its champion, else its newest. LINE/champion, /challenger, /anchor, /v3. What a
@@ -65,7 +71,7 @@ def resolve(name: str, user: Any, team: Team | None = None) -> Served:
 
 def resolve_version(name: str, user: Any, team: Team | None = None) -> ModelVersion:
     """The version behind a name; a checkpoint on the way is none."""
-    found = resolve(name, user, team)
+    found = find(name, user, team)
     if not isinstance(found, ModelVersion):
         raise Invalid("checkpoint_is_no_version", "Name a finished model, without :ckpt-step behind it.", "model")
     return found
@@ -105,7 +111,7 @@ def _kept_or_granted(name: str, visible: LineQuerySet, team: Team | None) -> Ser
     if found is None:
         return None
     own = visible.filter(pk=run.line_id).exists()
-    return checkpoints.in_store(found) if own or (team and found.permissions.filter(team=team).exists()) else None
+    return found if own or (team and found.permissions.filter(team=team).exists()) else None
 
 
 def _line(slug: str, which: str, visible: LineQuerySet) -> Line | None:

@@ -3,7 +3,8 @@
 The eval comes with the run, its runs with each measurement: nothing is graded a second time.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -45,21 +46,20 @@ def keep(run: TrainingRun, directory: Path, measured: Iterable[StepMetrics]) -> 
     if run.eval is None:
         return
     for step in {line.step for line in measured if line.validation_reward is not None}:
-        answers = _answers(validation_file(directory, step))
-        if answers:
-            _keep(run, run.eval, step, answers)
+        path = validation_file(directory, step)
+        if path.exists() and path.stat().st_size:  # an engine before this one wrote none
+            _keep(run, run.eval, step, path)
 
 
-def _answers(path: Path) -> list[ValidationAnswer]:
-    try:
-        lines = path.read_bytes().splitlines()
-    except FileNotFoundError:
-        return []  # of an engine before this one
-    return [msgspec.json.decode(line, type=ValidationAnswer) for line in lines]
+def _answers(path: Path) -> Iterator[list[ValidationAnswer]]:
+    """A few at a time: all answers of a large file may be more than the memory."""
+    with path.open("rb") as lines:
+        while some := list(islice(lines, AT_ONCE)):
+            yield [msgspec.json.decode(line, type=ValidationAnswer) for line in some]
 
 
 @transaction.atomic
-def _keep(run: TrainingRun, of: Eval, step: int, answers: Sequence[ValidationAnswer]) -> None:
+def _keep(run: TrainingRun, of: Eval, step: int, path: Path) -> None:
     EvalRun.objects.filter(training_run=run, step=step).delete()
     now, key = timezone.now(), of.criteria[0]["key"]
     made = EvalRun.objects.create(
@@ -73,24 +73,28 @@ def _keep(run: TrainingRun, of: Eval, step: int, answers: Sequence[ValidationAns
         training_run=run,
         step=step,
         state=EvaluationState.SUCCEEDED,
-        total=len(answers),
         started_at=now,
         finished_at=now,
     )
     tally = eval_items.tally_from({}, {})
-    tasks = Task.objects.in_bulk({int(answer.key) for answer in answers})
-    items = [_item(made, place, answer, tasks.get(int(answer.key)), key) for place, answer in enumerate(answers)]
-    for item, answer, result in items:
-        tally.add(item.status, [result], answer, made.model)
-    EvalItem.objects.bulk_create([item for item, _, _ in items], batch_size=AT_ONCE)
+    total = 0
+    for answers in _answers(path):
+        tasks = Task.objects.in_bulk({int(answer.key) for answer in answers})
+        places = enumerate(answers, start=total)
+        items = [_item(made, place, answer, tasks.get(int(answer.key)), key) for place, answer in places]
+        for item, answer, result in items:
+            tally.add(item.status, [result], answer, made.model)
+        EvalItem.objects.bulk_create([item for item, _, _ in items])
+        total += len(answers)
     EvalRun.objects.filter(pk=made.pk).update(
+        total=total,
         passed=tally.statuses[eval_items.PASS],
         failed=tally.statuses[eval_items.FAIL],
         errored=tally.statuses[eval_items.ERROR],
         by_criterion=tally.by_criterion,
         usage=tally.usage,
     )
-    data = {"training_run": run.pk, "step": step, "count": len(answers)}
+    data = {"training_run": run.pk, "step": step, "count": total}
     record("evalrun.measured", subject=Subject("evalrun", str(made.pk)), team=of.team_id, data=data)
 
 

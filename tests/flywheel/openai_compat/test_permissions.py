@@ -49,6 +49,13 @@ def test_a_checkpoint_answers_chats(client: openai.OpenAI, settings):
     assert fake.asked[0]["model"] == RunCheckpoint.objects.exclude(digest="").get().digest
 
 
+def test_a_checkpoint_that_is_looked_at_is_not_copied(client: openai.OpenAI):
+    _, checkpoint = made(client)
+
+    assert client.models.retrieve(checkpoint).id == checkpoint
+    assert not RunCheckpoint.objects.exclude(digest="").exists()
+
+
 @pytest.mark.parametrize("which", [0, 1])
 def test_a_team_uses_a_model_from_leave_to_leave_taken(client: openai.OpenAI, other: openai.OpenAI, which: int):
     model = made(client)[which]

@@ -33,6 +33,25 @@ def test_another_seed_draws_others(opened, prompts):
     assert sampling.draw(*opened, prompts, DRAWN) != sampling.draw(*opened, prompts, other)
 
 
+def test_many_answers_are_drawn_in_turns_that_hold_few(opened, prompts, monkeypatch):
+    held, draw = [], sampling.draw
+
+    def counted(model, tokenizer, some, how, held_to=None):
+        held.append((len(some) * how.answers_per_item, how.seed))
+        return draw(model, tokenizer, some, how, held_to)
+
+    monkeypatch.setattr(sampling, "draw", counted)
+
+    answers = sampling.draw_in_turns(*opened, prompts, DRAWN, rows=7)
+
+    assert held == [(6, 7), (3, 8)]
+    assert [len(several) for several in answers] == [3, 3, 3]
+
+
+def test_few_answers_are_drawn_as_ever(opened, prompts):
+    assert sampling.draw_in_turns(*opened, prompts, DRAWN) == sampling.draw(*opened, prompts, DRAWN)
+
+
 def test_drawing_leaves_the_random_state_of_the_run_alone(opened, prompts):
     before = torch.get_rng_state()
 

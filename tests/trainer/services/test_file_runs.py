@@ -9,16 +9,17 @@ from typing import Any
 
 import pytest
 from django.db import connection
+from django.utils import timezone
 
 from tasks.errors import Forbidden, Invalid
-from tasks.models import Dataset, Event, Task, Team, Upload, User
-from tasks.services import datasets, uploads
+from tasks.models import Dataset, Event, File, Task, Team, Upload, User
+from tasks.services import datasets, storage, uploads
 from tasks.services.importing import import_upload
 from tasks.services.uploads import Options
 from tests.trainer.services.settling import settle
 from trainer.hyperparameters import Asked
 from trainer.models import Line, TrainingRun
-from trainer.services import file_runs, lines, runs
+from trainer.services import checkpoints, file_runs, lines, offering, runs, validation_evals
 from trainer.services.launching import path_of
 from trainer.states import RUN_ENDED, AliasName
 
@@ -277,6 +278,45 @@ def test_a_row_that_a_suite_has_caught_since_its_import_is_left_out(bring: Any, 
     assert len(keys(run, "train.jsonl")) == 5
     assert str(caught.pk) not in keys(run, "train.jsonl")
     assert notices(run)["contaminated"].startswith("1 row")
+
+
+def test_a_file_that_is_deleted_before_it_was_read_fails_the_run(bring: Any, started: Any):
+    upload = bring(rows(4))
+    run = started(upload)
+    File.objects.filter(upload=upload).update(deleted_at=timezone.now())  # its rows are being taken out, chunk by chunk
+
+    assert (validated(run).state, run.error["param"]) == ("failed", "training_file")
+    assert "was deleted" in run.error["sentence"]
+
+
+def test_a_validation_leads_to_its_checkpoint_whichever_came_first(bring: Any, started: Any):
+    run = ended(started(bring(rows(4)), bring(rows(3, start=50), "valid")))
+    run.checkpoints.all().delete()
+
+    checkpoints.follow(run, path_of(run.directory))
+
+    kept = set(run.checkpoints.values_list("step", flat=True))
+    assert kept == set(run.eval_runs.filter(checkpoint__isnull=False).values_list("step", flat=True))
+
+
+def test_validation_answers_are_kept_in_order_however_few_at_a_time(
+    bring: Any, started: Any, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(validation_evals, "AT_ONCE", 2)
+
+    run = ended(started(bring(rows(4)), bring(rows(5, start=50), "valid")))
+
+    kept = run.eval_runs.order_by("step").first()
+    assert (kept.total, [item.position for item in kept.items.order_by("position")]) == (5, [0, 1, 2, 3, 4])
+
+
+def test_a_file_that_is_no_longer_kept_cannot_be_offered(bring: Any, started: Any, contributor: User):
+    upload = bring(rows(4))
+    run = started(upload)
+    storage.stored_file(upload).unlink()
+
+    with pytest.raises(storage.Gone):
+        offering.offer(run, licence="CC-BY-4.0", consent_version=offering.CONSENT_VERSION, actor=contributor)
 
 
 def test_a_validation_file_without_usable_rows_is_named_as_such(bring: Any, started: Any):

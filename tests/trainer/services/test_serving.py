@@ -67,7 +67,9 @@ def test_champion_alone_is_the_shared_lines(contributor: Person, newer: ModelVer
     assert serving.resolve("champion", contributor.user, contributor.team) == shared
 
 
-@pytest.mark.parametrize("name", ["", "champion", "champion/champion", "nothing", "carla-sums/v7", "a/b/c"])
+@pytest.mark.parametrize(
+    "name", ["", "champion", "champion/champion", "nothing", "carla-sums/v7", "a/b/c", "a\0", "\ud800"]
+)
 def test_other_names_lead_nowhere(contributor: Person, base: ModelVersion, name: str):
     with pytest.raises(NotFound) as caught:
         serving.resolve(name, contributor.user)
