@@ -222,3 +222,9 @@ def test_the_page_is_shown_in_the_portal(name: str, client: Client):
 
     for heading in sections((REPOSITORY / "docs" / f"{name}.md").read_text(), 2):
         assert f">{heading.replace(chr(39), '&#x27;')}</h2>" in page
+
+
+def test_the_readme_shows_the_session_as_it_is():
+    session = (REPOSITORY / "flywheel" / "samples" / "rft_session.py").read_text()
+
+    assert f"```python\n{session}```" in (REPOSITORY / "README.md").read_text()
