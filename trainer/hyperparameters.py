@@ -9,12 +9,13 @@ from typing import Any
 
 import msgspec
 
+from tasks.errors import Invalid
 from trainer import presets
 from trainer.presets import Resolved
 from trainer.runspec import RunSpec
 
 FEW = 100  # rows below which the few-shot preset decides
-MOST_EPOCHS, LARGEST_GROUP = 50, 64
+MOST_EPOCHS, LARGEST_GROUP, MOST_STEPS = 50, 64, 100_000
 MOST_VALIDATED = 1000  # rows of a validation file that are asked at each measurement: all of most files
 EFFORTS: Mapping[str, float] = {"low": 0.5, "medium": 1.0, "default": 1.0, "high": 2.0}  # × room for an answer
 
@@ -38,6 +39,9 @@ def resolve(asked: Asked, *, rows: int, validation: int, parameters: int, seed: 
     batch = min(asked.prompts_per_step or usual.prompts_per_step, rows)
     each = -(-rows // batch)
     epochs = asked.epochs or max(1, min(MOST_EPOCHS, round(usual.steps / each)))
+    if epochs * each > MOST_STEPS:
+        sentence = f"{epochs} epochs of {each:,} batches are more than {MOST_STEPS:,} steps: ask for fewer epochs."
+        raise Invalid("too_many_steps", sentence, "epochs")
     every = min(asked.measure_every or usual.measure_every, epochs * each)
     effort = asked.effort or "default"
     overrides: dict[str, Any] = {

@@ -37,6 +37,9 @@ class Hyperparameters(Body):
         )
 
 
+PLACES = {"epochs": "method.reinforcement.hyperparameters.n_epochs"}  # our names in refusals
+
+
 def told(asked: Asked) -> dict[str, Any]:
     """The same numbers back under the names of the request; "auto" for a multiple that nobody knows."""
     return {

@@ -107,7 +107,7 @@ def _error(run: TrainingRun) -> dict[str, Any] | None:
     return {
         "code": run.error.get("code", "failed"),
         "message": run.error.get("sentence", ""),
-        "param": run.error.get("param"),
+        "param": job_requests.PLACES.get(str(run.error.get("param")), run.error.get("param")),
     }
 
 

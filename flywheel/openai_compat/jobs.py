@@ -91,6 +91,7 @@ def _started(training_file: Upload, *, grader: dict[str, Any], echo: dict[str, A
     except FlywheelError as refused:
         if refused.param and refused.param.split(".")[0].split("[")[0] in ("grader", "response_format"):
             refused.param = f"method.reinforcement.{refused.param}"
+        refused.param = job_requests.PLACES.get(refused.param or "", refused.param)
         raise
 
 

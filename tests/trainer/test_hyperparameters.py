@@ -1,5 +1,6 @@
 import pytest
 
+from tasks.errors import Invalid
 from trainer import hyperparameters
 from trainer.hyperparameters import Asked
 
@@ -71,3 +72,10 @@ def test_a_run_that_was_asked_for_otherwise_is_told_in_epochs_too():
     told = hyperparameters.read_back({"steps": 30, "prompts_per_step": 16, "measure_every": 10}, rows=36)
 
     assert (told.epochs, told.prompts_per_step, told.rate_multiple) == (10, 16, None)
+
+
+def test_more_steps_than_a_run_can_have_are_refused_by_the_epochs():
+    with pytest.raises(Invalid) as caught:
+        resolved(Asked(epochs=50, prompts_per_step=1), rows=5000)
+
+    assert (caught.value.code, caught.value.param) == ("too_many_steps", "epochs")

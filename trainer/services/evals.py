@@ -4,6 +4,7 @@ import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import msgspec
 from django.db import transaction
 
 from tasks.errors import Invalid
@@ -29,8 +30,9 @@ def create(
     name: str = "",
     include_sample_schema: bool = False,
     metadata: Mapping[str, str] | None = None,
+    tried: bool = False,
 ) -> Eval:
-    """`criteria`: configurations of graders. May take seconds: a program among them is tried."""
+    """`criteria`: configurations of graders. May take seconds: a program among them is tried, unless it was `tried`."""
     require_role(actor, team, *ANY_ROLE)
     try:
         eval_items.schema_fits(item_schema)
@@ -38,7 +40,7 @@ def create(
         raise Invalid("bad_schema", str(fault), "item_schema") from None
     if not 1 <= len(criteria) <= MOST_CRITERIA:
         raise Invalid("bad_criteria", f"Give from 1 to {MOST_CRITERIA} criteria.", "criteria")
-    kept = [_criterion(number, given, actor, team) for number, given in enumerate(criteria)]
+    kept = [_criterion(number, given, actor, team, tried) for number, given in enumerate(criteria)]
     with transaction.atomic():
         made = Eval.objects.create(
             team=team,
@@ -53,16 +55,17 @@ def create(
     return made
 
 
-def _criterion(number: int, given: Mapping[str, Any], actor: Any, team: Team) -> dict[str, Any]:
+def _criterion(number: int, given: Mapping[str, Any], actor: Any, team: Team, tried: bool) -> dict[str, Any]:
     """As it was given, with a name and a key that its results are kept under."""
     place = f"criteria[{number}]"
     try:
-        registry.parse(given)
-        checked = trying.check(given, actor=actor, space=team.pk)
+        named = msgspec.to_builtins(registry.parse(given))
+        if not tried:
+            named = trying.check(given, actor=actor, space=team.pk).grader
     except Invalid as fault:
         param = place + (fault.param or "").removeprefix("grader")
         raise Invalid(fault.code, f"Criterion {number + 1}: {fault.sentence}", param) from None
-    name = str(checked.grader.get("name") or f"{given['type']}-{number + 1}")[:200]
+    name = str(named.get("name") or f"{given['type']}-{number + 1}")[:200]
     return {"key": str(uuid.uuid4()), "name": name, "grader": {**given, "name": name}}
 
 

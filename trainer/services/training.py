@@ -57,6 +57,7 @@ class TrainingKind:
         alarms, alarms_offset = tail(directory / "alarms.jsonl", work.alarms_offset)
         if not (metrics or samples or alarms):
             checkpoints.follow(work, directory)  # one is saved after its step is told
+            validation_evals.catch_up(work, directory)
             return
         offsets = {
             "metrics_offset": metrics_offset,
@@ -71,7 +72,7 @@ class TrainingKind:
             _store_samples(work, _decoded(samples, Rollout))
             _store_alarms(work, _decoded(alarms, Alarm))
             checkpoints.follow(work, directory)
-            validation_evals.keep(work, directory, metrics)
+        validation_evals.catch_up(work, directory)
 
     def finish(self, work: TrainingRun, directory: Path, result: Result) -> bool:
         """Run succeeded, version registered, challenger moved: all of it or none. Or paused, by a spent budget."""
@@ -160,7 +161,9 @@ def _store_metrics(work: TrainingRun, lines: list[StepMetrics]) -> None:
         if kept and line.step <= next(reversed(kept)):
             kept = {step: other for step, other in kept.items() if step < line.step}
         kept[line.step] = line
-    RunMetric.objects.filter(run=work, step__gte=min(line.step for line in lines)).delete()
+    first = min(line.step for line in lines)
+    RunMetric.objects.filter(run=work, step__gte=first).delete()
+    validation_evals.forget(work, first)
     RunMetric.objects.bulk_create(
         RunMetric(run=work, step=step, data=msgspec.to_builtins(line)) for step, line in kept.items()
     )

@@ -3,7 +3,8 @@
 The eval comes with the run, its runs with each measurement: nothing is graded a second time.
 """
 
-from collections.abc import Iterable, Iterator
+import logging
+from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -15,13 +16,14 @@ from django.utils import timezone
 from tasks.models import Task
 from tasks.models.events import Subject, record
 from tasks.types import Grade, Outcome
-from trainer.contract import StepMetrics, ValidationAnswer, validation_file
+from trainer.contract import ValidationAnswer, validation_file
 from trainer.evaluation import eval_items
 from trainer.evaluation.eval_items import Answer, Result
 from trainer.models import Eval, EvalItem, EvalRun, TrainingRun
 from trainer.services import evals, naming
 from trainer.states import EvaluationState
 
+logger = logging.getLogger(__name__)
 AT_ONCE = 500
 
 
@@ -35,20 +37,31 @@ def begin(run: TrainingRun, *, actor: Any) -> Eval:
         criteria=[run.grader],
         name=f"Validation of run {run.pk}",
         include_sample_schema=True,
+        tried=True,
     )
     TrainingRun.objects.filter(pk=run.pk).update(eval=made)
     run.eval = made
     return made
 
 
-def keep(run: TrainingRun, directory: Path, measured: Iterable[StepMetrics]) -> None:
-    """A run of the eval for each of these measurements. One that was made again takes the place of the first."""
+def catch_up(run: TrainingRun, directory: Path) -> None:
+    """A run of the eval for each measurement that has none yet. A fault in one holds up neither the others nor the
+    training run: the next pass tries again."""
     if run.eval is None:
         return
-    for step in {line.step for line in measured if line.validation_reward is not None}:
+    measured = run.metrics.filter(data__validation_reward__isnull=False).values_list("step", flat=True)
+    for step in sorted(set(measured) - set(run.eval_runs.values_list("step", flat=True))):
         path = validation_file(directory, step)
         if path.exists() and path.stat().st_size:  # an engine before this one wrote none
-            _keep(run, run.eval, step, path)
+            try:
+                _keep(run, run.eval, step, path)
+            except Exception:
+                logger.exception("the validation of run %s at step %s was not kept", run.pk, step)
+
+
+def forget(run: TrainingRun, from_step: int) -> None:
+    """What follows a step that is trained again goes with its metrics."""
+    EvalRun.objects.filter(training_run=run, step__gte=from_step).delete()
 
 
 def _answers(path: Path) -> Iterator[list[ValidationAnswer]]:
@@ -60,7 +73,6 @@ def _answers(path: Path) -> Iterator[list[ValidationAnswer]]:
 
 @transaction.atomic
 def _keep(run: TrainingRun, of: Eval, step: int, path: Path) -> None:
-    EvalRun.objects.filter(training_run=run, step=step).delete()
     now, key = timezone.now(), of.criteria[0]["key"]
     made = EvalRun.objects.create(
         eval=of,
