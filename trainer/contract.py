@@ -107,6 +107,7 @@ class TrainSpec(msgspec.Struct, frozen=True, tag="train", tag_field="kind", forb
     attempt: int = 1
     second_grader: dict[str, Any] | None = None  # trains nothing: the report compares it with the first on a sample
     response_format: dict[str, Any] | None = None  # what answers are held to (trainer/constraint.py)
+    faults_earn_nothing: bool = False  # a grader's own fault over an answer is reward 0, not an answer left out
 
 
 class EvaluateSpec(msgspec.Struct, frozen=True, tag="evaluate", tag_field="kind", forbid_unknown_fields=True):

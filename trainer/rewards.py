@@ -10,11 +10,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
+
 from tasks.graders import registry
 from tasks.types import Grade, Outcome
 from trainer.contract import Grading
 
 ERROR_BUDGET = 0.01  # share of rollouts that may be ungradable before a run stops
+BROKEN_SHARE, BROKEN_FROM = 0.95, 64  # of answers that a grader breaks over, and from how many on: it measures nothing
 FORGIVEN_ERRORS = 2  # a single hiccup in the first step is no reason to stop
 # Share of an evaluation's answers: above what any gate policy allows (policy.error_budget), no gate could use it.
 EVALUATION_ERROR_BUDGET = 0.1
@@ -44,6 +47,23 @@ def grade_rollouts(
             for completion, item, grader in zip(completions, items, graders, strict=True)
         ]
     )
+
+
+_OF_THE_GRADER = frozenset(
+    {"python_grader_runtime_error", "invalid_variable_error", "model_grader_parse_error", "formula_parse_error"}
+)
+_OF_OURS = frozenset(
+    {"python_grader_server_error", "model_grader_server_error", "sandbox_error", "sandbox_unavailable"}
+)
+
+
+def earning_nothing(grade: Grade) -> Grade:
+    """A grader that broke over this answer (its program raised, a judge gave no number) earns it 0, marked by its
+    flags. What we could not do, such as starting the sandbox, stays ungradable."""
+    flags = set(grade.errors)
+    if grade.outcome is not Outcome.UNGRADABLE or not flags & _OF_THE_GRADER or flags & _OF_OURS:
+        return grade
+    return msgspec.structs.replace(grade, outcome=Outcome.INCORRECT, score=0.0)
 
 
 def graded(grades: Sequence[Grade]) -> Grading:

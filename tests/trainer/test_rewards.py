@@ -87,3 +87,25 @@ def test_what_graders_made_of_answers_is_counted_by_part_and_flag():
 
     assert (found.answers, found.parts) == (3, {"form": 0.5, "value": 0.25})
     assert found.errors == {"other_error": 1, "sample_parse_error": 1}
+
+
+@pytest.mark.parametrize(
+    ("flags", "outcome"),
+    [
+        (("python_grader_runtime_error",), Outcome.INCORRECT),
+        (("model_grader_parse_error",), Outcome.INCORRECT),
+        (("python_grader_runtime_error", "python_grader_server_error"), Outcome.UNGRADABLE),
+        (("sandbox_unavailable",), Outcome.UNGRADABLE),
+        ((), Outcome.UNGRADABLE),
+    ],
+)
+def test_a_grader_that_broke_over_an_answer_earns_it_nothing_and_our_own_fault_leaves_it_out(flags, outcome):
+    found = rewards.earning_nothing(Grade(Outcome.UNGRADABLE, 0.0, None, "It broke.", errors=flags))
+
+    assert (found.outcome, found.errors, found.reason) == (outcome, flags, "It broke.")
+
+
+def test_a_graded_answer_keeps_its_score():
+    grade = Grade(Outcome.CORRECT, 0.7, None, "", errors=("python_grader_runtime_error",))
+
+    assert rewards.earning_nothing(grade) is grade

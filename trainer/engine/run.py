@@ -65,6 +65,7 @@ class Run:
             if items:
                 sampling.require_room(self.policy, self.encoded(items), self.recipe.max_completion_tokens)
         self.decision: Decision | None = None
+        self.seen = self.broken = 0  # answers graded by this process, and those that the grader broke over
         self.last_fault = ""  # of the grading, in the grader's words
         self.restore(State())
 
@@ -94,12 +95,25 @@ class Run:
         return sampling.encode(self.tokenizer, [item.messages for item in items])
 
     def grade(self, items: Sequence[PromptItem], completions: Sequence[str]) -> list[Grade]:
-        return rewards.grade_rollouts(
+        grades = rewards.grade_rollouts(
             completions,
             [item.item for item in items],
             [item.grader for item in items],
             replacement=self.spec.grader,
         )
+        return self._without_faults(grades) if self.spec.faults_earn_nothing else grades
+
+    def _without_faults(self, grades: Sequence[Grade]) -> list[Grade]:
+        """A grader that breaks over nearly every answer would teach nothing, one zero after another: that is told."""
+        found = [rewards.earning_nothing(grade) for grade in grades]
+        broke = [new for old, new in zip(grades, found, strict=True) if new is not old]
+        self.seen, self.broken = self.seen + len(grades), self.broken + len(broke)
+        if self.seen >= rewards.BROKEN_FROM and self.broken > rewards.BROKEN_SHARE * self.seen:
+            sentence = (
+                f"The grader broke over {self.broken} of {self.seen} answers: repair it. The last: {broke[-1].reason}"
+            )
+            raise Fault("grading", "grader_broken", sentence)
+        return found
 
     def grader_of(self, item: PromptItem) -> str:
         return str((self.spec.grader or item.grader).get("type", "unknown"))

@@ -48,6 +48,7 @@ class TrainingKind:
             attempt=work.attempt,
             second_grader=work.second_grader,
             response_format=work.response_format,
+            faults_earn_nothing=work.is_whole,
         )
         write_whole(directory / "spec.json", encode(told))
 
