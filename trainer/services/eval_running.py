@@ -31,11 +31,11 @@ from trainer.states import EvaluationState
 
 SLICE_SECONDS = 60.0
 AT_ONCE = 1  # runs: an installation may have no more than two worker processes for everything
-LOADED_AT_ONCE = 500  # rows of a file
+LOADED_AT_ONCE, LOADED_BYTES = 500, 16 << 20  # rows of a file
 GRADED_AT_ONCE = 100  # rows, where nobody has to be waited for
 ASKED_AT_ONCE = 16  # rows, where a model answers or judges, or a program runs
 AWAY_SECONDS = 30.0  # until a model server that did not answer is asked again
-LONGEST_LINE = 10 * 2**20
+LONGEST_LINE = 2 << 20  # bytes: a hundred rows are in memory at once
 _QUEUED, _RUNNING = EvaluationState.QUEUED, EvaluationState.RUNNING
 POISONED = {
     "code": "worker_stopped",
@@ -130,7 +130,7 @@ class _Work:
             return True
         there = self.run.items.count()
         rows = islice(_rows(self.run), there, None)
-        while chunk := list(islice(rows, LOADED_AT_ONCE)):
+        while chunk := _chunk(rows):
             with transaction.atomic():
                 self._hold()
                 eval_runs.add_items(self.run, there, chunk)
@@ -252,6 +252,18 @@ def _rows(run: EvalRun) -> Iterator[Mapping[str, Any]]:
         if count > eval_runs.MOST_ROWS:
             raise Invalid("too_many_rows", f"The file has more than {eval_runs.MOST_ROWS:,} rows: split it.", "file")
         yield row
+
+
+def _chunk(rows: Iterator[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """As many as are written at once: few of huge ones."""
+    found: list[Mapping[str, Any]] = []
+    size = 0
+    for row in rows:
+        found.append(row)
+        size += len(json.dumps(row))
+        if len(found) == LOADED_AT_ONCE or size > LOADED_BYTES:
+            break
+    return found
 
 
 def _lines(pieces: Iterator[bytes]) -> Iterator[bytes]:

@@ -1,5 +1,6 @@
 """Runs of an eval: begun over rows or a file, cancelled, deleted. What they do is in eval_running."""
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -8,7 +9,7 @@ import msgspec
 from django.db import transaction
 from django.utils import timezone
 
-from tasks.errors import Invalid
+from tasks.errors import Invalid, TooSlow
 from tasks.models import File
 from tasks.models.events import Subject, record
 from tasks.services.access import require_role
@@ -22,6 +23,7 @@ from trainer.states import EVALUATION_ENDED, EvaluationState
 
 MOST_ROWS = 50_000
 AT_ONCE = 1000  # rows of one INSERT
+CHECK_SECONDS = 20  # for the schema of a request's rows: the request waits for it
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +84,11 @@ def _of_model(asked: Asked) -> dict[str, Any]:
 def _require_usable(of: Eval, rows: Sequence[Any]) -> None:
     if not 1 <= len(rows) <= MOST_ROWS:
         raise Invalid("bad_rows", f"Give from 1 to {MOST_ROWS:,} rows.", "rows")
-    fits = eval_items.schema_fits(of.item_schema)
+    fits, until = eval_items.schema_fits(of.item_schema), time.monotonic() + CHECK_SECONDS
     for number, row in enumerate(rows):
+        if time.monotonic() > until:
+            told = f"{number:,} of {len(rows):,} rows were checked in {CHECK_SECONDS} seconds: send the rows as a file."
+            raise TooSlow("schema_too_slow", told, "rows")
         if wrong := eval_items.row_problem(row, fits):
             raise Invalid("bad_row", f"Row {number + 1} cannot be used: {wrong[1]}", f"rows[{number}].{wrong[0]}")
 
