@@ -21,7 +21,7 @@ from trainer import estimating, presets
 from trainer.launchers import protocol
 from trainer.models import Line, Mixture, ModelVersion, Recipe, TrainingRun
 from trainer.runspec import RunSpec
-from trainer.services import lines, pace, recipes, training_data, usage, wake
+from trainer.services import lines, pace, recipes, training_data, usage, validation_evals, wake
 from trainer.services.launching import path_of
 from trainer.states import RUN_ENDED, AliasName, LinePurpose, RunState
 
@@ -105,7 +105,7 @@ def clone(
             _one_at_a_time(run.line)
             estimated = _resolve(run.line, run.start, run.mixture, run.dataset_version, preset, settings, None)
         inherited = {name: why for name, why in run.reasons.items() if name not in changes}
-        return _queue(
+        made = _queue(
             msgspec.structs.replace(estimated, reasons=inherited | dict(estimated.reasons)),
             actor=actor,
             notes=[f"Cloned from run {run.pk}{_differing(run.spec, estimated.spec)}."],
@@ -119,8 +119,13 @@ def clone(
             training_file=run.training_file,
             validation_file=run.validation_file,
             validation_version=run.validation_version,
+            suffix=run.suffix,
+            asked={"echo": run.asked["echo"]} if "echo" in run.asked else {},
             cloned_from=run,
         )
+        if made.validation_file is not None:
+            validation_evals.begin(made, actor=actor)
+    return made
 
 
 def _differing(old: Mapping[str, Any], spec: RunSpec) -> str:

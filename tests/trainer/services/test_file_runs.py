@@ -246,6 +246,8 @@ def test_a_clone_trains_on_the_same_rows(bring: Any, started: Any, contributor: 
 
     assert keys(again, "train.jsonl") == keys(run, "train.jsonl")
     assert keys(again, "validation.jsonl") == keys(run, "validation.jsonl")
+    assert again.eval is not None
+    assert again.eval != run.eval
 
 
 def test_nothing_that_a_whole_file_was_trained_on_is_in_a_suite_of_its_team(bring: Any, started: Any):
