@@ -4,7 +4,7 @@ import json
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,6 +23,7 @@ EXACT = {
 }
 SMALL = {"n_epochs": 2, "batch_size": 4, "eval_interval": 1}
 SLOW = 60  # the seed of a job that takes a minute, see setting.py
+MANY_STEPS = {"n_epochs": 50, "batch_size": 1, "eval_interval": 100}  # an engine hears what is asked of it between two
 MODEL = "champion"
 
 
@@ -94,7 +95,14 @@ class Context:
 
     def dropped(self, **more: Any) -> Any:
         """A job of which only its creation matters: no engine works for it."""
-        return self.client.fine_tuning.jobs.cancel(self.job(**more).id)
+        job = self.job(**more)
+        self.drop(job.id)
+        return job
+
+    def drop(self, job_id: str) -> None:
+        """On a quick machine it may have ended already."""
+        with suppress(openai.ConflictError):
+            self.client.fine_tuning.jobs.cancel(job_id)
 
     def finished(self) -> Any:
         """A job with both files that has succeeded."""
@@ -115,7 +123,7 @@ class Context:
 
     def slow(self) -> Any:
         """A job that runs and will for a while."""
-        job = self.job(seed=SLOW)
+        job = self.job(seed=SLOW, method=method(hyperparameters=MANY_STEPS))
         return self.until(job.id, "running", *ENDED)
 
 

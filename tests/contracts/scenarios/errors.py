@@ -5,7 +5,7 @@ from urllib.parse import urlsplit
 
 import openai
 
-from tests.contracts.scenario import MODEL, Context, method, refusal, refused
+from tests.contracts.scenario import MODEL, SLOW, Context, method, refusal, refused
 
 HELLO: Any = [{"role": "user", "content": "hello"}]
 PATHS = (
@@ -104,7 +104,7 @@ def a_body_that_is_no_json_object_is_refused(it: Context) -> None:
 
 def an_empty_body_is_enough_for_a_verb(it: Context) -> None:
     """The clients send the verbs of a job without a body, or with an empty one."""
-    job = it.job()
+    job = it.job(seed=SLOW)
 
     for more in ({}, {"Content-Type": "application/json"}):
         status, _, body = _by_hand(it, "POST", f"/fine_tuning/jobs/{job.id}/cancel", it.own["key"], b"", **more)

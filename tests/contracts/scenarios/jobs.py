@@ -49,7 +49,7 @@ def a_created_job_is_told_with_every_field(it: Context) -> None:
     assert raw["method"]["reinforcement"]["grader"] == EXACT
     assert raw["method"]["reinforcement"]["response_format"] == ANSWER
     documented.has(raw["method"]["reinforcement"]["hyperparameters"], documented.HYPERPARAMETERS)
-    it.client.fine_tuning.jobs.cancel(job.id)
+    it.drop(job.id)
 
 
 def a_job_with_a_multi_grader_tells_it_as_it_was_written(it: Context) -> None:
@@ -261,7 +261,7 @@ def a_lost_reply_makes_no_second_job(it: Context) -> None:
 
     with it.lossy("/fine_tuning/jobs") as (client, relay):
         job = client.fine_tuning.jobs.create(**asked)
-    it.client.fine_tuning.jobs.cancel(job.id)
+    it.drop(job.id)
 
     assert [(one.retry, one.status) for one in relay.heard] == [(0, 200), (1, 200)]
     assert [one.id for one in it.loose.fine_tuning.jobs.list(metadata={"mark": mark})] == [job.id]
@@ -272,7 +272,7 @@ def two_lost_replies_make_no_second_job_either(it: Context) -> None:
 
     with it.lossy("/fine_tuning/jobs", lose=2) as (client, relay):
         job = client.fine_tuning.jobs.create(model=MODEL, training_file=file, method=method(), metadata={"mark": mark})
-    it.client.fine_tuning.jobs.cancel(job.id)
+    it.drop(job.id)
 
     assert [one.retry for one in relay.heard] == [0, 1, 2]
     assert [one.id for one in it.loose.fine_tuning.jobs.list(metadata={"mark": mark})] == [job.id]
