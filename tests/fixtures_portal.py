@@ -7,7 +7,7 @@ import hashlib
 import json
 import math
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import time, timedelta
 from typing import Any
 
@@ -120,8 +120,8 @@ class Portal:
     recipe: Recipe
     receipt: WithdrawalReceipt
     measured: EvalRun
-    on_file: TrainingRun
-    validating: TrainingRun
+    on_file: TrainingRun | None = None  # of with_runs_on_files
+    validating: TrainingRun | None = None
 
 
 def seed() -> Portal:
@@ -143,11 +143,10 @@ def seed() -> Portal:
     _suited(line, held, operator)
     receipt = _withdrawn(contributed, contributor)
     measured = _evaluated(team, contributor, run.version)
-    on_file, validating = _on_files(private, line, contributor)
     seal()
     return Portal(
         contributor, reviewer, operator, stranger, team, private, contributed, upload, unmapped, line, run, going,
-        failed, promoted, held, recipe, receipt, measured, on_file, validating,
+        failed, promoted, held, recipe, receipt, measured,
     )  # fmt: skip
 
 
@@ -502,6 +501,12 @@ def _run(line: Line, mixture: Any, start: ModelVersion, state: str, *, seed: int
     RunMetric.objects.bulk_create(RunMetric(run=run, step=n, data=_metrics(n, draw)) for n in range(1, steps + 1))
     RunSample.objects.bulk_create(_sample(run, step, draw) for step in range(1, steps + 1, 9) for _ in range(4))
     return run
+
+
+def with_runs_on_files(portal: Portal) -> Portal:
+    """The same portal with two runs as the OpenAI API starts them, and the expert that they make."""
+    on_file, validating = _on_files(portal.private, portal.line, portal.contributor)
+    return replace(portal, on_file=on_file, validating=validating)
 
 
 def _on_files(dataset: Dataset, line: Line, contributor: User) -> tuple[TrainingRun, TrainingRun]:

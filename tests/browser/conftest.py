@@ -19,7 +19,7 @@ def portal(django_db_setup: None, django_db_blocker: Any) -> Iterator[Any]:
     from tests import fixtures_portal
 
     with django_db_blocker.unblock():
-        yield fixtures_portal.seed()
+        yield fixtures_portal.with_runs_on_files(fixtures_portal.seed())
         call_command("flush", interactive=False, verbosity=0)
 
 

@@ -48,8 +48,6 @@ def pages(portal: Any) -> dict[str, tuple[Any, str]]:
         "empty-suites": "/ops/models/carlas-lab-house/suites",
         "evals": "/evals",
         "eval": f"/evals/{measured.eval_id}",
-        "run-on-file": f"/ops/runs/{portal.on_file.pk}",
-        "run-validating": f"/ops/runs/{portal.validating.pk}",
         "eval-run": f"/evals/{measured.eval_id}/runs/{measured.pk}",
         "eval-run-failed": f"/evals/{measured.eval_id}/runs/{measured.pk}?status=fail",
         "eval-run-broken": f"/evals/{measured.eval_id}/runs/{measured.pk + 1}",
@@ -104,6 +102,9 @@ def pages(portal: Any) -> dict[str, tuple[Any, str]]:
         "graders": "/docs/graders",
         "errors": "/docs/errors",
     }
+    if portal.on_file and portal.validating:
+        data["run-on-file"] = f"/ops/runs/{portal.on_file.pk}"
+        data["run-validating"] = f"/ops/runs/{portal.validating.pk}"
     return {
         **{name: (portal.contributor, path) for name, path in data.items()},
         **{name: (portal.reviewer, path) for name, path in review.items()},

@@ -56,7 +56,8 @@ NAMED = (  # metrics that have a value for each of some names: column, field, ti
     ("reward_grader", "reward_by_grader", "Training reward by grader", "step"),
     ("validation_domain", "validation_by_domain", "Validation by domain", "validation"),
 )
-NO_METRIC = frozenset({"step", "total_steps", "at", "attempt"})  # fields of StepMetrics that say which line it is
+# Fields of StepMetrics that say which line it is; and what graders made of the answers, which events tell by its parts
+NO_METRIC = frozenset({"step", "total_steps", "at", "attempt", "grading", "validation_grading"})
 
 CHARTS = (  # name, title, curves, those with a 95 % band; curves "": one for each name of NAMED
     ("reward", "Training reward", "reward", ""),

@@ -7,7 +7,7 @@ import pytest
 from django.urls import resolve
 
 from tests.browser.pages import NAMES, pages
-from tests.fixtures_portal import Portal
+from tests.fixtures_portal import Portal, with_runs_on_files
 from tests.portal_client import browser, text
 
 pytestmark = pytest.mark.django_db
@@ -16,7 +16,7 @@ WITHOUT = {"login", "not-found", "wanted-public"}  # nobody is signed in, or the
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name not in WITHOUT])
 def test_the_curl_of_a_page_names_an_address_and_a_method_that_exist(name: str, portal: Portal):
-    user, path = pages(portal)[name]
+    user, path = pages(with_runs_on_files(portal))[name]
     page = html.unescape(text(browser(user).get(path)))
 
     told = re.search(r"<code>curl(?: -X (\w+))? 'http://testserver(/[^'?]*)", page)
