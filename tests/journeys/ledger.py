@@ -107,12 +107,13 @@ def _chain() -> list[str]:
 def _left_over_files() -> list[str]:
     from django.conf import settings
 
-    from tasks.models import Upload
+    from tasks.models import File, Upload
     from tasks.services.uploads import stored_file
     from trainer.models import ModelVersion
 
     files, models = Path(settings.MEDIA_ROOT), Path(settings.DATA_DIR) / "models"
     kept = {stored_file(upload) for upload in Upload.objects.all()}
+    kept |= {files / file.storage_key for file in File.objects.live()}  # results of runs, which are no uploads
     there = {path for path in files.rglob("*") if path.is_file()}
     named = set(ModelVersion.objects.values_list("digest", flat=True))
     published = {path.name for path in models.iterdir()}

@@ -1,6 +1,7 @@
 """From the log of events to deliveries: all of them, once, with what the receiver needs."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -91,14 +92,14 @@ def test_a_run_that_succeeded_is_told_with_its_version_and_its_ending(carla: Per
     )
 
 
-def test_a_budget_that_pauses_a_run_is_told(carla: Person, lines: Line):
+def test_a_budget_that_pauses_a_run_is_told(carla: Person, lines: Line, tmp_path: Path):
     from trainer.contract import Ending, Result
 
     add(carla, ADDRESS)
     going = run(lines)
     ending = Ending("budget_minutes", "Its 5 minutes are spent.")
 
-    training.TrainingKind().finish(going, None, Result(status="paused", attempt=0, ending=ending))  # type: ignore[arg-type]
+    training.TrainingKind().finish(going, tmp_path, Result(status="paused", attempt=0, ending=ending))
     told()
 
     (message,) = messages()
