@@ -85,7 +85,7 @@ class Turn:
         return lambda: words in self.output()
 
     def _engine_works(self, kind: str) -> Callable[[], bool]:
-        return lambda: any(process.cmdline()[-1].split("/")[-1].startswith(kind) for process in engines(self.data))
+        return lambda: any(_kind(process).startswith(kind) for process in engines(self.data))
 
     # -- kills -----------------------------------------------------------------------------------------------------
 
@@ -142,6 +142,13 @@ class Turn:
             told = words and process.environ().get("DATA_DIR") == str(self.data)
             return bool(told) or any(str(self.data) in word for word in words)
         return False
+
+
+def _kind(engine: psutil.Process) -> str:
+    """As its directory begins; nothing of one that ended meanwhile."""
+    with suppress(psutil.NoSuchProcess):
+        return engine.cmdline()[-1].split("/")[-1]
+    return ""
 
 
 def _kill(processes: list[psutil.Process]) -> None:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,15 @@ def eventually(look: Callable[[], object], seconds: float = 60) -> None:
     while not look():
         assert time.monotonic() < deadline, "It did not happen."
         time.sleep(0.02)
+
+
+def zombies() -> set[psutil.Process]:
+    found = set()
+    for child in psutil.Process().children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            if child.status() == psutil.STATUS_ZOMBIE:
+                found.add(child)
+    return found
 
 
 def ended(launcher: LocalLauncher, handle: Handle, run_dir: Path) -> Status:
@@ -133,12 +143,12 @@ def test_the_engine_outlives_the_process_that_launched_it(run_dir: Path) -> None
 
 
 def test_a_launched_engine_leaves_no_zombie_with_the_caller(run_dir: Path, started: Callable) -> None:
+    before = zombies()
     launcher, handle = started()
 
     ended(launcher, handle, run_dir)
 
-    mine = psutil.Process().children(recursive=True)
-    assert [child for child in mine if child.status() == psutil.STATUS_ZOMBIE] == []
+    eventually(lambda: zombies() <= before, seconds=10)  # others' children may be on their way out; a left one stays
 
 
 def test_a_killed_engine_is_seen_as_gone_with_its_signal(run_dir: Path, started: Callable) -> None:

@@ -41,11 +41,13 @@ def put(schedule: Schedule, **values: Any) -> Schedule:
 
 @pytest.fixture
 def schedule(line: Line, fill: Fill, operator: User) -> Schedule:
-    """Hourly, and last looked at an hour and five minutes ago."""
+    """Hourly, last due five minutes ago and last looked at before: one fire time, at whatever minute a test runs."""
     fill()
     recipe = recipes.create(line, "all", {}, actor=operator, overrides={"steps": 4})
-    made = schedules.create(line, recipe, "0 * * * *", actor=operator, min_new_tasks=10)
-    return put(made, decided_until=timezone.now() - timedelta(hours=1, minutes=5))
+    now = timezone.now()
+    cron = f"{(now - timedelta(minutes=5)).minute} * * * *"
+    made = schedules.create(line, recipe, cron, actor=operator, min_new_tasks=10)
+    return put(made, decided_until=now - timedelta(minutes=30))
 
 
 @pytest.fixture
@@ -168,7 +170,7 @@ def test_a_beat_that_is_late_decides_no_fire_time_before_the_last_one(schedule: 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("deferred", [False, True], ids=["due", "deferred"])
 def test_beats_at_the_same_moment_make_one_firing_and_one_run(schedule: Schedule, deferred: bool):
-    put(schedule, decided_until=at("11:59"))
+    put(schedule, cron="0 * * * *", decided_until=at("11:59"))
     if deferred:
         Firing.objects.create(schedule=schedule, due_at=at("03:00"), deferred_to=at("06:00"), outcome="deferred")
         put(schedule, cron="0 3 * * *")
@@ -184,7 +186,7 @@ def test_beats_at_the_same_moment_make_one_firing_and_one_run(schedule: Schedule
 def test_two_schedules_of_a_line_at_the_same_moment_start_one_run(schedule: Schedule, operator: User, line: Line):
     other = schedules.create(line, schedule.recipe, "0 * * * *", actor=operator, min_new_tasks=0)
     for each in (schedule, other):
-        put(each, decided_until=at("11:59"))
+        put(each, cron="0 * * * *", decided_until=at("11:59"))
 
     at_once(lambda: firings.fire_due(at("12:00")), times=3)
 
