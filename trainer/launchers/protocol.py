@@ -146,11 +146,9 @@ def path_of_checkpoint(run_dir: Path, step: int) -> Path:
 
 
 def steps_kept(run_dir: Path) -> list[int]:
-    """Steps whose checkpoints are whole models: the manifest comes with the rename that publishes one. Those of an
-    adapter are none by themselves."""
-    found = (path.parent for path in (run_dir / "checkpoints").glob("step-*/manifest.json"))
-    whole = (folder.name for folder in found if not (folder / "adapter_config.json").exists())
-    return sorted(int(step) for name in whole if (step := name.removeprefix("step-")).isdecimal())
+    """Steps whose checkpoints are whole: the manifest comes with the rename that publishes one."""
+    names = (path.parent.name for path in (run_dir / "checkpoints").glob("step-*/manifest.json"))
+    return sorted(int(step) for name in names if (step := name.removeprefix("step-")).isdecimal())
 
 
 def write_whole(path: Path, content: bytes) -> None:

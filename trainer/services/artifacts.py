@@ -6,7 +6,7 @@ import os
 import shutil
 import time
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -55,6 +55,17 @@ def reap(older_than_seconds: float = LEFT_OVER_SECONDS) -> int:
                 shutil.rmtree(path)
                 removed += 1
     return removed
+
+
+def made(make: Callable[[Path], object]) -> Manifest:
+    """An artifact of what `make` publishes, with its manifest, as the directory that it is given."""
+    with _incoming() as incoming:
+        make(incoming / "model")
+        manifest = msgspec.json.decode((incoming / "model" / MANIFEST).read_bytes(), type=Manifest)
+        if not (target := path_of(manifest.digest)).is_dir():
+            crash_point("adopt.before_publish")
+            _publish(incoming / "model", target)
+        return manifest
 
 
 def take_in(source: Path, *, names: Iterable[str] | None = None) -> Manifest:

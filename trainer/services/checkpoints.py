@@ -4,6 +4,9 @@ The engine decides what is kept (the best by validation, and the newest); the ro
 holds far more than weights, and most are never asked anything: only what is asked is copied into the store.
 """
 
+import fcntl
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
@@ -13,7 +16,8 @@ from django.utils import timezone
 from tasks.errors import Conflict, FlywheelError, NotFound
 from tasks.models.events import Subject, record
 from trainer.contract import Manifest
-from trainer.launchers.protocol import path_of_checkpoint, steps_kept
+from trainer.launchers import merging
+from trainer.launchers.protocol import LauncherError, path_of_checkpoint, steps_kept
 from trainer.models import EvalRun, RunCheckpoint, RunMetric, TrainingRun
 from trainer.services import artifacts
 from trainer.services.launching import path_of
@@ -63,18 +67,15 @@ def rewards(run: TrainingRun) -> dict[int, float]:
 def in_store(checkpoint: RunCheckpoint) -> RunCheckpoint:
     """The checkpoint with its digest: its model files are taken into the store at its first use.
 
-    Raises NotFound where the files are gone, Conflict where they are no whole model.
+    Raises NotFound where the files are gone, Conflict where an adapter could not be made a whole model.
     """
     if checkpoint.digest and artifacts.path_of(checkpoint.digest).is_dir():
         return checkpoint
     source = path_of_checkpoint(path_of(checkpoint.run.directory), checkpoint.step)
     if not checkpoint.run.directory or not source.is_dir():
         raise NotFound("model_not_found", f"The checkpoint of step {checkpoint.step} is no longer kept.", "model")
-    if (source / _ADAPTER).exists():
-        sentence = "This run trains an adapter, whose checkpoints are no models by themselves: use what it ends with."
-        raise Conflict("adapter_only", sentence, "model")
-    names = [path.name for path in source.iterdir() if path.is_file() and path.name not in _NOT_OF_THE_MODEL]
-    manifest = _taken_in(source, names)
+    is_adapter = (source / _ADAPTER).exists()
+    manifest = _merged(checkpoint, source) if is_adapter else _taken_in(source)
     with transaction.atomic():
         RunCheckpoint.objects.filter(pk=checkpoint.pk).update(digest=manifest.digest)
         data = {"step": checkpoint.step, "digest": manifest.digest}
@@ -84,11 +85,44 @@ def in_store(checkpoint: RunCheckpoint) -> RunCheckpoint:
     return checkpoint
 
 
-def _taken_in(source: Path, names: list[str]) -> Manifest:
+def _taken_in(source: Path) -> Manifest:
     """The engine may let the checkpoint go while it is copied."""
     try:
+        names = [path.name for path in source.iterdir() if path.is_file() and path.name not in _NOT_OF_THE_MODEL]
         return artifacts.take_in(source, names=names)
     except (FileNotFoundError, msgspec.DecodeError):
-        raise NotFound("model_not_found", "The checkpoint was let go while it was read.", "model") from None
+        raise _let_go() from None
     except FlywheelError as refused:
         raise NotFound("model_not_found", refused.sentence, "model") from None
+
+
+def _merged(checkpoint: RunCheckpoint, source: Path) -> Manifest:
+    """An adapter is no model by itself: it is merged into what its run began with, once, however many ask for it."""
+    start = checkpoint.run.start
+    artifacts.manifest_of(start.digest, start.name)
+    with _alone_with(source):
+        checkpoint.refresh_from_db(fields=["digest"])
+        if checkpoint.digest and (known := artifacts.path_of(checkpoint.digest)).is_dir():
+            return artifacts.manifest_of(known.name, checkpoint.name)
+        try:
+            return artifacts.made(lambda target: merging.merge(artifacts.path_of(start.digest), source, target))
+        except LauncherError as error:
+            if not source.is_dir():
+                raise _let_go() from None
+            raise Conflict("adapter_unmerged", f"{error} Use another checkpoint.", "model") from error
+
+
+@contextmanager
+def _alone_with(source: Path) -> Iterator[None]:
+    """One process at a time for a checkpoint; the kernel lets go with the process, however that ends."""
+    try:
+        file = (source / _ADAPTER).open("rb")
+    except FileNotFoundError:
+        raise _let_go() from None
+    with file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _let_go() -> NotFound:
+    return NotFound("model_not_found", "The checkpoint was let go while it was read.", "model")

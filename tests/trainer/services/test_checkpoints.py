@@ -1,10 +1,16 @@
+import shutil
+import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from tasks.errors import Conflict, NotFound
 from tasks.models import Dataset, User
+from tests.trainer.services.at_once import at_once
 from tests.trainer.services.settling import settle
+from trainer.launchers import merging
+from trainer.launchers.protocol import path_of_checkpoint
 from trainer.models import Line, RunCheckpoint, TrainingRun
 from trainer.services import artifacts, checkpoints, runs
 from trainer.services.launching import path_of
@@ -57,8 +63,6 @@ def test_a_checkpoint_comes_into_the_store_at_its_first_use(run: TrainingRun):
 
 def test_a_used_checkpoint_outlives_its_run_directory(run: TrainingRun):
     used = checkpoints.in_store(at(run, 8))
-    import shutil
-
     shutil.rmtree(path_of(run.directory) / "checkpoints")
     checkpoints.follow(run, path_of(run.directory))
 
@@ -67,21 +71,68 @@ def test_a_used_checkpoint_outlives_its_run_directory(run: TrainingRun):
 
 
 def test_a_checkpoint_that_was_let_go_is_not_found(run: TrainingRun):
-    import shutil
-
     shutil.rmtree(path_of(run.directory) / "checkpoints")
 
     with pytest.raises(NotFound):
         checkpoints.in_store(at(run, 8))
 
 
-def test_an_adapter_is_no_model_by_itself(run: TrainingRun):
-    (path_of(run.directory) / "checkpoints" / "step-8" / "adapter_config.json").write_text("{}")
+def adapter_of(run: TrainingRun, step: int) -> Path:
+    folder = path_of_checkpoint(path_of(run.directory), step)
+    (folder / "adapter_config.json").write_text("{}")
+    return folder
+
+
+@pytest.fixture
+def merges(run: TrainingRun, monkeypatch: pytest.MonkeyPatch) -> list[tuple[Path, Path]]:
+    """What was merged; a whole model comes of it, which takes a moment."""
+    calls = []
+
+    def merge(start: Path, checkpoint: Path, target: Path) -> None:
+        calls.append((start, checkpoint))
+        time.sleep(0.2)
+        shutil.copytree(path_of(run.directory) / "model", target)
+
+    monkeypatch.setattr(merging, "merge", merge)
+    return calls
+
+
+def test_an_adapter_is_merged_into_what_its_run_began_with(run: TrainingRun, merges: list):
+    folder = adapter_of(run, 8)
+
+    found = checkpoints.in_store(at(run, 8))
+
+    assert merges == [(artifacts.path_of(run.start.digest), folder)]
+    assert at(run, 8).digest == found.digest == run.version.digest  # the same weights are one entry of the store
+
+
+@pytest.mark.django_db(transaction=True)
+def test_an_adapter_is_merged_once_however_many_ask(run: TrainingRun, merges: list):
+    adapter_of(run, 8)
+
+    found = at_once(lambda: checkpoints.in_store(at(run, 8)).digest, times=4)
+
+    assert (len(merges), len(found), len(set(found))) == (1, 4, 1)
+
+
+def test_an_adapter_that_cannot_be_merged_is_refused_with_the_reason(run: TrainingRun):
+    adapter_of(run, 8)
 
     with pytest.raises(Conflict) as caught:
         checkpoints.in_store(at(run, 8))
 
-    assert caught.value.code == "adapter_only"
+    assert caught.value.code == "adapter_unmerged"
+    assert caught.value.sentence.startswith("The adapter could not be merged: ")
+    assert (at(run, 8).digest, list(artifacts.store().glob(".incoming-*"))) == ("", [])
+
+
+def test_the_checkpoints_of_an_adapter_are_known(run: TrainingRun):
+    adapter_of(run, 8)
+    at(run, 8).delete()
+
+    checkpoints.follow(run, path_of(run.directory))
+
+    assert at(run, 8).gone_at is None
 
 
 def test_a_checkpoint_that_is_saved_after_its_step_was_told_is_known(run: TrainingRun):

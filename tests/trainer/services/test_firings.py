@@ -1,16 +1,15 @@
 """Firings: every fire time is decided once, and says why a run began or did not."""
 
-import threading
 from collections.abc import Callable
 from datetime import UTC, datetime, time, timedelta
 from typing import Any
 
 import pytest
-from django.db import connection
 from django.utils import timezone
 
 from tasks.errors import Forbidden
 from tasks.models import Dataset, Event, User
+from tests.trainer.services.at_once import at_once
 from trainer.models import (
     Alias,
     DifficultyCheck,
@@ -192,25 +191,6 @@ def test_two_schedules_of_a_line_at_the_same_moment_start_one_run(schedule: Sche
 
     assert TrainingRun.objects.count() == 1
     assert sorted(Firing.objects.values_list("outcome", flat=True)) == ["ran", "skipped"]
-
-
-def at_once(work: Callable[[], Any], *, times: int) -> list[Any]:
-    """What threads with connections of their own come to."""
-    barrier, found = threading.Barrier(times), []
-
-    def beat() -> None:
-        barrier.wait()
-        try:
-            found.append(work())
-        finally:
-            connection.close()
-
-    threads = [threading.Thread(target=beat) for _ in range(times)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return found
 
 
 # One turn at a time
