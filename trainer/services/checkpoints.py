@@ -65,24 +65,46 @@ def rewards(run: TrainingRun) -> dict[int, float]:
 
 
 def in_store(checkpoint: RunCheckpoint) -> RunCheckpoint:
-    """The checkpoint with its digest: its model files are taken into the store at its first use.
+    """The checkpoint with its digest: its model is taken into the store at its first use, once, however many ask.
 
     Raises NotFound where the files are gone, Conflict where an adapter could not be made a whole model.
     """
-    if checkpoint.digest and artifacts.path_of(checkpoint.digest).is_dir():
+    if _is_in_store(checkpoint):
         return checkpoint
     source = path_of_checkpoint(path_of(checkpoint.run.directory), checkpoint.step)
     if not checkpoint.run.directory or not source.is_dir():
         raise NotFound("model_not_found", f"The checkpoint of step {checkpoint.step} is no longer kept.", "model")
-    is_adapter = (source / _ADAPTER).exists()
-    manifest = _merged(checkpoint, source) if is_adapter else _taken_in(source)
-    with transaction.atomic():
-        RunCheckpoint.objects.filter(pk=checkpoint.pk).update(digest=manifest.digest)
-        data = {"step": checkpoint.step, "digest": manifest.digest}
-        subject = Subject("trainingrun", str(checkpoint.run_id))
-        record("trainingrun.checkpoint_used", subject=subject, team=checkpoint.line.team_id, data=data)
-    checkpoint.digest = manifest.digest
+    with _alone_with(source):
+        checkpoint.refresh_from_db(fields=["digest"])
+        if not _is_in_store(checkpoint):
+            is_adapter = (source / _ADAPTER).exists()
+            _point(checkpoint, _merged(checkpoint, source) if is_adapter else _taken_in(source))
     return checkpoint
+
+
+def _is_in_store(checkpoint: RunCheckpoint) -> bool:
+    return bool(checkpoint.digest) and artifacts.path_of(checkpoint.digest).is_dir()
+
+
+@contextmanager
+def _alone_with(source: Path) -> Iterator[None]:
+    """One process at a time for a checkpoint; the kernel lets go with the process, however that ends."""
+    try:
+        file = (source / artifacts.MANIFEST).open("rb")
+    except FileNotFoundError:
+        raise _let_go() from None
+    with file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+@transaction.atomic
+def _point(checkpoint: RunCheckpoint, manifest: Manifest) -> None:
+    RunCheckpoint.objects.filter(pk=checkpoint.pk).update(digest=manifest.digest)
+    data = {"step": checkpoint.step, "digest": manifest.digest}
+    subject = Subject("trainingrun", str(checkpoint.run_id))
+    record("trainingrun.checkpoint_used", subject=subject, team=checkpoint.line.team_id, data=data)
+    checkpoint.digest = manifest.digest
 
 
 def _taken_in(source: Path) -> Manifest:
@@ -97,31 +119,15 @@ def _taken_in(source: Path) -> Manifest:
 
 
 def _merged(checkpoint: RunCheckpoint, source: Path) -> Manifest:
-    """An adapter is no model by itself: it is merged into what its run began with, once, however many ask for it."""
+    """An adapter is no model by itself: it is merged into what its run began with."""
     start = checkpoint.run.start
     artifacts.manifest_of(start.digest, start.name)
-    with _alone_with(source):
-        checkpoint.refresh_from_db(fields=["digest"])
-        if checkpoint.digest and (known := artifacts.path_of(checkpoint.digest)).is_dir():
-            return artifacts.manifest_of(known.name, checkpoint.name)
-        try:
-            return artifacts.made(lambda target: merging.merge(artifacts.path_of(start.digest), source, target))
-        except LauncherError as error:
-            if not source.is_dir():
-                raise _let_go() from None
-            raise Conflict("adapter_unmerged", f"{error} Use another checkpoint.", "model") from error
-
-
-@contextmanager
-def _alone_with(source: Path) -> Iterator[None]:
-    """One process at a time for a checkpoint; the kernel lets go with the process, however that ends."""
     try:
-        file = (source / _ADAPTER).open("rb")
-    except FileNotFoundError:
-        raise _let_go() from None
-    with file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+        return artifacts.made(lambda target: merging.merge(artifacts.path_of(start.digest), source, target))
+    except LauncherError as error:
+        if not source.is_dir():
+            raise _let_go() from None
+        raise Conflict("adapter_unmerged", f"{error} Use another checkpoint.", "model") from error
 
 
 def _let_go() -> NotFound:
