@@ -40,7 +40,7 @@ def job(run: TrainingRun) -> dict[str, Any]:
         "organization_id": f"org-{run.line.team.slug}",
         "result_files": [] if run.results_file_id is None else [ids.encode(ids.FILE, run.results_file_id)],
         "status": STATUS[state],
-        "training_file": file_id(_training_file(run)) or "",
+        "training_file": _training_file(run),
         "validation_file": file_id(run.validation_file),
         "hyperparameters": {
             name: told[name] or "auto" for name in ("n_epochs", "batch_size", "learning_rate_multiplier")
@@ -78,12 +78,12 @@ def _grader_of_rows(run: TrainingRun) -> dict[str, Any] | None:
     return {"name": default.type, **default.config} if default else None
 
 
-def _training_file(run: TrainingRun) -> Upload | None:
-    """Of a run on a whole dataset the file that the dataset began with."""
-    if run.training_file is not None or run.dataset_version is None:
-        return run.training_file
-    found: Upload | None = run.dataset_version.dataset.uploads.order_by("pk").first()
-    return found
+def _training_file(run: TrainingRun) -> str:
+    """Of a run of the portal what the query found as its `first_file`."""
+    if run.training_file is not None:
+        return file_id(run.training_file) or ""
+    first = getattr(run, "first_file", None)
+    return ids.encode(ids.FILE, first) if first else ""
 
 
 def _asked(run: TrainingRun) -> Asked:

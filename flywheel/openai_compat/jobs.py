@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from django.db.models import OuterRef, Subquery
 from django.http import Http404
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -16,6 +17,11 @@ from trainer.models import RunMetric, TrainingRun
 from trainer.services import checkpoints, file_runs, offering, run_events, runs, serving
 from trainer.states import RunState
 
+# Of a run on a whole dataset the file that the dataset began with.
+_FIRST_FILE = (
+    File.objects.filter(upload__dataset=OuterRef("dataset_version__dataset")).order_by("upload").values("pk")[:1]
+)
+
 
 class JobSurface(Surface):
     @property
@@ -27,6 +33,7 @@ class JobSurface(Surface):
         related = ("line__team", "start__line", "training_file__file", "validation_file__file", "mixture")
         more = ("dataset_version__dataset__default_grader", "training_file__dataset__default_grader")
         rows = TrainingRun.objects.for_user(self.caller.user, self.caller.team).select_related(*related, *more)
+        rows = rows.annotate(first_file=Subquery(_FIRST_FILE))
         return rows if self.caller.team is None else rows.filter(line__team=self.caller.team)
 
     def job(self, given: str) -> TrainingRun:

@@ -6,8 +6,12 @@ from typing import Any
 
 import openai
 import pytest
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
 
 from tasks.models import Dataset, Event
+from tasks.services.regrading import change_grader
 from tests import cast
 from tests.cast import Person
 from tests.flywheel.openai_compat.conftest import EXACT, Clients, jsonl, rows, until
@@ -128,8 +132,6 @@ def test_jobs_are_listed_to_the_end_and_by_metadata(client: openai.OpenAI):
 def test_a_run_of_the_portal_is_among_the_jobs(client: openai.OpenAI, contributor: Person):
     sent(client, rows(6))
     dataset = Dataset.objects.get()
-    from tasks.services.regrading import change_grader
-
     change_grader(dataset, EXACT, actor=contributor.user)
     run = runs.train_expert(dataset, actor=contributor.user, overrides={"steps": 2})
 
@@ -139,6 +141,27 @@ def test_a_run_of_the_portal_is_among_the_jobs(client: openai.OpenAI, contributo
     assert job.method.reinforcement.grader.type == "string_check"
     assert job.training_file == client.files.list().data[0].id
     assert ended(client, job).fine_tuned_model.endswith(f"{run.pk:08x}")
+
+
+def test_a_list_asks_no_more_where_there_are_more_jobs(client: openai.OpenAI, contributor: Person):
+    """Runs of the portal and jobs; the supervisor would change what is there."""
+    sent(client, rows(6))
+    dataset = Dataset.objects.get()
+    change_grader(dataset, EXACT, actor=contributor.user)
+
+    def asked() -> int:
+        with CaptureQueriesContext(connection) as queries:
+            reply = Client().get("/openai/v1/fine_tuning/jobs", headers={"Authorization": f"Bearer {client.api_key}"})
+        assert len(reply.json()["data"]) == TrainingRun.objects.count()
+        return len(queries)
+
+    runs.train_expert(dataset, actor=contributor.user, overrides={"steps": 2})
+    few = asked()
+    for _ in range(3):
+        TrainingRun.objects.update(state="succeeded")
+        runs.train_expert(dataset, actor=contributor.user, overrides={"steps": 2})
+
+    assert asked() == few
 
 
 def test_a_job_of_another_team_is_not_found(client: openai.OpenAI, clients: Clients):
@@ -165,7 +188,8 @@ def test_a_file_of_another_team_is_no_training_file(client: openai.OpenAI, clien
     assert (caught.value.param, caught.value.code) == ("training_file", "invalid_file")
 
 
-def test_cancel_ends_a_job_and_a_second_cancel_is_refused(client: openai.OpenAI):
+def test_cancel_ends_a_job_and_a_second_cancel_is_refused(client: openai.OpenAI, jobs_run: Callable[..., None]):
+    jobs_run(seconds=20)
     job = started(client)
 
     cancelled = client.fine_tuning.jobs.cancel(job.id)
