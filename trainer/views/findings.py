@@ -51,13 +51,18 @@ METRICS = (
     Metric("grading", "seconds_grading", "of these, grading", "s"),
     Metric("measuring", "seconds_measuring", "Seconds a measurement", "s", when="measurement"),
 )
-NAMED = (  # metrics that have a value for each of some names: column, field, title, when
+NAMED = (  # metrics that have a value for each of some names: column, field (within a field: a dot), title, when
     ("reward_domain", "reward_by_domain", "Training reward by domain", "step"),
     ("reward_grader", "reward_by_grader", "Training reward by grader", "step"),
     ("validation_domain", "validation_by_domain", "Validation by domain", "validation"),
+    ("reward_part", "grading.parts", "Training score by part of the grader", "step"),
+    ("validation_part", "validation_grading.parts", "Validation score by part of the grader", "validation"),
 )
-# Fields of StepMetrics that say which line it is; and what graders made of the answers, which events tell by its parts
-NO_METRIC = frozenset({"step", "total_steps", "at", "attempt", "grading", "validation_grading"})
+NO_METRIC = frozenset({"step", "total_steps", "at", "attempt"})  # fields of StepMetrics that say which line it is
+
+NOT_RECORDED = "The engine of this run recorded none."
+_NO_PARTS = "The graders of this run have no parts: those of type multi and json_match have."
+NONE = {"reward_part": _NO_PARTS, "validation_part": _NO_PARTS}  # why else there may be no number
 
 CHARTS = (  # name, title, curves, those with a 95 % band; curves "": one for each name of NAMED
     ("reward", "Training reward", "reward", ""),
@@ -68,6 +73,8 @@ CHARTS = (  # name, title, curves, those with a 95 % band; curves "": one for ea
     ("reward_domain", "Training reward by domain", "", ""),
     ("validation_domain", "Validation by domain", "", ""),
     ("reward_grader", "Training reward by grader", "", ""),
+    ("reward_part", "Training score by part of the grader", "", ""),
+    ("validation_part", "Validation score by part of the grader", "", ""),
     ("groups", "Groups a step", "groups_drawn,groups_learned,groups_flat", ""),
     ("zero_spread", "Groups without spread", "zero_spread", ""),
     ("resting", "Prompts that sit out", "resting,passed_over", ""),
@@ -115,15 +122,23 @@ def columns(steps: Sequence[Step]) -> dict[str, list[float | None]]:
         found[f"{metric.column}_high"] = [e and e["mean"] + Z_95 * e["standard_error"] for e in values]
     for column, field, _, _ in NAMED:
         for at, name in enumerate(names(steps, field)):
-            found[f"{column}_{at}"] = [(step.get(field) or {}).get(name) for step in steps]
+            found[f"{column}_{at}"] = [_by(step, field).get(name) for step in steps]
     return found
 
 
+def _by(step: Step, field: str) -> Mapping[str, float]:
+    """A metric's values by name."""
+    value: Any = step
+    for part in field.split("."):
+        value = value.get(part) or {}
+    return dict(value)
+
+
 def names(steps: Sequence[Step], field: str) -> list[str]:
-    """Of domains or graders, those that have most numbers first."""
+    """Of domains, graders or their parts, those that have most numbers first."""
     counts: dict[str, int] = {}
     for step in steps:
-        for name in step.get(field) or {}:
+        for name in _by(step, field):
             counts[name] = counts.get(name, 0) + 1
     return sorted(counts, key=lambda name: (-counts[name], name))
 
@@ -173,7 +188,7 @@ def rows(steps: Sequence[Step], situation: Situation) -> list[dict[str, Any]]:
     for column, field, title, when in NAMED:
         named = names(steps, field)
         if not named:
-            found.append(_row(title, "", [], missing(when, drawn, situation)))
+            found.append(_row(title, "", [], missing(when, drawn, situation, NONE.get(column, NOT_RECORDED))))
         for at, name in enumerate(named):
             found.append(_row(f"{title}: {name or 'no domain'}", "", _known(drawn[f"{column}_{at}"]), ""))
     return found
@@ -184,8 +199,8 @@ def _row(title: str, unit: str, known: Sequence[float], why: str) -> dict[str, A
     return {"title": title, "unit": unit, "first": first, "last": last, "n": len(known), "why": "" if known else why}
 
 
-def missing(when: str, drawn: Columns, situation: Situation) -> str:
-    """Why there is no number of a metric."""
+def missing(when: str, drawn: Columns, situation: Situation, otherwise: str = NOT_RECORDED) -> str:
+    """Why there is no number of a metric. `otherwise`: where it could be there."""
     begun = any(_known(drawn[name]) for name in ("loss", "reward", "seconds"))
     if not begun and (when == "step" or not drawn["kl"]):
         return "The run ended before its first step." if situation.ended else "No step has finished yet."
@@ -198,7 +213,7 @@ def missing(when: str, drawn: Columns, situation: Situation) -> str:
         return f"Not measured yet: it comes every {situation.measure_every} steps."
     if when != "step" and situation.ended and not _known(drawn["kl"]):
         return "Not measured: the run ended before its first measurement."
-    return "The engine of this run recorded none."
+    return otherwise
 
 
 def sentences(steps: Sequence[Step], situation: Situation = Situation()) -> dict[str, str]:
@@ -207,7 +222,10 @@ def sentences(steps: Sequence[Step], situation: Situation = Situation()) -> dict
     when = {metric.column: metric.when for metric in METRICS} | {name: late for name, _, _, late in NAMED}
     told = {name: _finding(name, steps, drawn) for name, *_ in CHARTS}
     first = {name: curves.split(",")[0] or name for name, _, curves, _ in CHARTS}
-    return {name: said or missing(when[first[name]], drawn, situation) for name, said in told.items()}
+    return {
+        name: said or missing(when[first[name]], drawn, situation, NONE.get(name, NOT_RECORDED))
+        for name, said in told.items()
+    }
 
 
 def _finding(name: str, steps: Sequence[Step], drawn: Columns) -> str:
@@ -384,7 +402,7 @@ def _seconds(drawn: Columns) -> str:
 def _by_name(steps: Sequence[Step], field: str) -> str:
     last: dict[str, float] = {}
     for step in steps:
-        last |= step.get(field) or {}
+        last |= _by(step, field)
     if not last:
         return ""
     best, worst = (choose(last, key=lambda name: last[name]) for choose in (max, min))

@@ -60,7 +60,7 @@ def sentence(of: list[dict[str, object]], name: str, situation: findings.Situati
 
 
 def test_every_field_of_the_metrics_is_shown_somewhere():
-    shown = {metric.field for metric in findings.METRICS} | {field for _, field, _, _ in findings.NAMED}
+    shown = {metric.field for metric in findings.METRICS} | {field.split(".")[0] for _, field, _, _ in findings.NAMED}
 
     assert shown | findings.NO_METRIC == set(StepMetrics.__struct_fields__)
 
@@ -111,6 +111,29 @@ def test_each_domain_has_a_curve_and_a_row():
     assert findings.columns(of)["reward_domain_1"] == [0.1]
     assert findings.labels(of)["reward_domain_1"] == "reverse"
     assert sentence(of, "reward_domain") == "Highest now: add, 0.50; lowest: reverse, 0.10."
+
+
+def test_each_part_of_a_grader_has_a_curve_and_a_row():
+    of = [
+        {"step": 1, "reward_mean": 0.3, "grading": {"answers": 8, "parts": {"name": 0.25, "total": 0.5}}},
+        {"step": 2, "reward_mean": 0.4, "grading": {"answers": 8}},
+        {"step": 3, "reward_mean": 0.5, "grading": {"answers": 8, "parts": {"name": 0.75, "total": 0.5}}},
+    ]
+
+    assert findings.columns(of)["reward_part_0"] == [0.25, None, 0.75]
+    assert sentence(of, "reward_part") == "Highest now: name, 0.75; lowest: total, 0.50."
+    assert {
+        "title": "Training score by part of the grader: name",
+        "unit": "",
+        "first": 0.25,
+        "last": 0.75,
+        "n": 2,
+        "why": "",
+    } in findings.rows(of, SITUATION)
+
+
+def test_a_grader_without_parts_is_the_reason_for_no_curve():
+    assert sentence(steps([0.3]), "reward_part").startswith("The graders of this run have no parts")
 
 
 def test_a_halved_learning_rate_is_told_with_its_cause():
