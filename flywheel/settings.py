@@ -298,6 +298,8 @@ MODEL_SERVER_MODEL = _word(
     pattern=r"[^{}]*\{(digest|path|name)\}[^{}]*",
     such_as="{digest}, {path} or {name}",
 )
+# Longer than the embedded server gives a request (MODEL_SERVER_MAX_SECONDS), so that its own words are heard.
+MODEL_ANSWER_SECONDS = _whole("MODEL_ANSWER_SECONDS", 150, low=1, high=3600)
 ENGINE_COMMAND = env.str("ENGINE_COMMAND", default="")  # "" : this interpreter with -m trainer.engine
 ENGINE_SLOTS = _whole("ENGINE_SLOTS", 1, low=1, high=64)  # engine processes at a time
 ENGINE_THREADS = _whole("ENGINE_THREADS", 0, low=0, high=1024)  # of one engine; 0: all cores

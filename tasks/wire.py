@@ -24,12 +24,14 @@ import httpcore
 import httpx
 
 Resolve = Callable[[str, int], list[str]]
+_CUT_OFF = "The model server stopped in the middle of its answer: try again."
 
 
 class WireError(Exception):
     """The other side could not be asked, or did not answer usably. `code` is stable, `sentence` is for people.
 
-    `status`, `body` and `retry_after_seconds` are the other side's where it answered with a refusal.
+    `status`, `body`, `retry_after_seconds` and `should_retry` (False: it will say the same again) are the other side's
+    where it answered with a refusal.
     """
 
     def __init__(
@@ -39,10 +41,11 @@ class WireError(Exception):
         status: int | None = None,
         body: Any = None,
         retry_after_seconds: float | None = None,
+        should_retry: bool = True,
     ) -> None:
         super().__init__(sentence)
         self.code, self.sentence, self.status, self.body = code, sentence, status, body
-        self.retry_after_seconds = retry_after_seconds
+        self.retry_after_seconds, self.should_retry = retry_after_seconds, should_retry
 
 
 def resolve(host: str, port: int) -> list[str]:
@@ -113,14 +116,18 @@ class Wire:
                 yield chunk
                 if "error" in chunk:  # the last thing that a server says when it fails half-way
                     return
-            raise WireError("cut_off", "The model server stopped in the middle of its answer: try again.")
+            raise WireError("cut_off", _CUT_OFF)
+        except httpx.TimeoutException:  # the context of `sent` is left without its faults
+            raise WireError("timeout", "The model server fell silent in the middle of its answer.") from None
+        except httpx.HTTPError:
+            raise WireError("cut_off", _CUT_OFF) from None
         finally:
             sent.__exit__(None, None, None)
 
     @contextmanager
     def _sent(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Iterator[httpx.Response]:
         url = f"{self.base_url.rstrip('/')}/{path}"
-        content = b"" if body is None else json.dumps(body).encode()
+        content = b"" if body is None else _encoded(body)
         if len(content) > self.limits.request_bytes:
             raise WireError(
                 "request_too_large", f"The request is over {self.limits.request_bytes:,} bytes: shorten it."
@@ -143,7 +150,12 @@ class Wire:
             except (ValueError, RecursionError):
                 body = None
             raise WireError(
-                "refused", f"The model server answered {reply.status_code}.", reply.status_code, body, wait_of(reply)
+                "refused",
+                f"The model server answered {reply.status_code}.",
+                reply.status_code,
+                body,
+                wait_of(reply),
+                reply.headers.get("x-should-retry") != "false",
             )
 
     def _pieces(self, reply: httpx.Response) -> Iterator[bytes]:
@@ -204,6 +216,14 @@ def asked(
         raise WireError("timeout", f"{origin_of(url)} did not answer in time: try again later.") from None
     except (httpx.HTTPError, httpx.InvalidURL):
         raise WireError("unreachable", f"{origin_of(url)} cannot be reached: see whether it runs.") from None
+
+
+def _encoded(body: Mapping[str, Any]) -> bytes:
+    """As UTF-8, half as long as its escapes in most scripts. A lone surrogate can only be escaped."""
+    try:
+        return json.dumps(body, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return json.dumps(body).encode()
 
 
 def wait_of(reply: httpx.Response) -> float | None:

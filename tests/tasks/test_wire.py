@@ -92,6 +92,12 @@ def test_a_refusal_carries_the_status_and_the_body_of_the_other_side():
         error = refusal(lambda: own(origin).chat({}))
 
     assert (error.code, error.status, error.body) == ("refused", 400, {"error": {"code": "bad"}})
+    assert error.should_retry
+
+
+def test_a_refusal_says_whether_it_would_be_the_same_again():
+    with server(says({}, status=504, headers={"x-should-retry": "false"})) as origin:
+        assert not refusal(lambda: own(origin).chat({})).should_retry
 
 
 def test_stream_chunks_arrive_one_by_one_until_done():
@@ -105,6 +111,50 @@ def test_a_stream_without_an_end_is_an_error_after_its_chunks():
         chunks = own(origin).chat_stream({})
         assert next(chunks) == {"n": 1}
         assert refusal(lambda: next(chunks)).code == "cut_off"
+
+
+def begun(*pieces: bytes, then: Callable[[], object] = lambda: None) -> Answer:
+    """More is announced than comes."""
+
+    def answer(handler: BaseHTTPRequestHandler) -> None:
+        handler.send_response(200)
+        handler.send_header("Content-Length", "1000")
+        handler.end_headers()
+        for piece in pieces:
+            handler.wfile.write(piece)
+        handler.wfile.flush()
+        then()
+
+    return answer
+
+
+def test_a_server_that_dies_in_the_middle_of_a_stream_has_cut_it_off():
+    with server(begun(b'data: {"n": 1}\n\n')) as origin:
+        chunks = own(origin).chat_stream({})
+        assert next(chunks) == {"n": 1}
+        assert refusal(lambda: next(chunks)).code == "cut_off"
+
+
+def test_a_server_that_falls_silent_in_the_middle_of_a_stream_times_out():
+    with server(begun(b'data: {"n": 1}\n\n', then=lambda: time.sleep(1))) as origin:
+        chunks = own(origin, limits=Limits(silence_seconds=0.2)).chat_stream({})
+        assert next(chunks) == {"n": 1}
+        assert refusal(lambda: next(chunks)).code == "timeout"
+
+
+@pytest.mark.parametrize("text", ["数えて", "lone \ud800 surrogate"])
+def test_every_text_arrives_as_it_was(text: str):
+    bodies: list[bytes] = []
+
+    def answer(handler: Any) -> None:
+        bodies.append(handler.body)
+        says({})(handler)
+
+    with server(answer) as origin:
+        own(origin).chat({"content": text})
+
+    assert json.loads(bodies[0]) == {"content": text}
+    assert len(bodies[0]) < 45
 
 
 def test_a_stream_ends_with_the_error_that_the_server_reports_half_way():

@@ -20,6 +20,8 @@ AT_ONCE = 8
 TRIES = 3
 PAUSE_SECONDS = 0.5  # before the second try; doubles
 _BUSY = (408, 409, 425, 429)
+_OF_THE_ITEM = frozenset({"timeout", "generation_failed"})  # the next item may well be answered
+_A_FEW = 3  # items: where none of more is answered it is the server
 
 
 class Unavailable(Exception):
@@ -62,6 +64,8 @@ def ask_all(run: EvalRun, items: Sequence[Mapping[str, Any]], *, first: bool) ->
 
     with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="eval") as pool:
         answers = list(pool.map(ask, items))
+    if len(items) > _A_FEW and len(refused) == len(items) and all(fault.code in _OF_THE_ITEM for fault in refused):
+        raise Unavailable(refused[0])
     if first and refused and len(refused) == len(items) and refused[0].param in run.sampling:
         raise NeverAnswered(refused[0])
     return answers
@@ -73,12 +77,17 @@ def _asked(served: Served, body: dict[str, Any]) -> dict[str, Any]:
             reply: dict[str, Any] = serving.chat(served, body)
             return reply
         except (ModelServerDown, ModelServerRefused) as fault:
-            if isinstance(fault, ModelServerRefused) and fault.status < 500 and fault.status not in _BUSY:
+            if isinstance(fault, ModelServerRefused) and _is_final(fault):
                 raise
             if attempt + 1 == TRIES:
                 raise Unavailable(fault) from fault
             time.sleep(PAUSE_SECONDS * 2**attempt)
     raise AssertionError  # pragma: no cover
+
+
+def _is_final(fault: ModelServerRefused) -> bool:
+    """Whether the same item would be refused again."""
+    return fault.code in _OF_THE_ITEM or (fault.status < 500 and fault.status not in _BUSY)
 
 
 def _answer(messages: list[dict[str, str]], reply: Mapping[str, Any]) -> Answer:

@@ -1,7 +1,7 @@
 """From a model's public name to the version that answers, and the conversation with the model server."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
@@ -20,6 +20,8 @@ from trainer.services.lines import shared_line
 from trainer.states import AliasName
 
 _NUMBER = re.compile(r"v(\d{1,9})")
+ONCE = {"x-should-retry": "false"}  # the client would do all the work again, twice
+_STREAM_SECONDS = 600.0  # of a whole stream
 _PROBE = Limits(connect_seconds=0.5, silence_seconds=1, total_seconds=2)
 
 
@@ -28,11 +30,13 @@ class ModelServerDown(FlywheelError):
 
 
 class ModelServerRefused(FlywheelError):
-    """What the model server found wrong with the request, in its own words and with its own status."""
+    """What the model server found wrong with the request, in its own words and with its own status and headers."""
 
-    def __init__(self, status: int, code: str, sentence: str, param: str | None) -> None:
+    def __init__(
+        self, status: int, code: str, sentence: str, param: str | None, headers: Mapping[str, str] | None = None
+    ) -> None:
         super().__init__(code, sentence, param)
-        self.status = status
+        self.status, self.headers = status, dict(headers or {})
 
 
 class Served(Protocol):
@@ -207,12 +211,12 @@ def is_up() -> bool:
 
 
 def _wire(limits: Limits | None = None) -> Wire:
-    base = settings.MODEL_SERVER_URL
+    base, patience = settings.MODEL_SERVER_URL, float(settings.MODEL_ANSWER_SECONDS)
     return Wire(
         base_url=f"{base.rstrip('/')}/v1",
         token=settings.MODEL_SERVER_TOKEN,
         allowed_origins=frozenset({origin_of(base)}),
-        limits=limits or Limits(),
+        limits=limits or Limits(silence_seconds=patience, total_seconds=max(4 * patience, _STREAM_SECONDS)),
     )
 
 
@@ -223,16 +227,28 @@ def refusal(error: WireError) -> FlywheelError:
     that nobody asks the same again.
     """
     told = error.body.get("error") if isinstance(error.body, dict) else None
+    if error.code == "timeout":
+        sentence = "No answer came in time. Ask for fewer tokens, stream it, or try again when it is quieter."
+        return ModelServerRefused(504, "timeout", sentence, None, ONCE)
+    if error.code == "request_too_large":
+        return ModelServerRefused(413, "body_too_large", error.sentence, "messages")
     if error.status == 404:
         return ModelServerDown("artifact_missing", "The model server does not have this model: ask an operator.")
     if error.status in (None, 401, 403):
         return ModelServerDown("model_server_down", "The model server does not answer: try again in a moment.")
     if isinstance(told, dict):
-        param = told.get("param")
-        return ModelServerRefused(
-            error.status, str(told.get("code") or "refused"), str(told.get("message")), str(param) if param else None
-        )
+        code, param = str(told.get("code") or "refused"), told.get("param")
+        said, about = str(told.get("message")), str(param) if param else None
+        return ModelServerRefused(error.status, code, said, about, _advice(error))
     if 400 <= error.status < 500:
         sentence = f"The model server refuses the request (status {error.status}): check its parameters."
         return ModelServerRefused(error.status, "refused", sentence, None)
     return ModelServerDown("model_server_down", "The model server does not answer: try again in a moment.")
+
+
+def _advice(error: WireError) -> dict[str, str]:
+    """Whether and when the same may be asked again, as the server has said."""
+    if not error.should_retry:
+        return ONCE
+    wait = error.retry_after_seconds
+    return {} if wait is None else {"retry-after": f"{wait:g}"}

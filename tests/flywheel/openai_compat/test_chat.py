@@ -6,11 +6,13 @@ from typing import Any
 import openai
 import pytest
 
+from tasks.wire import WireError
 from tests import cast, world
 from tests.cast import Person
 from tests.fakes import model_server
 from tests.fakes.model_server import FakeModelServer
 from trainer.models import Alias, ModelVersion
+from trainer.services import serving
 
 HELLO: Any = [{"role": "user", "content": "say it again"}]
 
@@ -67,6 +69,24 @@ def test_a_stream_carries_the_public_name_in_every_chunk(
     assert {chunk.model for chunk in chunks} == {"carla-sums/champion"}
     assert [chunk.choices[0].delta.content for chunk in chunks[1:4]] == ["say", "it", "again"]
     assert chunks[-1].usage is not None
+
+
+def test_what_took_too_long_is_not_asked_three_times(
+    contributor: Person, expert: ModelVersion, live_server: Any, monkeypatch: pytest.MonkeyPatch
+):
+    asked = []
+
+    def too_long(*given: Any) -> Any:
+        asked.append(given)
+        raise serving.refusal(WireError("timeout", "x"))
+
+    monkeypatch.setattr(serving, "chat", too_long)
+    retrying = client(contributor, live_server).with_options(max_retries=2)
+
+    with pytest.raises(openai.APIStatusError) as caught:
+        retrying.chat.completions.create(model="carla-sums", messages=HELLO)
+
+    assert (caught.value.status_code, caught.value.code, len(asked)) == (504, "timeout", 1)
 
 
 def test_a_stream_that_breaks_raises_in_the_client(

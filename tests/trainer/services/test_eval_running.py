@@ -380,6 +380,42 @@ def test_what_is_refused_after_others_were_answered_is_the_items_own(
     assert outcome(run)["counts"] == (2, 1, 0, 1)
 
 
+def refusing(monkeypatch: pytest.MonkeyPatch, *numbers: str) -> list[str]:
+    """These items take too long, each time that they are asked. What was asked."""
+    chat, asked = eval_asking.serving.chat, []
+
+    def answer(version: ModelVersion, body: dict[str, Any]) -> Any:
+        asked.append(number := body["messages"][0]["content"])
+        if number in numbers:
+            raise ModelServerRefused(504, "timeout", "No complete answer within 120 seconds.", None)
+        return chat(version, body)
+
+    monkeypatch.setattr(eval_asking.serving, "chat", answer)
+    return asked
+
+
+def test_an_item_that_takes_too_long_is_errored_and_the_others_are_asked(
+    measure: Eval, base: ModelVersion, served: FakeModelServer, monkeypatch: pytest.MonkeyPatch
+):
+    run, asked = ask(measure, base, 5), refusing(monkeypatch, "1")
+
+    eval_running.run_eval(run.pk)
+
+    assert outcome(run)["counts"] == (5, 4, 0, 1)
+    assert asked.count("1") == 1
+
+
+def test_a_server_that_answers_no_item_in_time_is_asked_again_later(
+    measure: Eval, base: ModelVersion, served: FakeModelServer, monkeypatch: pytest.MonkeyPatch
+):
+    run = ask(measure, base, 5)
+    refusing(monkeypatch, *map(str, range(5)))
+
+    eval_running.run_eval(run.pk)
+
+    assert (outcome(run)["state"], run.error["code"], run.errored) == ("running", "timeout", 0)
+
+
 def test_what_is_said_is_kept_as_far_as_it_can_be(
     measure: Eval, base: ModelVersion, served: FakeModelServer, monkeypatch: pytest.MonkeyPatch
 ):

@@ -11,6 +11,7 @@ from tests.cast import Person
 from tests.fakes import model_server
 from tests.fakes.model_server import FakeModelServer
 from trainer.models import Alias, ModelVersion
+from trainer.server.limits import Limits as ServerLimits
 from trainer.services import serving
 
 pytestmark = pytest.mark.django_db
@@ -165,3 +166,33 @@ def test_the_servers_own_words_are_passed_on_unless_the_fault_is_ours(status: in
     refused = serving.refusal(WireError("refused", "x", status, body))
 
     assert (refused.status, refused.sentence == "Said by the server.") == (ours, ours == status)
+
+
+def test_what_took_too_long_is_not_asked_again():
+    refused = serving.refusal(WireError("timeout", "x"))
+
+    assert (refused.status, refused.code, refused.headers) == (504, "timeout", {"x-should-retry": "false"})
+
+
+def test_a_request_that_is_too_large_is_the_callers_matter():
+    refused = serving.refusal(WireError("request_too_large", "The request is over 10 bytes: shorten it."))
+
+    assert (refused.status, refused.param) == (413, "messages")
+
+
+@pytest.mark.parametrize(
+    ("told", "passed_on"),
+    [
+        ({"should_retry": False}, {"x-should-retry": "false"}),
+        ({"retry_after_seconds": 1.0}, {"retry-after": "1"}),
+        ({}, {}),
+    ],
+)
+def test_whether_and_when_to_ask_again_is_passed_on(told: dict[str, Any], passed_on: dict[str, str]):
+    refused = serving.refusal(WireError("refused", "x", 504, {"error": {"message": "m"}}, **told))
+
+    assert refused.headers == passed_on
+
+
+def test_an_answer_is_waited_for_longer_than_the_model_server_takes(settings: Any):
+    assert serving._wire().limits.silence_seconds == settings.MODEL_ANSWER_SECONDS > ServerLimits().max_seconds
