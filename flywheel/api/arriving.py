@@ -13,7 +13,7 @@ from rest_framework.request import Request
 
 from flywheel.http.bodies import WholeBody, file_of_form
 from tasks.errors import Invalid
-from tasks.services import uploads
+from tasks.services import connections, uploads
 from tasks.services.mapping import AUTO
 from tasks.states import UploadMode
 
@@ -53,7 +53,8 @@ PARAMETERS = [
 
 
 def arriving(request: Request) -> tuple[Mapping[str, str], str, Iterable[bytes]]:
-    """What was said about the file, its name and the bytes as they come in."""
+    """What was said about the file, its name and the bytes as they come in: as fast as their sender is."""
+    connections.let_go()
     asked, kind = request.query_params, (request.content_type or "").partition(";")[0].strip().lower()
     if kind in RAW_TYPES:
         return asked.dict(), asked.get("filename", ""), WholeBody(request._request)

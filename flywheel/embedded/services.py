@@ -19,7 +19,7 @@ def web(port: int) -> list[str]:
     Preloaded: the code is imported once and shared by both.
     """
     command = [PYTHON, "-m", "gunicorn", "flywheel.wsgi:application", "--bind", f"127.0.0.1:{port}"]
-    command += ["--worker-class", "gthread", "--workers", "2", "--threads", "32", "--timeout", "120"]
+    command += ["--worker-class", "gthread", "--workers", "2", "--threads", "64", "--timeout", "120"]
     command += ["--preload", "--graceful-timeout", "4", "--no-control-socket"]
     return command + (["--worker-tmp-dir", "/dev/shm"] if Path("/dev/shm").is_dir() else [])  # noqa: S108
 

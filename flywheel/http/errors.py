@@ -51,7 +51,7 @@ def openai_envelope(error: Exception, context: dict[str, Any]) -> Response | Non
         refused.data = envelope(401, "invalid_api_key", _NO_KEY) if no_key else envelope(*refused.data)
         if refused.status_code == 409:
             refused["x-should-retry"] = "false"
-        for name, value in getattr(error, "headers", {}).items():
+        for name, value in getattr(error, "headers", {}).items():  # whether and when to ask again
             refused[name] = value
     return refused
 

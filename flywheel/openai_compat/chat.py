@@ -1,7 +1,7 @@
 """POST /chat/completions: asked of the model server by the version's digest, answered under its public name."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import Any
 
 from django.http import StreamingHttpResponse
@@ -9,6 +9,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from flywheel.http.errors import envelope
+from flywheel.openai_compat.places import Held, Place
 from flywheel.openai_compat.surface import Surface
 from tasks.errors import FlywheelError, Invalid
 from trainer.services import serving
@@ -20,18 +21,26 @@ class ChatCompletions(Surface):
         name = body.get("model")
         if not isinstance(name, str) or not name:
             raise Invalid("missing_required_parameter", "Name a model: list them with GET /models.", "model")
-        version = serving.resolve(name, self.caller.user, self.caller.team)
-        if not body.get("stream"):
-            return Response({**serving.chat(version, body), "model": name})
-        reply = StreamingHttpResponse(
-            _events(serving.chat(version, body, stream=True), name), content_type="text/event-stream"
-        )
+        place = Place()
+        try:
+            version = serving.resolve(name, self.caller.user, self.caller.team)
+            if body.get("stream"):
+                return self._stream(Held(_events(serving.chat(version, body, stream=True), name), place))
+            answer = serving.chat(version, body)
+        except BaseException:
+            place.leave()
+            raise
+        place.leave()
+        return Response({**answer, "model": name})
+
+    def _stream(self, events: Held) -> StreamingHttpResponse:
+        reply = StreamingHttpResponse(events, content_type="text/event-stream")
         reply["Cache-Control"] = "no-cache"
         reply["X-Accel-Buffering"] = "no"
         return reply
 
 
-def _events(chunks: Iterator[dict[str, Any]], name: str) -> Iterator[bytes]:
+def _events(chunks: Iterator[dict[str, Any]], name: str) -> Generator[bytes]:
     """After the first byte there is no status left to change: a fault becomes an `error` event, which clients raise."""
     try:
         for chunk in chunks:

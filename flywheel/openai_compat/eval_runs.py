@@ -69,7 +69,7 @@ class Runs(RunSurface):
             return None
         prompt = eval_bodies.prompt_of(given.input_messages)
         sampling = eval_bodies.sampling_of(given.sampling_params)
-        served = serving.resolve(given.model, self.caller.user, self.team)
+        served = serving.find(given.model, self.caller.user, self.team)
         return Asked(given.model, served, prompt, sampling)
 
     def _rows(self, source: eval_bodies.FileContent | eval_bodies.FileId) -> dict[str, Any]:

@@ -46,14 +46,20 @@ class Evals(EvalSurface):
         rows, shown = self.mine(), eval_shapes.eval_shown
         return Response(lists.page(request, rows, shown, prefix=ids.EVAL, newest_first=False, with_ends=True))
 
-    @told_once
     def post(self, request: Request) -> Response:
-        made = create(self.body(), self.team, actor=self.caller.user)
+        _, _, criteria = read_body(self.body())
+        with named(criteria="testing_criteria"):
+            evals.require_works(criteria[: evals.MOST_CRITERIA], actor=self.caller.user, team=self.team)
+        return self._created(request)
+
+    @told_once
+    def _created(self, request: Request) -> Response:
+        made = create(self.body(), self.team, actor=self.caller.user, tried=True)
         return Response(eval_shapes.eval_shown(made), status=201)
 
 
-def create(body: Mapping[str, Any], team: Team, *, actor: Any) -> Eval:
-    """The eval of a request's body."""
+def create(body: Mapping[str, Any], team: Team, *, actor: Any, tried: bool = False) -> Eval:
+    """The eval of a request's body. `tried`: its graders have been, by `evals.require_works`."""
     given, rows, criteria = read_body(body)
     with named(item_schema="data_source_config.item_schema", criteria="testing_criteria"):
         return evals.create(
@@ -64,6 +70,7 @@ def create(body: Mapping[str, Any], team: Team, *, actor: Any) -> Eval:
             include_sample_schema=rows.include_sample_schema,
             criteria=criteria,
             metadata=given.metadata,
+            tried=tried,
         )
 
 

@@ -16,7 +16,7 @@ from flywheel.openai_compat.retries import is_repetition
 from flywheel.openai_compat.surface import Surface
 from tasks.errors import Invalid, NotFound
 from tasks.models import File
-from tasks.services import files
+from tasks.services import connections, files
 from tasks.states import FilePurpose, Scope
 from trainer.services import consequences
 
@@ -69,6 +69,7 @@ class Files(Surface):
         fields, filename, stream = file_of_form(request._request)
         if "purpose" in fields:
             files.check(team, fields["purpose"], actor=user)
+        connections.let_go()  # bytes come as fast as their sender is
         with files.arriving(team, stream) as arrived:
             purpose, seconds = asked(fields)
             file = files.keep(
@@ -119,7 +120,7 @@ class OneFile(Surface):
 class Content(Surface):
     def get(self, request: Request, file_id: str) -> StreamingHttpResponse:
         file = found(self, file_id)
-        reply = StreamingHttpResponse(files.read(file), content_type="application/octet-stream")
+        reply = StreamingHttpResponse(connections.without(files.read(file)), content_type="application/octet-stream")
         reply["Content-Length"] = str(file.bytes)
         reply["Content-Disposition"] = "attachment"
         return reply

@@ -1,5 +1,7 @@
 """/fine_tuning/jobs: training runs, as jobs. States map one to one; nothing is kept beside the run."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from django.db.models import OuterRef, Subquery
@@ -12,6 +14,7 @@ from flywheel.openai_compat.retries import is_repetition, told_once
 from flywheel.openai_compat.surface import Surface
 from tasks.errors import FlywheelError, Invalid, NotFound
 from tasks.models import File, Upload
+from tasks.services import graders
 from tasks.states import Scope
 from trainer.models import RunMetric, TrainingRun
 from trainer.services import checkpoints, file_runs, offering, run_events, runs, serving
@@ -53,8 +56,14 @@ class Jobs(JobSurface):
             rows = rows.filter(metadata={})
         return Response(lists.page(request, rows, job_shapes.job, prefix=ids.JOB))
 
-    @told_once
     def post(self, request: Request) -> Response:
+        _, method = job_requests.create_of(self.body())
+        with _places():
+            graders.require_usable(grader_shapes.ours(method.grader), self.team.pk)  # seconds: before a transaction
+        return self._created(request)
+
+    @told_once
+    def _created(self, request: Request) -> Response:
         given, method = job_requests.create_of(self.body())
         training_file = self._file(given.training_file, "training_file")
         validation_file = self._file(given.validation_file, "validation_file") if given.validation_file else None
@@ -91,10 +100,18 @@ class Jobs(JobSurface):
 
 
 def _started(training_file: Upload, *, grader: dict[str, Any], echo: dict[str, Any], **asked: Any) -> TrainingRun:
-    """The grader is kept as we read it and told as it was written; a refused one is named by its place."""
-    try:
+    """The grader is kept as we read it and told as it was written."""
+    with _places():
         ours, written = grader_shapes.ours(grader), grader_shapes.completed(grader)
-        return file_runs.start(training_file, grader=ours, echo={**echo, "grader": written}, **asked)
+        echo = {**echo, "grader": written}
+        return file_runs.start(training_file, grader=ours, echo=echo, grader_tried=True, **asked)
+
+
+@contextmanager
+def _places() -> Iterator[None]:
+    """A refused grader is named by its place in the request."""
+    try:
+        yield
     except FlywheelError as refused:
         if refused.param and refused.param.split(".")[0].split("[")[0] in ("grader", "response_format"):
             refused.param = f"method.reinforcement.{refused.param}"

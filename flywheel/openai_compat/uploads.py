@@ -14,7 +14,7 @@ from flywheel.openai_compat.retries import told_once
 from flywheel.openai_compat.surface import Surface
 from tasks.errors import NotFound
 from tasks.models import File, FileInParts
-from tasks.services import parts
+from tasks.services import connections, parts
 from tasks.states import Scope
 
 
@@ -71,6 +71,7 @@ class Parts(Surface):
     def post(self, request: Request, upload_id: str) -> Response:
         whole = found(self, upload_id)
         _, _, stream = file_of_form(request._request)
+        connections.let_go()  # bytes come as fast as their sender is
         part = parts.add(whole, stream, actor=self.caller.user)
         return Response(
             {

@@ -20,12 +20,13 @@ import msgspec
 from tasks.errors import Busy, Invalid, TooSlow
 from tasks.graders import judges, multi, registry
 from tasks.models import User
+from tasks.services import connections
 from tasks.types import Grade
 
 SECONDS = 10.0  # that one request waits for a grader
 SLOTS = 2  # of this process at a time
 QUEUE_SECONDS = 10.0  # that one request waits for a place
-QUEUE = 12  # requests that wait; a web process has 32 threads
+QUEUE = 12  # requests that wait; a web process has 64 threads
 TOGETHER = 2  # grades begun at once: so many are still made when nobody waits any more
 T = TypeVar("T")
 Config = Mapping[str, Any] | registry.Config
@@ -125,6 +126,7 @@ def _waited_for(actor: User, work: Callable[[Event], T]) -> T:
 
     The work is told when nobody waits any more.
     """
+    connections.let_go()
     _enter(actor)
     future: Future[T] = Future()
     given_up = Event()

@@ -5,6 +5,8 @@ holds far more than weights, and most are never asked anything: only what is ask
 """
 
 import fcntl
+import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,8 +15,9 @@ import msgspec
 from django.db import transaction
 from django.utils import timezone
 
-from tasks.errors import Conflict, FlywheelError, NotFound
+from tasks.errors import Busy, Conflict, FlywheelError, NotFound
 from tasks.models.events import Subject, record
+from tasks.services import connections
 from trainer.contract import Manifest
 from trainer.launchers import merging
 from trainer.launchers.protocol import LauncherError, path_of_checkpoint, steps_kept
@@ -23,6 +26,7 @@ from trainer.services import artifacts
 from trainer.services.launching import path_of
 
 BEST = 3  # shown of those that validation has measured
+WAIT_SECONDS = 120.0  # for others that are made ready
 _NOT_OF_THE_MODEL = frozenset({"state.json", "trainer_state.json"})
 _ADAPTER = "adapter_config.json"
 
@@ -67,14 +71,15 @@ def rewards(run: TrainingRun) -> dict[int, float]:
 def in_store(checkpoint: RunCheckpoint) -> RunCheckpoint:
     """The checkpoint with its digest: its model is taken into the store at its first use, once, however many ask.
 
-    Raises NotFound where the files are gone, Conflict where an adapter could not be made a whole model.
+    May take minutes: not within a transaction. Raises NotFound where the files are gone, Conflict where an adapter
+    could not be made a whole model, Busy where others are on their way for too long.
     """
     if _is_in_store(checkpoint):
         return checkpoint
     source = path_of_checkpoint(path_of(checkpoint.run.directory), checkpoint.step)
     if not checkpoint.run.directory or not source.is_dir():
         raise NotFound("model_not_found", f"The checkpoint of step {checkpoint.step} is no longer kept.", "model")
-    with _alone_with(source):
+    with _alone_with(source / artifacts.MANIFEST):
         checkpoint.refresh_from_db(fields=["digest"])
         if not _is_in_store(checkpoint):
             is_adapter = (source / _ADAPTER).exists()
@@ -87,15 +92,30 @@ def _is_in_store(checkpoint: RunCheckpoint) -> bool:
 
 
 @contextmanager
-def _alone_with(source: Path) -> Iterator[None]:
-    """One process at a time for a checkpoint; the kernel lets go with the process, however that ends."""
+def _alone_with(path: Path) -> Iterator[None]:
+    """One process at a time; the kernel lets go with the process, however that ends."""
+    connections.let_go()
     try:
-        file = (source / artifacts.MANIFEST).open("rb")
+        descriptor = os.open(path, os.O_RDONLY)
     except FileNotFoundError:
         raise _let_go() from None
-    with file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    try:
+        ends = time.monotonic() + WAIT_SECONDS
+        while not _locked(descriptor):
+            if time.monotonic() > ends:
+                raise Busy("making_ready", "Checkpoints are being made ready for use: try again in a minute.")
+            time.sleep(0.1)
         yield
+    finally:
+        os.close(descriptor)
+
+
+def _locked(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 @transaction.atomic
@@ -123,7 +143,8 @@ def _merged(checkpoint: RunCheckpoint, source: Path) -> Manifest:
     start = checkpoint.run.start
     artifacts.manifest_of(start.digest, start.name)
     try:
-        return artifacts.made(lambda target: merging.merge(artifacts.path_of(start.digest), source, target))
+        with _alone_with(artifacts.store()):  # each takes the memory of a model
+            return artifacts.made(lambda target: merging.merge(artifacts.path_of(start.digest), source, target))
     except LauncherError as error:
         if not source.is_dir():
             raise _let_go() from None

@@ -18,14 +18,14 @@ from django.db.models import F
 from django.utils import timezone
 
 from tasks.crash import crash_point
-from tasks.errors import FlywheelError, Invalid
+from tasks.errors import Busy, FlywheelError, Invalid
 from tasks.graders import judges, registry
 from tasks.models import File
 from tasks.services import files, leases
 from trainer.evaluation import eval_items
 from trainer.evaluation.eval_items import Answer, Result
-from trainer.models import EvalItem, EvalRun
-from trainer.services import eval_asking, eval_runs, wake
+from trainer.models import EvalItem, EvalRun, RunCheckpoint
+from trainer.services import checkpoints, eval_asking, eval_runs, wake
 from trainer.services.eval_asking import NeverAnswered, Unavailable
 from trainer.states import EvaluationState
 
@@ -79,7 +79,7 @@ def run_eval(run_id: int) -> None:
 
 def _go_on(work: "_Work") -> None:
     try:
-        if work.load() and work.grade():
+        if work.load() and work.has_a_model() and work.grade():
             work.finish()
     except leases.FencedOff:
         return
@@ -145,6 +145,16 @@ class _Work:
         return True
 
     # Items
+
+    def has_a_model(self) -> bool:
+        """A checkpoint comes into the store with its first use."""
+        if isinstance(self.run.served, RunCheckpoint) and self._next(-1):
+            with leases.kept_alive(EvalRun, self.pk, self.attempt, _RUNNING):
+                try:
+                    checkpoints.in_store(self.run.served)
+                except Busy as others:
+                    raise Unavailable(others) from others
+        return True
 
     def grade(self) -> bool:
         """Answers and results of every item that has none. False: the time is up."""

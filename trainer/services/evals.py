@@ -55,6 +55,13 @@ def create(
     return made
 
 
+def require_works(criteria: Sequence[Mapping[str, Any]], *, actor: Any, team: Team) -> None:
+    """Try each; may take seconds: ask before a transaction, then create them as `tried`."""
+    require_role(actor, team, *ANY_ROLE)
+    for number, given in enumerate(criteria):
+        _criterion(number, given, actor, team, tried=False)
+
+
 def _criterion(number: int, given: Mapping[str, Any], actor: Any, team: Team, tried: bool) -> dict[str, Any]:
     """As it was given, with a name and a key that its results are kept under."""
     place = f"criteria[{number}]"

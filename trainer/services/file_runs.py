@@ -49,8 +49,10 @@ def start(
     suffix: str = "",
     metadata: Mapping[str, str] | None = None,
     echo: Mapping[str, Any] | None = None,
+    grader_tried: bool = False,
 ) -> TrainingRun:
     """Queue a run of the file's own expert behind the validation of its files. `echo`: kept for the caller's surface.
+    `grader_tried`: it has been, by `graders.require_usable`.
 
     Runs on one file may wait side by side: each starts from the version that it names.
     """
@@ -58,7 +60,8 @@ def start(
     require_role(actor, team, Role.CONTRIBUTOR, Role.OPERATOR)
     usage.require_left(team)
     _require_usable(training_file, validation_file, start_from)
-    graders.require_usable(grader, team.pk)
+    if not grader_tried:
+        graders.require_usable(grader, team.pk)
     _require_format(response_format)
     asked, seed = asked or Asked(), secrets.randbelow(LARGEST_SEED) if seed is None else seed
     with transaction.atomic():

@@ -7,10 +7,10 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from django.conf import settings
-from django.db import connection
 
 from tasks.errors import FlywheelError, Invalid, NotFound
 from tasks.models import Team
+from tasks.services import connections
 from tasks.text import refused_character
 from tasks.wire import Limits, Wire, WireError, origin_of
 from trainer.models import Line, ModelVersion, RunCheckpoint, TrainingRun
@@ -176,17 +176,11 @@ def chat(version: Served, body: dict[str, Any], stream: bool = False) -> Any:
     server calls the version: ours its digest, another one what MODEL_SERVER_MODEL says.
     """
     asked = {**body, "model": served_name(version), "stream": stream}
-    _let_go_of_the_database()
+    connections.let_go()  # an answer may take minutes: fifty that wait must not hold fifty connections
     try:
         return _told(_wire().chat_stream(asked)) if stream else _wire().chat(asked)
     except WireError as error:
         raise refusal(error) from error
-
-
-def _let_go_of_the_database() -> None:
-    """An answer may take minutes: fifty that wait must not hold fifty connections."""
-    if not connection.in_atomic_block:
-        connection.close()
 
 
 def served_name(version: Served) -> str:

@@ -11,6 +11,7 @@ from django.views.decorators.http import require_POST, require_safe
 
 from tasks.errors import Invalid
 from tasks.models.accounts import pool_roles
+from tasks.services import connections
 from tasks.states import Role
 from tasks.views.listing import exported, facts_of, page_of
 from trainer.forms import LineForm, ReasonForm
@@ -212,5 +213,5 @@ def download(request: HttpRequest, slug: str, number: int) -> HttpResponse:
         "Content-Disposition": f'attachment; filename="{model_cards.folder_of(version)}.zip"',
         "X-Content-Type-Options": "nosniff",
     }
-    parts = model_cards.archived(version)
+    parts = connections.without(model_cards.archived(version))
     return StreamingHttpResponse(parts, content_type="application/zip", headers=headers)  # type: ignore[return-value]

@@ -1,16 +1,20 @@
 """The official client against a live server, with a model server behind it that has no model."""
 
 from collections.abc import Iterator
+from threading import BoundedSemaphore
 from typing import Any
 
 import openai
 import pytest
+from django.http import StreamingHttpResponse
 
+from flywheel.openai_compat.places import Held, Place
 from tasks.wire import WireError
 from tests import cast, world
 from tests.cast import Person
 from tests.fakes import model_server
 from tests.fakes.model_server import FakeModelServer
+from tests.flywheel.openai_compat.conftest import until
 from trainer.models import Alias, ModelVersion
 from trainer.services import serving
 
@@ -173,3 +177,55 @@ def test_a_wrong_key_is_an_authentication_error(contributor: Person, live_server
 
 def test_every_reply_has_a_request_id(contributor: Person, expert: ModelVersion, live_server: Any):
     assert client(contributor, live_server).models.with_raw_response.list().headers["x-request-id"]
+
+
+# Places
+
+
+@pytest.fixture
+def one_place(monkeypatch: pytest.MonkeyPatch) -> BoundedSemaphore:
+    monkeypatch.setattr(Place, "_free", free := BoundedSemaphore(1))
+    return free
+
+
+def test_a_chat_beyond_the_places_is_asked_to_come_again(
+    contributor: Person, expert: ModelVersion, served: FakeModelServer, live_server: Any, one_place: BoundedSemaphore
+):
+    asking = client(contributor, live_server)
+    with one_place, pytest.raises(openai.RateLimitError) as caught:
+        asking.chat.completions.create(model="carla-sums", messages=HELLO)
+
+    assert (caught.value.code, caught.value.response.headers["retry-after"]) == ("busy", "1")
+    assert asking.chat.completions.create(model="carla-sums", messages=HELLO).model == "carla-sums"
+
+
+def test_a_place_is_left_however_its_chat_ends(
+    contributor: Person, expert: ModelVersion, served: FakeModelServer, live_server: Any, one_place: BoundedSemaphore
+):
+    asking = client(contributor, live_server)
+
+    def ask(model: str = "carla-sums", **how: Any) -> Any:
+        return asking.chat.completions.create(model=model, messages=HELLO, **how)
+
+    ask()
+    with pytest.raises(openai.NotFoundError):
+        ask("nothing")
+    with pytest.raises(openai.BadRequestError):
+        ask(n=1000)
+    list(ask(stream=True))
+    served.breaks_after = 1
+    with pytest.raises(openai.APIError):
+        list(ask(stream=True))
+
+    until(lambda: one_place.acquire(blocking=False))
+
+
+def test_a_stream_that_nobody_reads_leaves_its_place(one_place: BoundedSemaphore):
+    def pieces() -> Any:
+        yield b""
+
+    reply = StreamingHttpResponse(Held(pieces(), Place()))
+
+    reply.close()
+
+    assert one_place.acquire(blocking=False)

@@ -13,6 +13,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from tasks.crash import VARIABLE
+from tasks.errors import Busy
 from tasks.graders import registry
 from tasks.models import Dataset, DatasetVersion, File
 from tasks.services import files
@@ -23,7 +24,7 @@ from tests.fakes.model_server import FakeModelServer
 from trainer import jobs
 from trainer.evaluation.prompting import Message, Prompt
 from trainer.models import Alias, Eval, EvalItem, EvalRun, ModelVersion, RunCheckpoint, TrainingRun
-from trainer.services import eval_asking, eval_running, eval_runs, evals, wake
+from trainer.services import artifacts, checkpoints, eval_asking, eval_running, eval_runs, evals, wake
 from trainer.services.eval_runs import Asked
 from trainer.services.serving import ModelServerRefused
 
@@ -309,15 +310,51 @@ def test_a_run_keeps_the_version_that_its_name_meant(measure: Eval, base: ModelV
     assert {asked["model"] for asked in served.asked} == {base.digest}
 
 
-def test_a_checkpoint_on_the_way_may_be_asked(measure: Eval, base: ModelVersion, served: FakeModelServer):
+@pytest.fixture
+def kept_checkpoint(measure: Eval, base: ModelVersion, settings: Any, tmp_path: Path) -> RunCheckpoint:
+    """Of a run that has a directory, whose files are in the store."""
+    settings.DATA_DIR = tmp_path
+    artifacts.path_of("c" * 64).mkdir(parents=True)
     training = TrainingRun.objects.create(line=base.line, start=base, dataset_version=_rows(measure), spec={})
-    kept = RunCheckpoint.objects.create(run=training, step=20, digest="c" * 64)
-    asked = Asked("ft:x", kept, Prompt([Message("user", "{{ item.n }}")]))
-    run = start(measure, rows=[{"item": {"n": "1"}}], asked=asked)
+    return RunCheckpoint.objects.create(run=training, step=20, digest="c" * 64)
+
+
+def ask_checkpoint(measure: Eval, checkpoint: RunCheckpoint) -> EvalRun:
+    asked = Asked("ft:x", checkpoint, Prompt([Message("user", "{{ item.n }}")]))
+    return start(measure, rows=[{"item": {"n": "1"}}], asked=asked)
+
+
+def test_a_checkpoint_on_the_way_may_be_asked(measure: Eval, kept_checkpoint: RunCheckpoint, served: FakeModelServer):
+    run = ask_checkpoint(measure, kept_checkpoint)
 
     eval_running.run_eval(run.pk)
 
-    assert (outcome(run)["state"], served.asked[0]["model"]) == ("succeeded", kept.digest)
+    assert (outcome(run)["state"], served.asked[0]["model"]) == ("succeeded", kept_checkpoint.digest)
+
+
+def test_a_checkpoint_that_was_let_go_fails_its_run_and_says_so(
+    measure: Eval, kept_checkpoint: RunCheckpoint, served: FakeModelServer
+):
+    run = ask_checkpoint(measure, kept_checkpoint)
+    artifacts.path_of(kept_checkpoint.digest).rmdir()
+
+    eval_running.run_eval(run.pk)
+
+    assert (outcome(run)["state"], run.error["code"], served.asked) == ("failed", "model_not_found", [])
+
+
+def test_a_run_waits_while_other_checkpoints_are_made_ready(
+    measure: Eval, kept_checkpoint: RunCheckpoint, served: FakeModelServer, monkeypatch: pytest.MonkeyPatch
+):
+    def busy(checkpoint: RunCheckpoint) -> RunCheckpoint:
+        raise Busy("making_ready", "Checkpoints are being made ready for use: try again in a minute.")
+
+    run = ask_checkpoint(measure, kept_checkpoint)
+    monkeypatch.setattr(checkpoints, "in_store", busy)
+
+    eval_running.run_eval(run.pk)
+
+    assert (outcome(run)["state"], run.error["code"]) == ("running", "making_ready")
 
 
 def _rows(measure: Eval) -> DatasetVersion:
