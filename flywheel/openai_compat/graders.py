@@ -5,13 +5,11 @@ from typing import Any
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from flywheel.http.auth import SignedInWithScope
 from flywheel.openai_compat import grader_replies, grader_shapes
 from flywheel.openai_compat.reading import Body, read
 from flywheel.openai_compat.surface import Surface
 from tasks.errors import TooSlow
 from tasks.graders import registry
-from tasks.models import ApiKey
 from tasks.services import trying
 from tasks.states import Scope
 from tasks.types import Grade
@@ -48,7 +46,7 @@ class RunGrader(_Grading):
         given = read(self.body(), RunBody)
         config = registry.parse(grader_shapes.ours(given.grader))
         if registry.asks_a_model(config):
-            self._require(Scope.WRITE)
+            self.require(Scope.WRITE)
         return Response(grader_replies.told(config, self._graded(config, given)))
 
     def _graded(self, config: registry.Config, given: RunBody) -> Grade:
@@ -56,7 +54,3 @@ class RunGrader(_Grading):
             return trying.grade(config, given.model_sample, given.item or {}, actor=self.caller.user, space=self.space)
         except TooSlow as refusal:
             return grader_replies.unanswered(config, refusal.sentence, trying.SECONDS)
-
-    def _require(self, scope: Scope) -> None:
-        if isinstance(self.request.auth, ApiKey) and not self.request.auth.allows(scope):
-            self.permission_denied(self.request, SignedInWithScope.message)

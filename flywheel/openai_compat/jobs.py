@@ -69,6 +69,8 @@ class Jobs(JobSurface):
         validation_file = self._file(given.validation_file, "validation_file") if given.validation_file else None
         start_from = serving.resolve_version(given.model, self.caller.user, self.caller.team)
         offer = _offer(given.metadata or {})
+        if offer is not None:
+            self.require(Scope.WRITE)
         run = _started(
             training_file,
             actor=self.caller.user,

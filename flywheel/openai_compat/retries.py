@@ -43,10 +43,20 @@ def told_once(handler: Callable[..., Response]) -> Callable[..., Response]:
     return answered
 
 
-@transaction.atomic
 def _once(request: Request, create: Callable[[], Response]) -> Response:
-    who = caller(request)
     fingerprint = fingerprint_of(request)
+    try:
+        return _told(request, fingerprint, create)
+    except Exception:
+        if not is_repetition(request):  # what is repeated next is this request, no equal one before it
+            who = caller(request)
+            idempotency.forget(who.user, who.team, f"repeated-{fingerprint}")
+        raise
+
+
+@transaction.atomic
+def _told(request: Request, fingerprint: str, create: Callable[[], Response]) -> Response:
+    who = caller(request)
     record = idempotency.latest(who.user, who.team, f"repeated-{fingerprint}", within=WINDOW)
     if record is not None and is_repetition(request):
         return Response(record.body, status=record.status)

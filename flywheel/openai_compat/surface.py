@@ -7,12 +7,12 @@ from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
-from flywheel.http.auth import ApiKeyAuthentication, Caller, caller
+from flywheel.http.auth import ApiKeyAuthentication, Caller, SignedInWithScope, caller
 from flywheel.http.errors import openai_envelope
 from flywheel.http.json_bodies import ObjectParser
 from flywheel.http.negotiation import AlwaysFirst
 from tasks.errors import Invalid, NotFound, TooLarge
-from tasks.models import Team
+from tasks.models import ApiKey, Team
 from tasks.states import Scope
 
 
@@ -49,6 +49,11 @@ class Surface(APIView):
         """Whose key it is."""
         assert self.caller.team is not None  # keys are the only way in
         return self.caller.team
+
+    def require(self, scope: Scope) -> None:
+        """Of what only some requests to this path do."""
+        if isinstance(self.request.auth, ApiKey) and not self.request.auth.allows(scope):
+            self.permission_denied(self.request, SignedInWithScope.message)
 
     def body(self) -> dict[str, Any]:
         return dict(self.request.data)

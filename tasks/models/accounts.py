@@ -6,7 +6,7 @@ from typing import Any
 
 from django.contrib.auth.models import AbstractUser
 from django.db import models
-from django.db.models import Q
+from django.db.models import Exists, OuterRef, Q
 from django.utils import timezone
 
 from tasks.states import Role, Scope
@@ -96,12 +96,14 @@ class ApiKey(models.Model):
 
     @classmethod
     def find(cls, secret: str) -> "ApiKey | None":
-        """The live key of this secret; revoked and expired keys are not found."""
+        """The live key of this secret; revoked and expired keys are not found, nor those of people who have left."""
         now = timezone.now()
+        in_team = Membership.objects.filter(user=OuterRef("user"), team=OuterRef("team"))
         return (
             cls.objects.select_related("user", "team")
             .filter(digest=cls.digest_of(secret), revoked_at__isnull=True, user__is_active=True)
             .filter(Q(expires_at__isnull=True) | Q(expires_at__gt=now))
+            .filter(Exists(in_team))
             .first()
         )
 

@@ -57,6 +57,10 @@ def replace(user: User, team: Team | None, key: str, fingerprint: str, status: i
     fresh.save(force_insert=True)
 
 
+def forget(user: User, team: Team | None, key: str) -> None:
+    IdempotencyRecord.objects.filter(user=user, team=team, key=key).delete()
+
+
 def forget_old() -> int:
     """Drop replies that nobody will ask for again."""
     return IdempotencyRecord.objects.filter(created_at__lt=timezone.now() - KEPT).delete()[0]

@@ -292,6 +292,17 @@ def test_a_job_offers_its_rows_with_licence_and_consent(client: openai.OpenAI):
     assert Event.objects.filter(kind="trainingrun.offered").exists()
 
 
+def test_a_key_that_may_not_write_offers_no_rows(client: openai.OpenAI, contributor: Person):
+    training = client.with_options(api_key=cast.key(contributor.user, contributor.team, ["read", "train"]))
+    asked = {"training_file": sent(client, rows(8)), "model": "champion", "method": method()}
+
+    with pytest.raises(openai.PermissionDeniedError):
+        training.fine_tuning.jobs.create(**asked, metadata={"contribute": "true", "licence": "CC-BY-4.0"})
+
+    assert not TrainingRun.objects.exists()
+    assert training.fine_tuning.jobs.create(**asked).id
+
+
 def test_offering_rows_without_a_licence_makes_no_job(client: openai.OpenAI):
     with pytest.raises(openai.BadRequestError) as caught:
         started(client, metadata={"contribute": "true"})

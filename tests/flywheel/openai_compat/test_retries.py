@@ -6,10 +6,13 @@ from typing import Any
 import openai
 import pytest
 
+from tasks.errors import Busy
 from tests import cast
 from tests.cast import Person
-from tests.flywheel.openai_compat.test_jobs import client, ended, started, until
+from tests.flywheel.openai_compat.conftest import rows
+from tests.flywheel.openai_compat.test_jobs import client, ended, method, sent, started, until
 from trainer.models import ModelPermission
+from trainer.services import file_runs
 
 __all__ = ["client"]  # a fixture
 AGAIN: Any = {"extra_headers": {"x-stainless-retry-count": "1"}}
@@ -30,20 +33,20 @@ def test_a_repeated_pause_that_was_carried_out_hears_how_the_job_stands(client: 
     assert again.status in ("pausing", "paused")
 
 
-def test_a_repeated_cancel_that_was_carried_out_hears_how_the_job_stands(client: openai.OpenAI):
+def test_a_repeated_cancel_that_was_carried_out_hears_how_the_job_stands(client: openai.OpenAI, slow: None):
     job = started(client)
     client.fine_tuning.jobs.cancel(job.id)
 
     assert client.fine_tuning.jobs.cancel(job.id, **AGAIN).status == "cancelled"
 
 
-def test_a_repetition_whose_first_never_arrived_is_carried_out(client: openai.OpenAI):
+def test_a_repetition_whose_first_never_arrived_is_carried_out(client: openai.OpenAI, slow: None):
     job = started(client)
 
     assert client.fine_tuning.jobs.cancel(job.id, **AGAIN).status == "cancelled"
 
 
-def test_a_repetition_of_what_cannot_be_is_refused_as_before(client: openai.OpenAI):
+def test_a_repetition_of_what_cannot_be_is_refused_as_before(client: openai.OpenAI, slow: None):
     job = started(client)
     client.fine_tuning.jobs.cancel(job.id)
 
@@ -69,3 +72,20 @@ def test_a_repeated_revocation_is_told_again(client: openai.OpenAI, contributor:
 
     assert again.deleted
     assert not ModelPermission.objects.exists()
+
+
+def test_a_repetition_of_a_request_that_failed_hears_nothing_of_an_equal_one_before_it(
+    client: openai.OpenAI, monkeypatch: pytest.MonkeyPatch
+):
+    """The same job is meant twice; the second request breaks, and the client repeats that one."""
+    asked = {"model": "champion", "training_file": sent(client, rows(8)), "method": method(), "seed": 1}
+    first = client.fine_tuning.jobs.create(**asked)
+    with monkeypatch.context() as broken:
+        broken.setattr(file_runs, "start", lambda *_, **__: (_ for _ in ()).throw(Busy("all_busy", "Wait.")))
+        with pytest.raises(openai.RateLimitError):
+            client.fine_tuning.jobs.create(**asked)
+
+    second = client.fine_tuning.jobs.create(**asked, **AGAIN)
+
+    assert second.id != first.id
+    assert client.fine_tuning.jobs.create(**asked, **AGAIN).id == second.id

@@ -135,6 +135,15 @@ def test_a_key_that_expired_is_not_found(contributor: Person):
     assert ApiKey.find(secret) is None
 
 
+def test_a_key_of_somebody_who_has_left_is_not_found(contributor: Person, stranger: Person):
+    accounts.join(contributor.team, stranger.user, Role.CONTRIBUTOR, actor=contributor.user)
+    _, secret = accounts.create_key(contributor.team, stranger.user, "laptop", ["read"], actor=stranger.user)
+
+    accounts.leave(contributor.team, stranger.user, actor=stranger.user)
+
+    assert ApiKey.find(secret) is None
+
+
 def test_keys_are_for_members_only(contributor: Person, stranger: Person):
     with pytest.raises(Forbidden):
         accounts.create_key(contributor.team, stranger.user, "mine", ["read"], actor=stranger.user)
