@@ -5,7 +5,7 @@ from threading import BoundedSemaphore
 
 from tasks.errors import Busy
 
-CHATS = 48  # a web process has 64 threads
+CHATS = 56  # of 64 threads of a web process
 
 
 class AllTaken(Busy):
