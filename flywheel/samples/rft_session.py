@@ -144,7 +144,7 @@ def session(client: OpenAI, model: str, *, training: int, validation: int, epoch
         sys.exit(f"{job.id} {job.status}: {job.error.message if job.error else ''}")
     for checkpoint in client.fine_tuning.jobs.checkpoints.list(job.id).data:
         reward = checkpoint.metrics.to_dict().get("valid_reward_mean")
-        print(f"  {checkpoint.fine_tuned_model_checkpoint}: validation reward {reward}")
+        print(f"  {checkpoint.fine_tuned_model_checkpoint}: validation reward {reward:.3f}")
     took("job")
 
     after = pass_rate(client, str(job.fine_tuned_model), held_out)
