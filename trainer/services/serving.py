@@ -7,13 +7,14 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from django.conf import settings
+from django.db.models import Prefetch
 
 from tasks.errors import FlywheelError, Invalid, NotFound
 from tasks.models import Team
 from tasks.services import connections
 from tasks.text import refused_character
 from tasks.wire import Limits, Wire, WireError, origin_of
-from trainer.models import Line, ModelVersion, RunCheckpoint, TrainingRun
+from trainer.models import Alias, Line, ModelVersion, RunCheckpoint, TrainingRun
 from trainer.models.lines import LineQuerySet
 from trainer.services import artifacts, checkpoints, naming
 from trainer.services.lines import shared_line
@@ -146,20 +147,26 @@ class PublicModel:
 
 
 def model_names(user: Any, team: Team | None = None) -> list[PublicModel]:
-    """Every name that `resolve` knows for this user, lines by age: aliases first, then versions, newest first."""
+    """The names of the lines that this user sees, lines by age: aliases first, then versions, newest first.
+
+    `resolve` knows more: checkpoints, which their job lists, and what other teams gave this one leave to use.
+    """
     return names_among(Line.objects.for_user(user, team))
 
 
 def names_among(visible: LineQuerySet) -> list[PublicModel]:
+    aliases_of = Prefetch("aliases", Alias.objects.select_related("version__line__team"))
+    of_runs = ("line__team", "run__line__team", "run__start__line")
+    in_service = ModelVersion.objects.filter(retired_at=None).select_related(*of_runs).order_by("-number")
+    versions_of = Prefetch("versions", in_service, to_attr="in_service")
     shared, names = shared_line(), []
-    for line in visible.order_by("pk").prefetch_related("aliases__version__line"):
+    for line in visible.order_by("pk").prefetch_related(aliases_of, versions_of):
         usable = [alias for alias in line.aliases.all() if alias.version.retired_at is None]
         aliases = sorted(usable, key=lambda alias: list(AliasName).index(AliasName(alias.name)))
         champion = next((alias.version for alias in aliases if alias.name == AliasName.CHAMPION), None)
         if champion and shared and line.pk == shared.pk:
             names.append(PublicModel(AliasName.CHAMPION, champion))
-        rows = line.versions.filter(retired_at=None).select_related("line__team", "run__line__team", "run__start__line")
-        versions = list(rows.order_by("-number"))
+        versions: list[ModelVersion] = line.in_service
         served = champion or next((version for version in versions if not version.is_control), None)
         if served:
             names.append(PublicModel(line.slug, served))

@@ -1,4 +1,6 @@
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from rest_framework.test import APIClient
 
 from tasks.states import Role
@@ -27,6 +29,21 @@ def test_the_shared_lines_champion_is_called_champion_by_everybody(contributor: 
     world.line_of(cast.of_the_pool("otto", Role.OPERATOR), "shared", "shared")
 
     assert names(contributor.api)[:2] == ["champion", "shared"]
+
+
+def test_the_list_asks_no_more_where_there_are_more_lines(contributor: Person):
+    def asked() -> int:
+        with CaptureQueriesContext(connection) as queries:
+            assert len(names(contributor.api)) == 4 * contributor.team.lines.count()
+        return len(queries)
+
+    world.line_of(contributor, "carla-sums")
+    asked()  # the first use of a key within a minute is written down
+    few = asked()
+    for number in range(5):
+        world.line_of(contributor, f"carla-{number}")
+
+    assert asked() == few
 
 
 def test_a_listed_name_can_be_retrieved(contributor: Person):
