@@ -9,7 +9,8 @@ from flywheel.openai_compat.retries import told_once
 from flywheel.openai_compat.surface import Surface
 from tasks.errors import NotFound
 from tasks.states import Scope
-from trainer.services import naming, permissions, serving
+from trainer.models import ModelVersion, RunCheckpoint
+from trainer.services import checkpoints, naming, permissions, serving
 from trainer.services.serving import Served
 
 
@@ -37,8 +38,11 @@ class Model(Surface):
     @told_once
     def delete(self, request: Request, name: str) -> Response:
         """Only what a run made, by that name: other names move, and lead to another version tomorrow."""
-        version = serving.resolve_version(name, self.caller.user, self.caller.team)
-        if not name.startswith(naming.PREFIX) or version.line.team != self.caller.team:
+        found = serving.find(name, self.caller.user, self.caller.team)
+        if not name.startswith(naming.PREFIX) or found.line.team != self.caller.team:
             raise NotFound("model_not_found", f"{name[:120]} is no fine-tuned model of your team.", "model")
-        permissions.retire(version, actor=self.caller.user)
+        if isinstance(found, RunCheckpoint):
+            checkpoints.delete(found, actor=self.caller.user)
+        elif isinstance(found, ModelVersion):
+            permissions.retire(found, actor=self.caller.user)
         return Response({"id": name, "object": "model", "deleted": True})

@@ -23,7 +23,8 @@ class RunCheckpoint(models.Model):
     run = models.ForeignKey(TrainingRun, on_delete=models.CASCADE, related_name="checkpoints")
     step = models.PositiveIntegerField()
     digest = models.CharField(max_length=64, blank=True)  # of the artifact, once it is in the store
-    gone_at = models.DateTimeField(null=True, blank=True)  # the run, or pruning, has let it go
+    gone_at = models.DateTimeField(null=True, blank=True)  # the run, pruning or somebody has let it go
+    deleted_at = models.DateTimeField(null=True, blank=True)  # by somebody: never back, also while the run holds it
     created_at = models.DateTimeField(auto_now_add=True)
 
     objects = RunCheckpointQuerySet.as_manager()

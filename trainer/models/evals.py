@@ -102,7 +102,8 @@ class EvalRun(StateModel):
     @property
     def served(self) -> ModelVersion | RunCheckpoint | None:
         """What answers, where anybody is asked."""
-        return self.version or self.checkpoint
+        checkpoint = self.checkpoint if self.checkpoint and self.checkpoint.deleted_at is None else None
+        return self.version or checkpoint
 
     @property
     def done(self) -> int:

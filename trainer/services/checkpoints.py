@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import msgspec
 from django.db import transaction
@@ -18,6 +19,8 @@ from django.utils import timezone
 from tasks.errors import Busy, Conflict, FlywheelError, NotFound
 from tasks.models.events import Subject, record
 from tasks.services import connections
+from tasks.services.access import require_role
+from tasks.states import Role
 from trainer.contract import Manifest
 from trainer.launchers import merging
 from trainer.launchers.protocol import LauncherError, path_of_checkpoint, steps_kept
@@ -33,14 +36,14 @@ _ADAPTER = "adapter_config.json"
 
 @transaction.atomic
 def follow(run: TrainingRun, directory: Path) -> None:
-    """Make the rows what the run's directory holds. Repeated calls change nothing."""
+    """Make the rows what the run's directory holds, but for those that were deleted. Repeated calls change nothing."""
     kept = set(steps_kept(directory))
     rows = {row.step: row for row in RunCheckpoint.objects.select_for_update().filter(run=run)}
     RunCheckpoint.objects.bulk_create(
         (RunCheckpoint(run=run, step=step) for step in sorted(kept - rows.keys())), ignore_conflicts=True
     )
     _point_validations(run, kept - rows.keys())
-    back = [row.pk for step, row in rows.items() if step in kept and row.gone_at is not None]
+    back = [row.pk for step, row in rows.items() if step in kept and row.gone_at and not row.deleted_at]
     gone = [row.pk for step, row in rows.items() if step not in kept and row.gone_at is None and not row.digest]
     RunCheckpoint.objects.filter(pk__in=back).update(gone_at=None)
     RunCheckpoint.objects.filter(pk__in=gone).update(gone_at=timezone.now())
@@ -87,6 +90,24 @@ def in_store(checkpoint: RunCheckpoint) -> RunCheckpoint:
     return checkpoint
 
 
+@transaction.atomic
+def delete(checkpoint: RunCheckpoint, *, actor: Any) -> None:
+    """For good: no name leads to it and no team has leave to use it. Pruning takes its files from the store unless
+    something else has the same; what its run has of it stays with the run, which may go on from there."""
+    require_role(actor, checkpoint.line.team, Role.OPERATOR, Role.CONTRIBUTOR)
+    held = RunCheckpoint.objects.select_for_update().get(pk=checkpoint.pk)
+    if held.deleted_at is not None:
+        return
+    teams = list(held.permissions.values_list("team__slug", flat=True))
+    data = {"run": held.run_id, "step": held.step, "digest": held.digest, "teams": teams}
+    held.permissions.all().delete()
+    held.gone_at = held.deleted_at = timezone.now()
+    held.digest = ""
+    held.save(update_fields=["gone_at", "deleted_at", "digest"])
+    subject = Subject("runcheckpoint", str(held.pk))
+    record("model.deleted", subject=subject, team=checkpoint.line.team_id, actor=actor, data=data)
+
+
 def _is_in_store(checkpoint: RunCheckpoint) -> bool:
     return bool(checkpoint.digest) and artifacts.path_of(checkpoint.digest).is_dir()
 
@@ -120,7 +141,10 @@ def _locked(descriptor: int) -> bool:
 
 @transaction.atomic
 def _point(checkpoint: RunCheckpoint, manifest: Manifest) -> None:
-    RunCheckpoint.objects.filter(pk=checkpoint.pk).update(digest=manifest.digest)
+    """It may have been let go meanwhile: by its run, which matters no more, or by somebody who wants it gone."""
+    wanted = RunCheckpoint.objects.filter(pk=checkpoint.pk, deleted_at=None)
+    if not wanted.update(digest=manifest.digest, gone_at=None):
+        raise _let_go()
     data = {"step": checkpoint.step, "digest": manifest.digest}
     subject = Subject("trainingrun", str(checkpoint.run_id))
     record("trainingrun.checkpoint_used", subject=subject, team=checkpoint.line.team_id, data=data)

@@ -42,6 +42,19 @@ def a_checkpoint_answers_as_a_model(it: Context) -> None:
     assert it.client.models.retrieve(name).id == name
 
 
+def a_deleted_checkpoint_is_gone_and_the_model_of_its_job_is_not(it: Context) -> None:
+    job = it.ended(it.job(suffix="thinned").id)
+    found = it.client.fine_tuning.jobs.checkpoints.list
+    name = found(job.id).data[-1].fine_tuned_model_checkpoint
+
+    gone = documented.whole(it.client.models.delete(name), documented.DELETED)
+
+    assert (gone.id, gone.object, gone.deleted) == (name, "model", True)
+    refused(lambda: it.client.models.retrieve(name), 404, "model_not_found", "model")
+    assert name not in [one.fine_tuned_model_checkpoint for one in found(job.id)]
+    assert it.client.models.retrieve(job.fine_tuned_model).id == job.fine_tuned_model
+
+
 def another_teams_checkpoints_are_not_there(it: Context) -> None:
     job = it.finished()
     name = it.client.fine_tuning.jobs.checkpoints.list(job.id).data[0].fine_tuned_model_checkpoint

@@ -8,7 +8,7 @@ from tests.cast import Person
 from tests.fakes import model_server
 from tests.flywheel.openai_compat.conftest import Clients, rows
 from tests.flywheel.openai_compat.test_jobs import ended, sent, started
-from trainer.models import ModelVersion, RunCheckpoint
+from trainer.models import ModelPermission, ModelVersion, RunCheckpoint
 
 
 @pytest.fixture
@@ -70,6 +70,42 @@ def test_a_team_uses_a_model_from_leave_to_leave_taken(client: openai.OpenAI, ot
     assert (granted[0].project_id, seen, deleted.deleted) == ("sven-team", model, True)
     with pytest.raises(openai.NotFoundError):
         other.models.retrieve(model)
+
+
+def test_a_deleted_checkpoint_is_found_listed_and_asked_no_more(client: openai.OpenAI, other: openai.OpenAI, settings):
+    _, checkpoint = made(client)
+    client.fine_tuning.checkpoints.permissions.create(checkpoint, project_ids=["sven-team"])
+
+    deleted = client.models.delete(checkpoint)
+
+    assert (deleted.id, deleted.deleted) == (checkpoint, True)
+    job = client.fine_tuning.jobs.list().data[0]
+    left = client.fine_tuning.jobs.checkpoints.list(job.id)
+    assert checkpoint not in [one.fine_tuned_model_checkpoint for one in left]
+    assert not ModelPermission.objects.exists()
+    for one in (client, other):
+        with pytest.raises(openai.NotFoundError):
+            one.models.retrieve(checkpoint)
+        with pytest.raises(openai.NotFoundError):
+            one.chat.completions.create(model=checkpoint, messages=[{"role": "user", "content": "hello"}])
+
+
+def test_who_was_given_leave_deletes_no_checkpoint(client: openai.OpenAI, other: openai.OpenAI):
+    _, checkpoint = made(client)
+    client.fine_tuning.checkpoints.permissions.create(checkpoint, project_ids=["sven-team"])
+
+    with pytest.raises(openai.NotFoundError):
+        other.models.delete(checkpoint)
+
+    assert client.models.retrieve(checkpoint).id == checkpoint
+
+
+def test_the_checkpoints_of_a_deleted_model_are_models_still(client: openai.OpenAI):
+    model, checkpoint = made(client)
+
+    client.models.delete(model)
+
+    assert client.models.retrieve(checkpoint).id == checkpoint
 
 
 def test_permissions_are_listed_with_their_ends(client: openai.OpenAI, other: openai.OpenAI):

@@ -61,6 +61,16 @@ def test_a_repeated_deletion_of_a_model_is_told_again(client: openai.OpenAI):
     assert client.models.delete(model, **AGAIN).deleted
 
 
+def test_a_repeated_deletion_of_a_checkpoint_is_told_again(client: openai.OpenAI):
+    job = ended(client, started(client))
+    checkpoint = client.fine_tuning.jobs.checkpoints.list(job.id).data[0].fine_tuned_model_checkpoint
+    client.models.delete(checkpoint)
+
+    assert client.models.delete(checkpoint, **AGAIN).deleted
+    with pytest.raises(openai.NotFoundError):
+        client.models.delete(checkpoint)
+
+
 def test_a_repeated_revocation_is_told_again(client: openai.OpenAI, contributor: Person):
     stranger = cast.of_own_team("sam")
     model = ended(client, started(client)).fine_tuned_model

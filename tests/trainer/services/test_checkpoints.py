@@ -2,11 +2,13 @@ import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tasks.errors import Conflict, NotFound
-from tasks.models import Dataset, User
+from tasks.errors import Conflict, Forbidden, NotFound
+from tasks.models import Dataset, Event, User
+from tests import cast
 from tests.trainer.services.at_once import at_once
 from tests.trainer.services.settling import settle
 from trainer.launchers import merging
@@ -75,6 +77,77 @@ def test_a_checkpoint_that_was_let_go_is_not_found(run: TrainingRun):
 
     with pytest.raises(NotFound):
         checkpoints.in_store(at(run, 8))
+
+
+# Deleted
+
+
+def test_a_deleted_checkpoint_stays_away_while_its_run_still_holds_it(run: TrainingRun, contributor: User):
+    checkpoints.in_store(at(run, 8))
+
+    checkpoints.delete(at(run, 8), actor=contributor)
+    checkpoints.follow(run, path_of(run.directory))
+
+    gone = at(run, 8)
+    assert (gone.digest, gone.gone_at == gone.deleted_at) == ("", True)
+    assert 8 not in [row.step for row in checkpoints.usable(run)]
+    assert path_of_checkpoint(path_of(run.directory), 8).is_dir()
+
+
+def test_a_deletion_is_one_event_however_often_it_is_asked_for(run: TrainingRun, contributor: User):
+    digest = checkpoints.in_store(at(run, 8)).digest
+
+    for _ in range(2):
+        checkpoints.delete(at(run, 8), actor=contributor)
+
+    event = Event.objects.get(kind="model.deleted")
+    assert (event.actor, event.subject_id) == (contributor, str(at(run, 8).pk))
+    assert event.data == {"run": run.pk, "step": 8, "digest": digest, "teams": []}
+
+
+def test_a_stranger_deletes_no_checkpoint(run: TrainingRun):
+    with pytest.raises(Forbidden):
+        checkpoints.delete(at(run, 8), actor=cast.of_own_team("sven").user)
+
+    assert at(run, 8).gone_at is None
+
+
+def test_a_checkpoint_that_is_deleted_while_it_is_taken_in_stays_deleted(
+    run: TrainingRun, contributor: User, monkeypatch: pytest.MonkeyPatch
+):
+    found, take_in = at(run, 8), artifacts.take_in
+
+    def slow(source: Path, **given: Any) -> Any:
+        checkpoints.delete(at(run, 8), actor=contributor)
+        return take_in(source, **given)
+
+    monkeypatch.setattr(artifacts, "take_in", slow)
+
+    with pytest.raises(NotFound):
+        checkpoints.in_store(found)
+
+    assert at(run, 8).digest == ""
+
+
+def test_a_checkpoint_that_its_run_lets_go_while_it_is_taken_in_is_kept(
+    run: TrainingRun, monkeypatch: pytest.MonkeyPatch
+):
+    found, take_in = at(run, 8), artifacts.take_in
+
+    def slow(source: Path, **given: Any) -> Any:
+        taken = take_in(source, **given)
+        shutil.rmtree(source)
+        checkpoints.follow(run, path_of(run.directory))
+        return taken
+
+    monkeypatch.setattr(artifacts, "take_in", slow)
+
+    checkpoints.in_store(found)
+
+    assert at(run, 8).gone_at is None
+
+
+# Adapters
 
 
 def adapter_of(run: TrainingRun, step: int) -> Path:

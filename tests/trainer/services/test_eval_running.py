@@ -362,6 +362,18 @@ def _rows(measure: Eval) -> DatasetVersion:
     return DatasetVersion.objects.create(dataset=dataset, number=1, digest="d" * 64, task_count=0)
 
 
+def test_a_checkpoint_that_was_deleted_fails_the_run(measure: Eval, base: ModelVersion, served: FakeModelServer):
+    training = TrainingRun.objects.create(line=base.line, start=base, dataset_version=_rows(measure), spec={})
+    kept = RunCheckpoint.objects.create(run=training, step=20, digest="c" * 64)
+    asked = Asked("ft:x", kept, Prompt([Message("user", "{{ item.n }}")]))
+    run = start(measure, rows=[{"item": {"n": "1"}}], asked=asked)
+
+    checkpoints.delete(kept, actor=measure.created_by)
+    eval_running.run_eval(run.pk)
+
+    assert (outcome(run)["state"], run.error["code"], served.asked) == ("failed", "model_not_found", [])
+
+
 def test_a_model_that_is_gone_fails_the_run(measure: Eval, base: ModelVersion, served: FakeModelServer):
     run = ask(measure, base, 1)
     EvalRun.objects.filter(pk=run.pk).update(version=None)

@@ -25,7 +25,7 @@ from trainer.models import (
     Schedule,
     TrainingRun,
 )
-from trainer.services import artifacts, engine_work, pruning, runs
+from trainer.services import artifacts, checkpoints, engine_work, pruning, runs
 from trainer.services.launching import new_directory, path_of
 from trainer.states import RUN_ENDED
 
@@ -243,6 +243,15 @@ def test_an_artifact_that_a_used_checkpoint_names_stays(unregistered: Path, trai
     prune(pruning.rules())
 
     assert unregistered.exists()
+
+
+def test_an_artifact_goes_when_its_checkpoint_was_deleted(unregistered: Path, trained: TrainingRun, contributor: User):
+    kept = RunCheckpoint.objects.create(run=trained, step=99, digest=unregistered.name)
+
+    checkpoints.delete(kept, actor=contributor)
+    prune(pruning.rules())
+
+    assert not unregistered.exists()
 
 
 def test_an_artifact_that_is_named_meanwhile_stays(unregistered: Path, line: Line, monkeypatch: Any):
