@@ -4,9 +4,11 @@ Whoever changes what `normalise` returns raises NORM_VERSION: stored keys carry 
 (tasks.services.rekeying). It is raised together with tasks.dedup.signature.BANDS_VERSION too, which no row carries.
 """
 
+import json
 import re
 import unicodedata
 from collections.abc import Iterable
+from typing import Any
 
 from tasks.types import Message
 
@@ -124,6 +126,11 @@ def nests_deeper(text: str, limit: int) -> bool:
         elif sign in ("]", "}"):
             depth -= 1
     return False
+
+
+def json_bytes(value: Any) -> int:
+    """Of a JSON value as a reply holds it: without blanks, in UTF-8."""
+    return len(json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode(errors="surrogatepass"))
 
 
 def excerpt(text: str, length: int = 200) -> str:

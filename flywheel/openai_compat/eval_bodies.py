@@ -9,9 +9,12 @@ from msgspec import Meta
 
 from flywheel.openai_compat.reading import Body, Metadata, read
 from tasks.errors import FlywheelError, Invalid
+from tasks.graders import registry
+from tasks.text import json_bytes
 from trainer.evaluation import prompting
 from trainer.evaluation.prompting import Message, Prompt
 
+MOST_BYTES = registry.MAX_CONFIG_BYTES  # of the messages of a run, and of its sampling parameters
 Name = Annotated[str, Meta(max_length=200)]
 
 
@@ -118,6 +121,7 @@ def source_of(given: Mapping[str, Any]) -> FileContent | FileId:
 
 def prompt_of(given: Mapping[str, Any]) -> Prompt:
     where = ".data_source.input_messages"
+    _require_short(given, where, "bad_prompt")
     _require_kind(given, where, ("template", "item_reference"), "Messages are a template or an item_reference.")
     if given["type"] == "item_reference":
         return Prompt(reference=read(given, ItemReference, where).item_reference)
@@ -137,11 +141,20 @@ def _messages(given: Sequence[Mapping[str, Any]], where: str) -> list[Message]:
 
 
 def sampling_of(given: Mapping[str, Any] | None) -> dict[str, Any]:
-    params = read(given or {}, SamplingParams, ".data_source.sampling_params")
+    where = ".data_source.sampling_params"
+    _require_short(given, where, "invalid_value")
+    params = read(given or {}, SamplingParams, where)
     sent = {name: value for name, value in msgspec.to_builtins(params).items() if value not in (None, [])}
     if "max_completions_tokens" in sent:
         sent.setdefault("max_completion_tokens", sent.pop("max_completions_tokens"))
     return sent
+
+
+def _require_short(given: Any, where: str, code: str) -> None:
+    """As it was sent: all of it is kept with the run, and told by every list of runs."""
+    if json_bytes(given) > MOST_BYTES:
+        param = where.lstrip(".")
+        raise Invalid(code, f"`{param}` is larger than {MOST_BYTES:,} bytes: let the items hold what is long.", param)
 
 
 def _require_kind(given: Mapping[str, Any], where: str, known: tuple[str, ...], sentence: str) -> None:

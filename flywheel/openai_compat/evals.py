@@ -93,9 +93,9 @@ def _by_change(request: Request, rows: QuerySet[Eval]) -> dict[str, Any]:
         beyond = "lt" if descending else "gt"
         later = Q(**{f"updated_at__{beyond}": last.updated_at})
         rows = rows.filter(later | Q(updated_at=last.updated_at, **{f"pk__{beyond}": last.pk}))
-    found = list(rows.order_by(*(("-updated_at", "-pk") if descending else ("updated_at", "pk")))[: limit + 1])
-    data = [eval_shapes.eval_shown(one) for one in found[:limit]]
-    return lists.envelope(data, has_more=len(found) > limit, with_ends=True)
+    rows = rows.order_by(*(("-updated_at", "-pk") if descending else ("updated_at", "pk")))
+    data, has_more = lists.bounded(rows, eval_shapes.eval_shown, limit)
+    return lists.envelope(data, has_more=has_more, with_ends=True)
 
 
 def _criteria(given: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -1,4 +1,7 @@
-"""Lists of this surface: {object, data, has_more}, with `after`, `limit` and `order`. Cursors survive deleted rows."""
+"""Lists of this surface: {object, data, has_more}, with `after`, `limit` and `order`. Cursors survive deleted rows.
+
+A page ends at its limit, or before it where its rows are large: `has_more` says so, and clients ask on by themselves.
+"""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -8,12 +11,17 @@ from rest_framework.request import Request
 
 from flywheel.openai_compat import ids
 from tasks.errors import Invalid
+from tasks.text import json_bytes
+
+PAGE_BYTES = 16 * 2**20  # of what a page shows, but for a first row that is larger by itself
+_AT_ONCE = 20  # rows in memory: each may hold megabytes
+Shown = Callable[[Any], Mapping[str, Any]]
 
 
 def page(
     request: Request,
     rows: QuerySet[Any],
-    shown: Callable[[Any], Mapping[str, Any]],
+    shown: Shown,
     *,
     prefix: str,
     most: int = 100,
@@ -30,8 +38,23 @@ def page(
         if key is None:
             raise Invalid("invalid_value", f"There is no {after[:80]!r} to list after: give the id of a row.", "after")
         rows = rows.filter(pk__lt=key) if descending else rows.filter(pk__gt=key)
-    found = list(rows.order_by("-pk" if descending else "pk")[: limit + 1])
-    return envelope([shown(row) for row in found[:limit]], has_more=len(found) > limit, with_ends=with_ends)
+    data, has_more = bounded(rows.order_by("-pk" if descending else "pk"), shown, limit)
+    return envelope(data, has_more=has_more, with_ends=with_ends)
+
+
+def bounded(rows: QuerySet[Any], shown: Shown, limit: int) -> tuple[list[Mapping[str, Any]], bool]:
+    """(what a page shows of the rows, whether more follow)."""
+    data: list[Mapping[str, Any]] = []
+    size = 0
+    for row in rows[: limit + 1].iterator(chunk_size=_AT_ONCE):
+        if len(data) == limit:
+            return data, True
+        one = shown(row)
+        size += json_bytes(one)
+        if data and size > PAGE_BYTES:
+            return data, True
+        data.append(one)
+    return data, False
 
 
 def envelope(data: list[Any], *, has_more: bool, with_ends: bool = False) -> dict[str, Any]:

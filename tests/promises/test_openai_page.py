@@ -12,11 +12,12 @@ from django.core.management import load_command_class
 from django.test import Client
 from django.urls import URLPattern
 
-from flywheel.openai_compat import job_requests, urls
+from flywheel.openai_compat import eval_bodies, job_requests, lists, urls
 from flywheel.openai_compat.graders import RunGrader
 from flywheel.openai_compat.jobs import JobVerb
 from flywheel.samples import openai_export
 from tasks import errors
+from tasks.graders import registry
 from tasks.services import parts
 from tasks.states import Scope
 from tests import cast
@@ -24,6 +25,7 @@ from tests.promises.test_documents import REPOSITORY, blocks, commands, named, s
 from trainer import hyperparameters
 from trainer.hyperparameters import Asked
 from trainer.runspec import RunSpec
+from trainer.services import evals, file_runs
 
 DOCUMENT = REPOSITORY / "docs" / "openai.md"
 TEXT = DOCUMENT.read_text()
@@ -187,6 +189,14 @@ def test_efforts_multiply_the_room_for_an_answer_as_the_page_says():
     told = {name: float(factor) for name, factor in re.findall(r"`(\w+)` (?:× )?([\d.]+)", cell)}
 
     assert told == dict(hyperparameters.EFFORTS)
+
+
+def test_the_page_says_how_large_what_lists_repeat_may_be():
+    told = next(cells[1] for cells in table_rows(PARTS["What differs"]) if cells[0] == "what lists repeat")
+
+    assert {evals.MOST_SCHEMA_BYTES, file_runs.MOST_FORMAT_BYTES, eval_bodies.MOST_BYTES} == {registry.MAX_CONFIG_BYTES}
+    numbers = [int(number.replace(",", "")) for number in re.findall(r"\d[\d,]*", told)]
+    assert numbers == [registry.MAX_CONFIG_BYTES, evals.MOST_CRITERIA_BYTES, lists.PAGE_BYTES >> 20]
 
 
 # What it says to type

@@ -14,10 +14,13 @@ from tasks.models.events import Subject, record
 from tasks.services import trying
 from tasks.services.access import require_role
 from tasks.states import Role
+from tasks.text import json_bytes
 from trainer.evaluation import eval_items
 from trainer.models import Eval
 
 MOST_CRITERIA = 50
+MOST_SCHEMA_BYTES = registry.MAX_CONFIG_BYTES
+MOST_CRITERIA_BYTES = 1_000_000  # of all together: every list of evals tells them
 ANY_ROLE = tuple(Role)  # whoever is in the team: an eval decides nothing
 
 
@@ -34,12 +37,8 @@ def create(
 ) -> Eval:
     """`criteria`: configurations of graders. May take seconds: a program among them is tried, unless it was `tried`."""
     require_role(actor, team, *ANY_ROLE)
-    try:
-        eval_items.schema_fits(item_schema)
-    except ValueError as fault:
-        raise Invalid("bad_schema", str(fault), "item_schema") from None
-    if not 1 <= len(criteria) <= MOST_CRITERIA:
-        raise Invalid("bad_criteria", f"Give from 1 to {MOST_CRITERIA} criteria.", "criteria")
+    _require_schema(item_schema)
+    _require_few(criteria)
     kept = [_criterion(number, given, actor, team, tried) for number, given in enumerate(criteria)]
     with transaction.atomic():
         made = Eval.objects.create(
@@ -58,8 +57,27 @@ def create(
 def require_works(criteria: Sequence[Mapping[str, Any]], *, actor: Any, team: Team) -> None:
     """Try each; may take seconds: ask before a transaction, then create them as `tried`."""
     require_role(actor, team, *ANY_ROLE)
+    _require_few(criteria)
     for number, given in enumerate(criteria):
         _criterion(number, given, actor, team, tried=False)
+
+
+def _require_schema(item_schema: Mapping[str, Any]) -> None:
+    if json_bytes(item_schema) > MOST_SCHEMA_BYTES:
+        sentence = f"The item schema is larger than {MOST_SCHEMA_BYTES:,} bytes: shorten it."
+        raise Invalid("bad_schema", sentence, "item_schema")
+    try:
+        eval_items.schema_fits(item_schema)
+    except ValueError as fault:
+        raise Invalid("bad_schema", str(fault), "item_schema") from None
+
+
+def _require_few(criteria: Sequence[Mapping[str, Any]]) -> None:
+    if not 1 <= len(criteria) <= MOST_CRITERIA:
+        raise Invalid("bad_criteria", f"Give from 1 to {MOST_CRITERIA} criteria.", "criteria")
+    if json_bytes(criteria) > MOST_CRITERIA_BYTES:
+        sentence = f"The criteria are larger than {MOST_CRITERIA_BYTES:,} bytes together: make several evals of them."
+        raise Invalid("bad_criteria", sentence, "criteria")
 
 
 def _criterion(number: int, given: Mapping[str, Any], actor: Any, team: Team, tried: bool) -> dict[str, Any]:

@@ -18,11 +18,13 @@ from django.utils import timezone
 
 from tasks.crash import crash_point
 from tasks.errors import Conflict, FlywheelError, Invalid
+from tasks.graders import registry
 from tasks.models import DatasetVersion, File, Task, Upload
 from tasks.models.events import Subject, record
 from tasks.services import datasets, graders, sealing
 from tasks.services.access import require_role
 from tasks.states import Role, UploadState
+from tasks.text import json_bytes
 from trainer import constraint, hyperparameters
 from trainer.hyperparameters import Asked
 from trainer.models import Line, ModelVersion, TrainingRun
@@ -33,6 +35,8 @@ logger = logging.getLogger(__name__)
 NOTICE = "trainingrun.notice"
 LEAVES_OUT = frozenset({"contaminated"})  # what refuses a row without calling it wrong: the run goes on without it
 LARGEST_SEED = 2**31 - 1
+MOST_FORMAT_BYTES = registry.MAX_CONFIG_BYTES
+MOST_ECHO_BYTES = 2 * registry.MAX_CONFIG_BYTES  # a grader as it was written holds what we pass over, too
 VALIDATION_LOCK = 0x56414C49
 
 
@@ -63,6 +67,7 @@ def start(
     if not grader_tried:
         graders.require_usable(grader, team.pk)
     _require_format(response_format)
+    _require_echo(echo)
     asked, seed = asked or Asked(), secrets.randbelow(LARGEST_SEED) if seed is None else seed
     with transaction.atomic():
         provisional, _ = hyperparameters.resolve(
@@ -108,11 +113,20 @@ def _require_usable(training: Upload, validation: Upload | None, start_from: Mod
 
 
 def _require_format(response_format: Mapping[str, Any] | None) -> None:
+    if json_bytes(response_format) > MOST_FORMAT_BYTES:
+        sentence = f"The response_format is larger than {MOST_FORMAT_BYTES:,} bytes: shorten its schema."
+        raise Invalid("invalid_response_format", sentence, "response_format")
     try:
         if response_format is not None:
             constraint.check(response_format)
     except constraint.Unusable as unusable:
         raise Invalid("invalid_response_format", str(unusable), "response_format") from None
+
+
+def _require_echo(echo: Mapping[str, Any] | None) -> None:
+    if json_bytes(echo) > MOST_ECHO_BYTES:
+        sentence = f"The grader is written in more than {MOST_ECHO_BYTES:,} bytes: leave hints for caches out."
+        raise Invalid("bad_grader", sentence, "grader")
 
 
 def _line(training_file: Upload, start_from: ModelVersion, actor: Any) -> Line:

@@ -6,7 +6,7 @@ from typing import Any
 import openai
 import pytest
 
-from flywheel.openai_compat import ids
+from flywheel.openai_compat import ids, lists
 from tasks.graders import judges
 from tasks.services import files
 from tasks.states import Scope
@@ -196,6 +196,42 @@ def test_a_schema_that_is_none_is_refused(client: openai.OpenAI):
     assert fault.param == "data_source_config.item_schema"
 
 
+@pytest.mark.parametrize(
+    ("given", "param", "code"),
+    [
+        ({"data_source_config": {"type": "custom", "item_schema": {"description": "x" * 256_000}}},
+         "data_source_config.item_schema", "bad_schema"),
+        ({"testing_criteria": [{**SAYS, "reference": "x" * 250_000}] * 4}, "testing_criteria", "bad_criteria"),
+    ],
+)  # fmt: skip
+def test_an_eval_that_would_fill_every_list_is_refused(client: openai.OpenAI, given: Any, param: str, code: str):
+    fault = refused(lambda: made(client, **given))
+
+    assert (fault.param, fault.code, "bytes" in str(fault)) == (param, code, True)
+
+
+def test_a_page_ends_where_its_rows_are_large(client: openai.OpenAI, monkeypatch: pytest.MonkeyPatch):
+    one = made(client)
+    run = done(client, one, answered(*[(letter * 1000, "1") for letter in "abcde"]))
+    monkeypatch.setattr(lists, "PAGE_BYTES", 3500)  # an item has some 1600
+
+    page = client.evals.runs.output_items.list(run.id, eval_id=one.id)
+
+    assert ([found.datasource_item_id for found in page.data], page.has_more) == ([0, 1], True)
+    assert [found.datasource_item_id for found in page] == [0, 1, 2, 3, 4]  # the client asks for the others by itself
+
+
+@pytest.mark.parametrize("order_by", ["created_at", "updated_at"])
+def test_a_page_has_a_row_however_large(client: openai.OpenAI, monkeypatch: pytest.MonkeyPatch, order_by: Any):
+    names = [made(client, name=name).name for name in "abc"]
+    monkeypatch.setattr(lists, "PAGE_BYTES", 1)
+
+    page = client.evals.list(order_by=order_by)
+
+    assert (len(page.data), page.has_more) == (1, True)
+    assert [found.name for found in page] == names
+
+
 def test_a_character_that_no_row_can_hold_is_refused(client: openai.OpenAI):
     assert "NUL" in str(refused(lambda: made(client, name="a\0b")))
 
@@ -345,6 +381,8 @@ def test_a_row_that_does_not_fit_is_named(client: openai.OpenAI):
         (asking(("1", "1"), model="gpt-4o"), "data_source.model"),
         (asking(("1", "1"), sampling_params={"tools": [{"type": "function"}]}), "data_source.sampling_params.tools"),
         (asking(("1", "1"), sampling_params={"temperature": 3}), "data_source.sampling_params.temperature"),
+        (asking(("1", "1"), sampling_params={"reasoning_effort": "x" * 256_000}), "data_source.sampling_params"),
+        (asking(("1", "1"), input_messages={**ASKED, "note": "x" * 256_000}), "data_source.input_messages"),
         (asking(("1", "1"), input_messages={"type": "template", "template": []}),
          "data_source.input_messages.template"),
         (asking(("1", "1"), input_messages={"type": "item_reference", "item_reference": "sample.x"}),

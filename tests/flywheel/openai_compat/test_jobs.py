@@ -18,6 +18,16 @@ from tests.flywheel.openai_compat.conftest import EXACT, Clients, jsonl, rows, u
 from trainer.models import ModelVersion, TrainingRun
 from trainer.services import runs
 
+LONG_FORMAT = {
+    "type": "json_schema",
+    "json_schema": {"name": "city", "schema": {"type": "object", "description": "x" * 256_000}},
+}
+HINT = {
+    "type": "input_text",
+    "text": "Grade: {{ sample.output_text }}",
+    "prompt_cache_breakpoint": {"x": "x" * 512_000},
+}
+HINTED = {"type": "score_model", "name": "j", "model": "champion", "input": [{"role": "user", "content": HINT}]}
 SMALL = {"n_epochs": 2, "batch_size": 4, "eval_interval": 1}
 
 
@@ -236,6 +246,9 @@ def test_a_job_that_has_ended_cannot_be_paused(client: openai.OpenAI):
         ({"method": method({"type": "nobody"})}, "method.reinforcement.grader.type", "unknown_grader"),
         ({"method": method(hyperparameters={"n_epochs": 0})}, "method.reinforcement.hyperparameters.n_epochs", None),
         ({"method": method(response_format={"type": "xml"})}, "method.reinforcement.response_format.type", None),
+        ({"method": method(response_format=LONG_FORMAT)}, "method.reinforcement.response_format",
+         "invalid_response_format"),
+        ({"method": method(HINTED)}, "method.reinforcement.grader", "bad_grader"),
         ({"suffix": "x" * 65}, "suffix", "invalid_value"),
         ({"suffix": "a:b"}, "suffix", "invalid_value"),
         ({"seed": -1}, "seed", "invalid_value"),
@@ -244,7 +257,7 @@ def test_a_job_that_has_ended_cannot_be_paused(client: openai.OpenAI):
         ({"integrations": [{"type": "wandb", "wandb": {"project": "p"}}]}, "integrations", "unsupported_parameter"),
         ({"extra_body": {"colour": "red"}}, "colour", "unknown_parameter"),
     ],
-)
+)  # fmt: skip
 def test_a_request_that_cannot_be_is_refused_by_its_parameter(
     client: openai.OpenAI, changes: Any, param: str, code: str | None
 ):

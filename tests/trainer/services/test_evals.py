@@ -89,7 +89,9 @@ def test_criteria_get_keys_and_names(carla: Person):
     ("given", "param"),
     [
         ({"item_schema": {"type": "thing"}}, "item_schema"),
+        ({"item_schema": {"type": "object", "description": "x" * 256_000}}, "item_schema"),
         ({"criteria": []}, "criteria"),
+        ({"criteria": [{**CHECK, "reference": "x" * 250_000}] * 4}, "criteria"),
         ({"criteria": [CHECK, {"type": "nothing"}]}, "criteria[1].type"),
         ({"criteria": [{"type": "python", "source": "def grade(:"}]}, "criteria[0]"),
     ],
