@@ -6,7 +6,7 @@ Text in double braces that does not begin with a letter ({{1}} in LaTeX) is lite
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,8 @@ from tasks.graders.remembered import remembered
 from tasks.text import nests_deeper
 
 MAX_DEPTH = 64
+LONGEST = 16_000_000  # characters of a template with its values, where it has more than a few
+_FEW = 8
 _STEP = re.compile(r"""\.([\w-]+)|\[(\d{1,9})\]|\["([^"]*)"\]|\['([^']*)'\]""")
 _OPENING = re.compile(r"\{\{\s*(?=[A-Za-z_])")
 _NAMESPACES = ("item", "sample")
@@ -44,11 +46,11 @@ class Template:
 
     def text(self, completion: str, item: Mapping[str, Any]) -> str:
         parts = self.parts
-        return (
-            _text(parts[0], completion, item)
-            if len(parts) == 1
-            else "".join([_text(part, completion, item) for part in parts])
-        )
+        if len(parts) == 1:
+            return _text(parts[0], completion, item)
+        if len(parts) <= _FEW:
+            return "".join([_text(part, completion, item) for part in parts])
+        return "".join(_bounded(_text(part, completion, item) for part in parts))
 
     def variables(self) -> Iterator[Variable]:
         return (part for part in self.parts if isinstance(part, Variable))
@@ -56,6 +58,18 @@ class Template:
     @property
     def reads_reply(self) -> bool:
         return any(variable.root == "sample" for variable in self.variables())
+
+
+def _bounded(texts: Iterable[str]) -> Iterator[str]:
+    """A template of thousands of variables and a row of megabytes would be more than the memory together."""
+    left = LONGEST
+    for text in texts:
+        left -= len(text)
+        if left < 0:
+            raise AuthorFault(
+                "other_error", f"Filled in, the template has more than {LONGEST:,} characters: shorten it."
+            )
+        yield text
 
 
 def _text(part: str | Variable, completion: str, item: Mapping[str, Any]) -> str:

@@ -83,7 +83,9 @@ def in_store(checkpoint: RunCheckpoint) -> RunCheckpoint:
     if not checkpoint.run.directory or not source.is_dir():
         raise NotFound("model_not_found", f"The checkpoint of step {checkpoint.step} is no longer kept.", "model")
     with _alone_with(source / artifacts.MANIFEST):
-        checkpoint.refresh_from_db(fields=["digest"])
+        checkpoint.refresh_from_db(fields=["digest", "deleted_at"])
+        if checkpoint.deleted_at is not None:
+            raise _let_go()
         if not _is_in_store(checkpoint):
             is_adapter = (source / _ADAPTER).exists()
             _point(checkpoint, _merged(checkpoint, source) if is_adapter else _taken_in(source))

@@ -107,3 +107,11 @@ def test_a_value_that_nests_without_end_is_the_rows_fault():
 
     with pytest.raises(AuthorFault, match="nests too deep"):
         filled("{{ item.deep }}", item={"deep": deep})
+
+
+def test_a_template_that_would_fill_the_memory_is_the_authors_fault():
+    source = "{{ item.text }} " * 1000
+
+    assert len(filled(source, "", {"text": "ab"})) == 3000
+    with pytest.raises(AuthorFault, match="shorten it"):
+        filled(source, "", {"text": "a" * 100_000})
