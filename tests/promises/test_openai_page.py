@@ -88,7 +88,8 @@ RAISING = [
     ),
 ]
 MODEL_SERVER = [
-    REPOSITORY / "trainer" / "server" / f"{name}.py" for name in ("chat", "faults", "residents", "store", "worker")
+    REPOSITORY / "trainer" / "server" / f"{name}.py"
+    for name in ("answering", "chat", "faults", "residents", "store", "worker")
 ]
 REFUSALS = {name for name in vars(errors) if isinstance(getattr(errors, name), type)}
 REFUSALS |= {"ModelServerDown", "KeyReusedError"}

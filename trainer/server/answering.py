@@ -19,8 +19,11 @@ class Begun:
 
 
 class Answering:
-    def __init__(self, residents: Residents[Resident], *, max_queue: int, max_seconds: float) -> None:
+    def __init__(
+        self, residents: Residents[Resident], *, max_queue: int, max_cached_tokens: int, max_seconds: float
+    ) -> None:
         self._residents, self._max_queue, self._max_seconds = residents, max_queue, max_seconds
+        self._max_cached_tokens = max_cached_tokens
         self.open_choices = 0  # asked for and not yet answered, over all models
 
     async def events(self, ask: Ask) -> AsyncGenerator[Begun | Piece | Ended, None]:
@@ -34,6 +37,7 @@ class Answering:
                         prompt = await asyncio.to_thread(resident.render, ask.messages)
                         constraints = await asyncio.to_thread(_constraints, resident, ask)
                 settings = _within_context(ask.settings, len(prompt), resident.context)
+                _refuse_what_never_fits(ask.n, len(prompt) + settings.max_tokens, self._max_cached_tokens)
                 inbox: asyncio.Queue[Event] = asyncio.Queue()
                 job = Job(
                     prompt, ask.n, settings, resident.decode, resident.ends, _deliver_to(inbox),
@@ -91,6 +95,18 @@ def _within_context(settings: Settings, prompt_tokens: int, context: int) -> Set
         sentence = f"The messages are {prompt_tokens} tokens long and the model reads {context}. Shorten them."
         raise invalid("messages", sentence, code="context_length_exceeded")
     return replace(settings, max_tokens=min(settings.max_tokens, room))
+
+
+def _refuse_what_never_fits(n: int, tokens_each: int, most: int) -> None:
+    """Before the prompt is read: what never fits would wait for ever, with everybody behind it."""
+    if n * tokens_each <= most:
+        return
+    if tokens_each <= most:
+        asked, remedy = f"{n} answers of", f"Ask for {most // tokens_each} at most (n), or for fewer tokens."
+    else:
+        asked, remedy = "An answer of", "Shorten the messages, or ask for fewer tokens."
+    sentence = f"{asked} up to {tokens_each} tokens, prompt included, take more than the {most} there is memory for."
+    raise invalid("n" if tokens_each <= most else "messages", f"{sentence} {remedy}", code="too_many_tokens")
 
 
 def _deliver_to(inbox: asyncio.Queue[Event]) -> Callable[[Event], None]:

@@ -42,12 +42,17 @@ class Server:
         self.store, self.limits, self.token, self.device = store, limits, token, device
         self.import_seconds, self.started = import_seconds, time.time()
         self.residents: Residents[resident.Resident] = Residents(
-            load=partial(resident.load, store, device=device),
+            load=partial(resident.load, store, device=device, max_cached_tokens=limits.max_cached_tokens),
             measure=partial(resident.bytes_needed, store, device=device),
             slots=limits.max_models,
             memory_bytes=limits.max_memory,
         )
-        self.answering = Answering(self.residents, max_queue=limits.max_queue, max_seconds=limits.max_seconds)
+        self.answering = Answering(
+            self.residents,
+            max_queue=limits.max_queue,
+            max_cached_tokens=limits.max_cached_tokens,
+            max_seconds=limits.max_seconds,
+        )
 
     def app(self) -> ASGIApp:
         routes = [

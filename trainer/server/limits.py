@@ -18,4 +18,5 @@ class Limits:
     max_tokens: int = 2048  # tokens of one answer
     max_choices: int = 16  # answers to one request (n)
     max_queue: int = 256  # answers asked for and not yet given; beyond it 429
+    max_cached_tokens: int = 1 << 17  # of one model's keys and values, reserved as an answer begins; see README
     max_seconds: float = 120.0  # for a request, loading included; beyond it 504

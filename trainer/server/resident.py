@@ -24,14 +24,14 @@ NO_LIMIT = 1 << 20  # tokens; for models that name no context length
 
 
 class Resident:
-    def __init__(self, model: PreTrainedModel, tokenizer: Any, name: str) -> None:
+    def __init__(self, model: PreTrainedModel, tokenizer: Any, name: str, max_cached_tokens: int) -> None:
         self._tokenizer = tokenizer
         self._rendering = threading.Lock()  # a fast tokenizer is not made for two callers at once
         self.context = int(getattr(model.config.get_text_config(), "max_position_embeddings", None) or NO_LIMIT)
         self.ends = _end_tokens(model, tokenizer)
         self._width = int(model.config.get_text_config().vocab_size)
         self._spelt: dict[int, tuple[str, bytes | None]] = {}
-        self.worker = Worker(model, name)
+        self.worker = Worker(model, name, max_cached_tokens)
         self.worker.start()
 
     def render(self, messages: list[dict[str, str]]) -> list[int]:
@@ -83,7 +83,7 @@ class Resident:
             torch.cuda.empty_cache()
 
 
-def load(store: Store, digest: str, device: str) -> Resident:
+def load(store: Store, digest: str, device: str, max_cached_tokens: int) -> Resident:
     directory = store.verify(digest)
     with _building:
         try:
@@ -98,7 +98,7 @@ def load(store: Store, digest: str, device: str) -> Resident:
         except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
             raise corrupt(digest, f"transformers cannot load it ({_first_line(error)})") from error
     model.to(device)
-    return Resident(model, tokenizer, digest)
+    return Resident(model, tokenizer, digest, max_cached_tokens)
 
 
 def weight_dtype(device: str) -> torch.dtype | str:

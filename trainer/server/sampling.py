@@ -13,8 +13,13 @@ from typing import Generic, Protocol, TypeVar
 import numpy as np
 import torch
 from transformers import DynamicCache, PreTrainedModel
+from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
 from trainer.constraint import Mask
+
+# Of prompts, read in one step, padding included. As long as that takes (half a billion weights on two cores: some 15
+# seconds), other batches wait and nobody notices that the caller has left. Steps of 512 read half as fast.
+STEP_TOKENS = 2048
 
 Told = tuple[float, list[tuple[int, float]]]  # log probability of the token, and the likeliest tokens with theirs
 
@@ -50,6 +55,8 @@ class Batch(Generic[R]):
     def __init__(self, model: PreTrainedModel, rows: Sequence[R]) -> None:
         self._model, self.rows = model, list(rows)
         self._cache = DynamicCache(config=model.config)
+        # Others (linear attention) may lose their state where a prompt goes on: they read it at once.
+        self._in_pieces = all(type(layer) in (DynamicLayer, DynamicSlidingWindowLayer) for layer in self._cache.layers)
         self._known = frozenset(inspect.signature(model.forward).parameters)
         longest = max(len(row.prompt) for row in self.rows)
         # Left padding: every row's newest token stands in the last column. Token 0 is masked, any would do.
@@ -58,11 +65,22 @@ class Batch(Generic[R]):
         self._next_bt = torch.tensor(tokens_bt, device=model.device)
         self._mask_bt = torch.tensor(mask_bt, device=model.device)
 
+    @property
+    def columns(self) -> int:
+        """Tokens a row, padding included, that are read or about to be."""
+        return self._mask_bt.shape[1]
+
     @torch.inference_mode()
     def step(self) -> None:
-        """One more token for every row."""
-        positions_bt = (self._mask_bt.cumsum(1) - 1).clamp(min=0)[:, -self._next_bt.shape[1] :]
-        logits_bv = self._forward(positions_bt)
+        """One more piece of the prompts; with the last one, and from then on, one more token for every row."""
+        width = max(1, STEP_TOKENS // len(self.rows)) if self._in_pieces else self._next_bt.shape[1]
+        piece_bt, self._next_bt = self._next_bt[:, :width], self._next_bt[:, width:]
+        logits_bv = self._forward(piece_bt)
+        if not self._next_bt.shape[1]:
+            self._draw(logits_bv)
+        self._drop_ended()
+
+    def _draw(self, logits_bv: torch.Tensor) -> None:
         open_bv = self._masked(logits_bv)
         live = [row for row in self.rows if not row.ended]
         draws = {id(row): row.draw() for row in live if row.temperature > 0}
@@ -78,7 +96,6 @@ class Batch(Generic[R]):
                 row.accept(token, told.get(at))
         self._next_bt = torch.tensor(tokens, device=self._mask_bt.device)[:, None]
         self._mask_bt = torch.cat([self._mask_bt, torch.ones_like(self._next_bt)], dim=1)
-        self._drop_ended()
 
     def _masked(self, logits_bv: torch.Tensor) -> torch.Tensor:
         """Without the tokens that a row's format rules out. A row that asks for no format is left as it is."""
@@ -107,11 +124,13 @@ class Batch(Generic[R]):
             told[at] = (float(logps_nv[place, tokens[at]]), top)
         return told
 
-    def _forward(self, positions_bt: torch.Tensor) -> torch.Tensor:
+    def _forward(self, piece_bt: torch.Tensor) -> torch.Tensor:
+        read_bt = self._mask_bt[:, : self.columns - self._next_bt.shape[1]]
+        positions_bt = (read_bt.cumsum(1) - 1).clamp(min=0)[:, -piece_bt.shape[1] :]
         optional = {"position_ids": positions_bt, "logits_to_keep": 1}
         output = self._model(
-            input_ids=self._next_bt,
-            attention_mask=self._mask_bt,
+            input_ids=piece_bt,
+            attention_mask=read_bt,
             past_key_values=self._cache,
             use_cache=True,
             **{name: value for name, value in optional.items() if name in self._known},

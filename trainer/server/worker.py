@@ -1,6 +1,6 @@
 """One thread a model. It gathers what is asked into batches and lets the batches take turns, token by token.
 
-Taking turns is why a short answer never waits for a long one that began before it.
+Taking turns is why a short answer never waits for a long one that began before it, as long as both fit in memory.
 """
 
 import hashlib
@@ -12,6 +12,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 from transformers import PreTrainedModel
 
@@ -19,7 +20,7 @@ from trainer.constraint import Constraint, Mask
 from trainer.server.chat import Settings
 from trainer.server.faults import Fault, invalid
 from trainer.server.odds import Likely, Odds
-from trainer.server.sampling import Batch, Told
+from trainer.server.sampling import STEP_TOKENS, Batch, Told
 from trainer.server.text import TextStream
 
 GATHER_SECONDS = 0.004  # an idle worker waits this long for company
@@ -89,6 +90,11 @@ class Choice:
     def ended(self) -> bool:
         return self._over or self.job.cancelled
 
+    @property
+    def left(self) -> int:
+        """Tokens that may yet be drawn."""
+        return self.job.settings.max_tokens - self._tokens
+
     def draw(self) -> float:
         return self._random.random()
 
@@ -148,10 +154,32 @@ def choice_seed(seed: int | None, index: int) -> int:
     return int.from_bytes(hashlib.sha256(f"{seed}:{index}".encode()).digest()[:8], "big")
 
 
+def held(batch: Batch[Choice]) -> int:
+    """Tokens of which it will hold keys and values if every answer grows as long as it may."""
+    return len(batch.rows) * (batch.columns + max((row.left for row in batch.rows if not row.ended), default=0))
+
+
+def how_many_fit(choices: Sequence[Choice], room: int) -> int:
+    """Of those who wait, in their order: as many as share a batch that holds `room` tokens at most.
+
+    Every row is padded to the longest prompt, so one that is far longer or shorter than those before it waits for the
+    next batch: padding costs at most as much as the prompts themselves, or as one step.
+    """
+    prompt = answer = said = 0
+    for rows, choice in enumerate(choices, start=1):
+        prompt, answer = max(prompt, len(choice.prompt)), max(answer, choice.left)
+        said += len(choice.prompt)
+        if rows * (prompt + answer) > room or rows * prompt - said > max(said, STEP_TOKENS):
+            return rows - 1
+    return len(choices)
+
+
 class Worker(threading.Thread):
-    def __init__(self, model: PreTrainedModel, name: str) -> None:
+    """Who submits a job sees to it that its choices fit in `max_cached_tokens`: what does not fit waits for ever."""
+
+    def __init__(self, model: PreTrainedModel, name: str, max_cached_tokens: int) -> None:
         super().__init__(name=f"model-{name[:12]}", daemon=True)
-        self._model = model
+        self._model, self._max_cached_tokens = model, max_cached_tokens
         self._wake = threading.Condition()
         self._waiting: deque[Choice] = deque()
         self._closing = False
@@ -169,7 +197,8 @@ class Worker(threading.Thread):
     def run(self) -> None:
         batches: list[Batch[Choice]] = []
         while self._has_work(busy=bool(batches)):
-            if len(batches) < BATCHES and (choices := self._next_choices()):
+            room = self._max_cached_tokens - sum(held(batch) for batch in batches)
+            if len(batches) < BATCHES and (choices := self._next_choices(room)):
                 batches += self._open(choices)
             for batch in batches:
                 self._step(batch)
@@ -187,10 +216,12 @@ class Worker(threading.Thread):
             time.sleep(GATHER_SECONDS)
         return not self._closing
 
-    def _next_choices(self) -> list[Choice]:
+    def _next_choices(self, room: int) -> list[Choice]:
+        """Who came first is served first. Where the first does not fit, all wait: overtaken, it might never begin."""
         with self._wake:
-            taken = [self._waiting.popleft() for _ in range(min(ROWS_A_BATCH, len(self._waiting)))]
-        return [choice for choice in taken if not choice.ended]
+            self._waiting = deque(choice for choice in self._waiting if not choice.ended)
+            fitting = how_many_fit(list(islice(self._waiting, ROWS_A_BATCH)), room)
+            return [self._waiting.popleft() for _ in range(fitting)]
 
     def _open(self, choices: list[Choice]) -> list[Batch[Choice]]:
         try:

@@ -48,8 +48,13 @@ def ask(n: int = 1, tokens: int = 10) -> Ask:
     return Ask("m", [{"role": "user", "content": "hello"}], n, settings, stream=False, include_usage=False)
 
 
-def answering(played: Played, max_queue: int = 4, max_seconds: float = 30) -> Answering:
-    return Answering(played, max_queue=max_queue, max_seconds=max_seconds)  # type: ignore[arg-type]
+def answering(played: Played, max_queue: int = 4, max_seconds: float = 30, max_cached_tokens: int = 1000) -> Answering:
+    return Answering(
+        played,  # type: ignore[arg-type]
+        max_queue=max_queue,
+        max_cached_tokens=max_cached_tokens,
+        max_seconds=max_seconds,
+    )
 
 
 async def everything(answering: Answering, asked: Ask) -> list[Any]:
@@ -123,3 +128,31 @@ def test_a_prompt_that_fills_the_model_is_refused() -> None:
         run(lambda: everything(answering(Played(prompt_tokens=100)), ask()))
 
     assert raised.value.code == "context_length_exceeded"
+
+
+def test_choices_that_never_fit_in_memory_are_refused_by_their_number() -> None:
+    with pytest.raises(Fault, match="Ask for 2 at most") as raised:
+        run(lambda: everything(answering(Played(), max_cached_tokens=44), ask(n=3)))
+
+    assert (raised.value.status, raised.value.code, raised.value.param) == (400, "too_many_tokens", "n")
+
+
+def test_an_answer_that_never_fits_in_memory_is_refused_by_its_messages() -> None:
+    with pytest.raises(Fault, match="Shorten the messages") as raised:
+        run(lambda: everything(answering(Played(), max_cached_tokens=14), ask(n=3)))
+
+    assert (raised.value.status, raised.value.code, raised.value.param) == (400, "too_many_tokens", "messages")
+
+
+def test_what_fits_to_the_last_token_is_answered() -> None:
+    events = run(lambda: everything(answering(Played(), max_cached_tokens=45), ask(n=3)))
+
+    assert sum(isinstance(event, Ended) for event in events) == 3
+
+
+def test_only_what_the_model_can_read_counts() -> None:
+    played = Played(prompt_tokens=95)
+
+    events = run(lambda: everything(answering(played, max_cached_tokens=100), ask(tokens=2000)))
+
+    assert Ended(0, "stop", 1) in events

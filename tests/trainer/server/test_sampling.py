@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 import torch
+from transformers import Lfm2Config, Lfm2ForCausalLM, MistralConfig, MistralForCausalLM, PreTrainedModel
 
 from tests.fakes.tiny_model import make_model
+from trainer.server import sampling
 from trainer.server.sampling import Batch, Told, choose
 
 LOGITS = torch.log(torch.tensor([[0.1, 0.2, 0.3, 0.4]]))
@@ -20,9 +22,11 @@ class Written:
         self.tokens: list[int] = []
         self.told: list[Told | None] = []
 
+        self.left = False
+
     @property
     def ended(self) -> bool:
-        return len(self.tokens) >= self.length
+        return self.left or len(self.tokens) >= self.length
 
     def draw(self) -> float:
         return 0.5
@@ -35,10 +39,29 @@ class Written:
         self.told.append(told)
 
 
-def write(*rows: Written) -> None:
-    batch = Batch(make_model(90, seed=1), rows)
+def write(*rows: Written, model: PreTrainedModel | None = None) -> None:
+    batch = Batch(model or make_model(90, seed=1), rows)
     while not all(row.ended for row in rows):
         batch.step()
+
+
+def make_sliding_model() -> MistralForCausalLM:
+    torch.manual_seed(1)
+    config = MistralConfig(
+        vocab_size=90, hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4,
+        num_key_value_heads=2, max_position_embeddings=1024, sliding_window=7, initializer_range=0.4,
+    )  # fmt: skip
+    return MistralForCausalLM(config).eval()
+
+
+def make_conv_model() -> Lfm2ForCausalLM:
+    torch.manual_seed(1)
+    config = Lfm2Config(
+        vocab_size=90, hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4,
+        num_key_value_heads=2, max_position_embeddings=1024, layer_types=["conv", "full_attention"],
+        initializer_range=0.4,
+    )  # fmt: skip
+    return Lfm2ForCausalLM(config).eval()
 
 
 def test_temperature_zero_takes_the_likeliest_token() -> None:
@@ -112,3 +135,59 @@ def test_rows_of_different_lengths_write_what_they_write_alone() -> None:
     write(*together)
 
     assert [row.tokens for row in together] == [row.tokens for row in alone]
+
+
+MODELS = {"full": lambda: make_model(90, seed=1), "sliding": make_sliding_model}
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("step_tokens", [1, 4, 12, 30])
+def test_prompts_read_in_pieces_are_answered_as_if_read_at_once(
+    monkeypatch: pytest.MonkeyPatch, model: str, step_tokens: int
+) -> None:
+    prompts, lengths = [[5], list(range(6, 46)), [12, 13, 14], list(range(20, 41))], [30, 3, 17, 25]
+    at_once = [Written(prompt, length) for prompt, length in zip(prompts, lengths, strict=True)]
+    write(*at_once, model=MODELS[model]())
+    monkeypatch.setattr(sampling, "STEP_TOKENS", step_tokens)
+
+    in_pieces = [Written(prompt, length) for prompt, length in zip(prompts, lengths, strict=True)]
+    write(*in_pieces, model=MODELS[model]())
+
+    assert [row.tokens for row in in_pieces] == [row.tokens for row in at_once]
+
+
+def test_a_model_whose_layers_keep_a_state_reads_a_prompt_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sampling, "STEP_TOKENS", 2)
+    row = Written(list(range(40)), 5)
+
+    Batch(make_conv_model(), [row]).step()
+
+    assert len(row.tokens) == 1
+
+
+def test_a_step_reads_a_piece_of_the_prompts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sampling, "STEP_TOKENS", 8)
+    rows = [Written(list(range(9)), 5), Written([1], 5)]
+    batch = Batch(make_model(90, seed=1), rows)
+
+    written = []
+    for _ in range(4):
+        batch.step()
+        written.append(len(rows[0].tokens))
+
+    assert written == [0, 0, 1, 2]
+
+
+def test_who_leaves_while_the_prompts_are_read_leaves_the_others_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    alone = Written([5, 6, 7], 20)
+    write(alone)
+    monkeypatch.setattr(sampling, "STEP_TOKENS", 8)
+    stays, leaves = Written([5, 6, 7], 20), Written(list(range(40)), 20)
+    batch = Batch(make_model(90, seed=1), [leaves, stays])
+
+    batch.step()
+    leaves.left = True
+    while not stays.ended:
+        batch.step()
+
+    assert (leaves.tokens, stays.tokens, len(batch.rows)) == ([], alone.tokens, 0)
