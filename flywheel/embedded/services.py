@@ -16,10 +16,14 @@ def web(port: int) -> list[str]:
     """Threads within two processes: a request that waits for the database or the model server holds up no other. Chats
     wait longest, hold nothing meanwhile, and come by the dozen.
 
+    An idle connection is kept longer than clients keep theirs: one that the server closes just as the next request
+    comes is an error to its client.
+
     Preloaded: the code is imported once and shared by both.
     """
     command = [PYTHON, "-m", "gunicorn", "flywheel.wsgi:application", "--bind", f"127.0.0.1:{port}"]
     command += ["--worker-class", "gthread", "--workers", "2", "--threads", "64", "--timeout", "120"]
+    command += ["--keep-alive", "75"]
     command += ["--preload", "--graceful-timeout", "4", "--no-control-socket"]
     return command + (["--worker-tmp-dir", "/dev/shm"] if Path("/dev/shm").is_dir() else [])  # noqa: S108
 

@@ -5,8 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from openai import DEFAULT_CONNECTION_LIMITS
 from ruamel.yaml import YAML
 
+from flywheel.embedded import services
+from flywheel.openai_compat.places import CHATS
 from tasks.graders import judges
 from tasks.sandbox import levels, pool
 
@@ -38,6 +41,20 @@ def test_our_image_runs_as_an_ordinary_user():
 
     assert users
     assert int(users[-1]) > 0
+
+
+def test_the_web_serves_as_it_does_without_a_container():
+    told = re.findall(r'"(--[\w-]+)", +(?:\\\n +)?"([^"]+)"', (DOCKER / "Dockerfile").read_text())
+    embedded = services.web(8000)
+
+    shared = {
+        name: value for name, value in told if name in ("--worker-class", "--workers", "--threads", "--keep-alive")
+    }
+
+    assert len(shared) == 4
+    assert {name: embedded[embedded.index(name) + 1] for name in shared} == shared
+    assert int(shared["--threads"]) > CHATS
+    assert int(shared["--keep-alive"]) > DEFAULT_CONNECTION_LIMITS.keepalive_expiry
 
 
 @pytest.mark.parametrize("name", [name for name in SERVICES if name != "migrate"])
