@@ -172,7 +172,7 @@ class _Prefilled:
         return True
 
     def _keep(self, kept: torch.Tensor, token_b: torch.Tensor) -> torch.Tensor:
-        self._cache.batch_select_indices(kept)
+        self._cache.reorder_cache(kept)  # which layers with a state know too
         self.rows, self.going_b = self.rows[kept], self.going_b[kept]
         self._mask_b_t, self._position_b = self._mask_b_t[kept], self._position_b[kept]
         return token_b[kept]

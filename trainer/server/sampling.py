@@ -146,7 +146,7 @@ class Batch(Generic[R]):
         self.rows = [self.rows[index] for index in live]
         if live:
             indices = torch.tensor(live, device=self._mask_bt.device)
-            self._cache.batch_select_indices(indices)
+            self._cache.reorder_cache(indices)  # which layers with a state know too
             self._next_bt, self._mask_bt = self._next_bt[indices], self._mask_bt[indices]
 
 

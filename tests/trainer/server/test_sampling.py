@@ -1,5 +1,7 @@
 """Drawing tokens: each row by its own settings, whoever shares the batch."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import torch
@@ -154,6 +156,17 @@ def test_prompts_read_in_pieces_are_answered_as_if_read_at_once(
     write(*in_pieces, model=MODELS[model]())
 
     assert [row.tokens for row in in_pieces] == [row.tokens for row in at_once]
+
+
+@pytest.mark.parametrize("make", [*MODELS.values(), make_conv_model])
+def test_a_row_goes_on_as_before_when_others_have_ended(make: Callable[[], PreTrainedModel]) -> None:
+    model, prompts = make(), [[5, 6, 7], [8, 9, 10], [11, 12, 13]]
+    alone, beside = Written(prompts[2], 12), [Written(prompt, 2 + 5 * at) for at, prompt in enumerate(prompts)]
+    write(alone, model=model)
+
+    write(*beside, model=model)
+
+    assert beside[2].tokens == alone.tokens
 
 
 def test_a_model_whose_layers_keep_a_state_reads_a_prompt_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
