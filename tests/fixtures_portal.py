@@ -618,6 +618,7 @@ def _metrics(step: int, draw: random.Random) -> dict[str, Any]:
         "seconds_grading": 0.03,
         "reward_by_domain": {"arithmetic": round(0.3 + 0.2 * share, 3), "maximum": round(0.5 - 0.1 * share, 3)},
         "reward_by_grader": {"number": round(0.22 + 0.23 * share, 3)},
+        "grading": _grading(share),
         "groups_drawn": 22,
         "groups_without_spread": 7,
         "groups_learned": 15,
@@ -632,7 +633,12 @@ def _metrics(step: int, draw: random.Random) -> dict[str, Any]:
         "grader_error_share": 0.0,
         **({"kl": {"mean": 1.93 * share, "standard_error": 0.05, "n": 128}} if measured else {}),
         **({"validation_reward": {"mean": 0.21 + 0.2 * share, **estimate}} if measured else {}),
+        **({"validation_grading": _grading(share)} if measured else {}),
     }
+
+
+def _grading(share: float) -> dict[str, Any]:
+    return {"answers": 88, "parts": {"format": round(0.6 + 0.3 * share, 3), "value": round(0.2 + 0.2 * share, 3)}}
 
 
 def _sample(run: TrainingRun, step: int, draw: random.Random) -> RunSample:

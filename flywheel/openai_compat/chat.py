@@ -25,7 +25,7 @@ class ChatCompletions(Surface):
         try:
             version = serving.resolve(name, self.caller.user, self.caller.team)
             if body.get("stream"):
-                return self._stream(Held(_events(serving.chat(version, body, stream=True), name), place))
+                return self._stream(Held(_events(serving.chat(version, body, stream=True), name, place), place))
             answer = serving.chat(version, body)
         except BaseException:
             place.leave()
@@ -40,18 +40,22 @@ class ChatCompletions(Surface):
         return reply
 
 
-def _events(chunks: Iterator[dict[str, Any]], name: str) -> Generator[bytes]:
-    """After the first byte there is no status left to change: a fault becomes an `error` event, which clients raise."""
+def _events(chunks: Iterator[dict[str, Any]], name: str, place: Place) -> Generator[bytes]:
+    """After the first byte there is no status left to change: a fault becomes an `error` event, which clients raise.
+
+    The place is left before the last event is sent: whoever has read it may ask again at once.
+    """
+    last = b"data: [DONE]\n\n"
     try:
         for chunk in chunks:
             if "error" in chunk:
-                yield _event(chunk)
-                return
+                last = _event(chunk)
+                break
             yield _event({**chunk, "model": name})
     except FlywheelError as error:
-        yield _event(envelope(error.status, error.code, error.sentence, error.param))
-        return
-    yield b"data: [DONE]\n\n"
+        last = _event(envelope(error.status, error.code, error.sentence, error.param))
+    place.leave()
+    yield last
 
 
 def _event(value: dict[str, Any]) -> bytes:
