@@ -92,7 +92,23 @@ def test_a_model_in_use_is_never_the_one_that_leaves(residents: Residents[Loaded
     assert names(residents) == ["a", "c"]
 
 
-def test_where_all_are_in_use_the_next_is_told_to_come_back(residents: Residents[Loaded]) -> None:
+def test_where_all_are_in_use_the_next_waits_for_a_place(residents: Residents[Loaded]) -> None:
+    async def story() -> None:
+        async with residents.lease("b"):
+            async with residents.lease("a"):
+                waiting = [asyncio.create_task(use(residents, name)) for name in ("c", "c", "d")]
+                await asyncio.sleep(0.05)
+                assert not any(task.done() for task in waiting)
+            await asyncio.gather(*waiting)
+
+    on_a_loop(story)
+
+    assert names(residents) == ["b", "d"]
+
+
+def test_where_all_stay_in_use_the_next_is_told_to_come_back(residents: Residents[Loaded]) -> None:
+    residents.patience_seconds = 0.05
+
     async def story() -> None:
         async with residents.lease("a"), residents.lease("b"), residents.lease("c"):
             pass
